@@ -1,0 +1,345 @@
+//! What an agent may ask of the daemon.
+//!
+//! Every method but `log` and `now` needs a grant in the agent's `grants = […]`: `memory` grants all of memory,
+//! `supervisor.status` just that one. Without it the answer is [`CallError`] with [`CallErrorKind::NotGranted`].
+
+use std::fmt;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::abi::methods;
+use crate::agent::Reply;
+use crate::name::AgentName;
+
+/// The other end of [`Context`]: the host in a real agent, a script in the test kit.
+pub trait Host: Send + Sync {
+    /// Carries out `method` and answers its JSON.
+    fn call(&self, method: &str, payload: Value) -> Result<Value, CallError>;
+}
+
+/// A call that was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallError {
+    /// What an agent can do about it.
+    pub kind: CallErrorKind,
+    /// What failed, why, and what to do.
+    pub message: String,
+}
+
+/// What an agent can do about a failed call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallErrorKind {
+    /// The operator has not granted it: do without.
+    NotGranted,
+    /// Nothing is configured that could carry it out: do without, and say so.
+    NotConfigured,
+    /// The call itself is wrong.
+    Invalid,
+    /// It failed, or took too long: a retry may help.
+    Failed,
+}
+
+impl CallError {
+    /// An error of the given kind.
+    pub fn new(kind: CallErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for CallError {}
+
+/// How much a log line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Something failed.
+    Error,
+    /// Something is odd.
+    Warn,
+    /// Something happened.
+    Info,
+    /// For the author.
+    Debug,
+}
+
+/// Work for another agent, committed in the same transaction as the sender's own completion: it is submitted once
+/// if the sender's task succeeds, and not at all otherwise.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FollowUp {
+    /// Who is to do it.
+    pub agent: AgentName,
+    /// What is said to it.
+    pub text: String,
+    /// Structured input beside the text.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub data: Value,
+    /// The session it is ordered by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+}
+
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turn {
+    /// Who spoke: `user`, `assistant`, …
+    pub role: String,
+    /// What was said.
+    pub text: String,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// A search result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hit {
+    /// The page's title.
+    pub title: String,
+    /// Its address.
+    pub url: String,
+    /// An excerpt.
+    #[serde(default)]
+    pub snippet: String,
+}
+
+/// What came back from `fetch`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body as text.
+    pub body: String,
+}
+
+/// The daemon, as one call of an agent sees it.
+pub struct Context<'h> {
+    host: &'h dyn Host,
+    task_id: Option<String>,
+    follow_ups: Mutex<Vec<FollowUp>>,
+}
+
+impl<'h> Context<'h> {
+    /// A context on behalf of `task_id`. The SDK makes these; authors are handed one.
+    pub fn new(host: &'h dyn Host, task_id: Option<String>) -> Self {
+        Self { host, task_id, follow_ups: Mutex::default() }
+    }
+
+    /// Any method by its name: the door for what this SDK has no function for.
+    ///
+    /// # Errors
+    /// Those of the method; see [`CallErrorKind`].
+    pub fn call(&self, method: &str, mut payload: Value) -> Result<Value, CallError> {
+        if let (Value::Object(fields), Some(task)) = (&mut payload, &self.task_id) {
+            fields.insert("task_id".into(), json!(task));
+        }
+        self.host.call(method, payload)
+    }
+
+    fn typed<T: DeserializeOwned>(&self, method: &str, payload: Value) -> Result<T, CallError> {
+        let answer = self.call(method, payload)?;
+        serde_json::from_value(answer).map_err(|error| {
+            CallError::new(CallErrorKind::Failed, format!("the answer to `{method}` does not fit: {error}"))
+        })
+    }
+
+    /// A line in the agent's log: `openclaw agents logs NAME`.
+    pub fn log(&self, level: Level, text: impl Into<String>) {
+        // A log that cannot be written must not fail the work; the host counts what it drops.
+        let _ = self.call(methods::LOG, json!({"level": level, "text": text.into()}));
+    }
+
+    /// Something happened.
+    pub fn info(&self, text: impl Into<String>) {
+        self.log(Level::Info, text);
+    }
+
+    /// Something is odd.
+    pub fn warn(&self, text: impl Into<String>) {
+        self.log(Level::Warn, text);
+    }
+
+    /// Something failed.
+    pub fn error(&self, text: impl Into<String>) {
+        self.log(Level::Error, text);
+    }
+
+    /// The time, as the daemon has it.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.typed(methods::NOW, json!({})).unwrap_or_else(|_| Utc::now())
+    }
+
+    /// Durable memory, this agent's own. Needs `memory`.
+    pub fn memory(&self) -> Memory<'_> {
+        Memory { ctx: self }
+    }
+
+    /// Tells whoever listens on the bus. Needs `publish`. `kind` says what happened, `data` the rest.
+    ///
+    /// # Errors
+    /// [`CallErrorKind::NotGranted`], or `Failed` when the bus is away.
+    pub fn publish(&self, kind: &str, data: Value) -> Result<(), CallError> {
+        self.call(methods::PUBLISH, json!({"type": kind, "data": data})).map(drop)
+    }
+
+    /// Asks the configured language model. Needs `ask`.
+    ///
+    /// # Errors
+    /// [`CallErrorKind::NotConfigured`] when there is none.
+    pub fn ask(&self, prompt: &str) -> Result<String, CallError> {
+        self.typed(methods::ASK, json!({"prompt": prompt}))
+    }
+
+    /// Searches the web. Needs `search`.
+    ///
+    /// # Errors
+    /// [`CallErrorKind::NotConfigured`] when there is no search provider.
+    pub fn search(&self, query: &str) -> Result<Vec<Hit>, CallError> {
+        self.typed(methods::SEARCH, json!({"query": query}))
+    }
+
+    /// GETs a page from a host the operator allowed. Needs `fetch`.
+    ///
+    /// # Errors
+    /// [`CallErrorKind::NotGranted`] for another host.
+    pub fn fetch(&self, url: &str) -> Result<Page, CallError> {
+        self.typed(methods::FETCH, json!({"url": url}))
+    }
+
+    /// Proposes a mission; answers its id. Needs `missions`.
+    ///
+    /// # Errors
+    /// [`CallErrorKind::NotConfigured`] when no mission worker runs.
+    pub fn propose_mission(&self, mission: Value) -> Result<String, CallError> {
+        self.typed(methods::MISSIONS_PROPOSE, json!({"mission": mission}))
+    }
+
+    /// Hands work to another agent without waiting. It is submitted when this task succeeds, exactly once.
+    /// Needs `task`.
+    pub fn hand_over(&self, follow_up: FollowUp) {
+        self.lock().push(follow_up);
+    }
+
+    /// Hands work to another agent and waits for its answer. A retry of this task finds the same work again
+    /// instead of doing it twice. Needs `task`.
+    ///
+    /// # Errors
+    /// `Failed` when it took longer than `timeout` or ended in an error; `Invalid` for an unknown agent.
+    pub fn run(&self, agent: &str, text: &str, timeout: Duration) -> Result<Reply, CallError> {
+        let payload = json!({"agent": agent, "text": text, "timeout_ms": timeout.as_millis() as u64});
+        self.typed(methods::TASK_RUN, payload)
+    }
+
+    /// The newest tasks of all agents, as `openclaw tasks list --json` shows them. Needs `task`.
+    ///
+    /// # Errors
+    /// [`CallErrorKind::NotGranted`], or `Failed` when the store is away.
+    pub fn tasks(&self, limit: u32) -> Result<Value, CallError> {
+        self.call(methods::TASK_LIST, json!({"limit": limit}))
+    }
+
+    /// The team, as `openclaw status --json` shows it. Needs `supervisor.status`.
+    ///
+    /// # Errors
+    /// [`CallErrorKind::NotGranted`].
+    pub fn status(&self) -> Result<Value, CallError> {
+        self.call(methods::SUPERVISOR_STATUS, json!({}))
+    }
+
+    /// Restarts another agent. Needs `supervisor.restart`.
+    ///
+    /// # Errors
+    /// [`CallErrorKind::NotGranted`]; `Invalid` for an unknown agent.
+    pub fn restart(&self, agent: &str, reason: &str) -> Result<(), CallError> {
+        self.call(methods::SUPERVISOR_RESTART, json!({"agent": agent, "reason": reason})).map(drop)
+    }
+
+    /// CPU, memory, disk and load of this machine. Needs `system.resources`.
+    ///
+    /// # Errors
+    /// [`CallErrorKind::NotGranted`], or `Failed` when `/proc` cannot be read.
+    pub fn resources(&self) -> Result<Value, CallError> {
+        self.call(methods::SYSTEM_RESOURCES, json!({}))
+    }
+
+    /// What [`hand_over`](Context::hand_over) collected; the SDK sends it with the reply.
+    #[doc(hidden)]
+    pub fn take_follow_ups(&self) -> Vec<FollowUp> {
+        std::mem::take(&mut self.lock())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<FollowUp>> {
+        // A push cannot leave the list half-made, so a poisoned lock is still good.
+        self.follow_ups.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Durable memory: keys and conversations of one agent.
+pub struct Memory<'c> {
+    ctx: &'c Context<'c>,
+}
+
+impl Memory<'_> {
+    /// The value of `key`, if there is one.
+    ///
+    /// # Errors
+    /// [`CallErrorKind::NotGranted`], or `Failed` when the store is away; so for all of memory.
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, CallError> {
+        self.ctx.typed(methods::MEMORY_GET, json!({"key": key}))
+    }
+
+    /// Keeps `value` under `key` (at most 256 bytes); durable when this returns.
+    ///
+    /// # Errors
+    /// As [`get`](Memory::get); `Invalid` when key or value is too large.
+    pub fn set<T: Serialize>(&self, key: &str, value: &T) -> Result<(), CallError> {
+        let value = serde_json::to_value(value).map_err(|error| {
+            CallError::new(CallErrorKind::Invalid, format!("`{key}` is no JSON: {error}"))
+        })?;
+        self.ctx.call(methods::MEMORY_SET, json!({"key": key, "value": value})).map(drop)
+    }
+
+    /// Forgets `key`.
+    ///
+    /// # Errors
+    /// As [`get`](Memory::get).
+    pub fn delete(&self, key: &str) -> Result<(), CallError> {
+        self.ctx.call(methods::MEMORY_DELETE, json!({"key": key})).map(drop)
+    }
+
+    /// The keys that begin with `prefix`, in order, at most 1,000.
+    ///
+    /// # Errors
+    /// As [`get`](Memory::get).
+    pub fn keys(&self, prefix: &str) -> Result<Vec<String>, CallError> {
+        self.ctx.typed(methods::MEMORY_LIST, json!({"prefix": prefix}))
+    }
+
+    /// Adds a turn to the conversation `session`.
+    ///
+    /// # Errors
+    /// As [`get`](Memory::get).
+    pub fn remember(&self, session: &str, role: &str, text: &str) -> Result<(), CallError> {
+        self.ctx
+            .call(methods::MEMORY_REMEMBER, json!({"session": session, "role": role, "text": text}))
+            .map(drop)
+    }
+
+    /// The last `limit` turns of the conversation `session`, oldest first.
+    ///
+    /// # Errors
+    /// As [`get`](Memory::get).
+    pub fn turns(&self, session: &str, limit: u32) -> Result<Vec<Turn>, CallError> {
+        self.ctx.typed(methods::MEMORY_TURNS, json!({"session": session, "limit": limit}))
+    }
+}
