@@ -1,1 +1,6 @@
-//! Not written yet.
+//! Typed configuration, secrets and paths of the daemon.
+
+pub mod model;
+pub mod units;
+
+pub use model::*;

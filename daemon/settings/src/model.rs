@@ -1,0 +1,392 @@
+//! What can be configured. Every default says why.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use openclaw_agent_api::AgentName;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::units::{ByteSize, duration};
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// `openclaw.toml` as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// The daemon itself.
+    pub daemon: Daemon,
+    /// The durable queue.
+    pub tasks: Tasks,
+    /// What every agent inherits.
+    pub supervision: Supervision,
+    /// The agents, by name.
+    #[schemars(with = "BTreeMap<String, Agent>")]
+    pub agents: BTreeMap<AgentName, Agent>,
+    /// Agents that start in order and fall together.
+    pub groups: BTreeMap<String, Group>,
+}
+
+/// `[daemon]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Daemon {
+    /// A tracing filter: `info`, `warn,supervisor=debug`.
+    pub log: String,
+    /// How long a stop waits for running handlers. Below systemd's 90 s stop limit, above most LLM answers.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub drain_timeout: Duration,
+    /// Restarts of all agents together that may happen at once; what comes after waits for `restart_refill`.
+    pub restart_budget: u32,
+    /// How often the restart budget gains one.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub restart_refill: Duration,
+}
+
+impl Default for Daemon {
+    fn default() -> Self {
+        Self {
+            log: "info".into(),
+            drain_timeout: secs(10),
+            // A whole team may fall together once; a bad deploy then continues at one restart per second.
+            restart_budget: 20,
+            restart_refill: secs(1),
+        }
+    }
+}
+
+/// `[tasks]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tasks {
+    /// Tries before a task is a dead letter.
+    pub max_attempts: u32,
+    /// The pause before the second try; doubled for each further one.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub retry_initial: Duration,
+    /// The longest pause between two tries.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub retry_max: Duration,
+    /// How long a worker owns a task without renewing. Renewed every third of it.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub lease: Duration,
+    /// The largest message or result.
+    pub max_payload: ByteSize,
+    /// The most tasks that may wait for one agent; a submission beyond is refused.
+    pub max_queued: u32,
+    /// How long ended tasks, outcomes and events are kept.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub keep: Duration,
+    /// How many ended tasks are kept at the most, whatever their age.
+    pub keep_rows: u32,
+}
+
+impl Default for Tasks {
+    fn default() -> Self {
+        Self {
+            // The third failure in a row is rarely an accident.
+            max_attempts: 3,
+            retry_initial: secs(1),
+            retry_max: secs(300),
+            // Long enough for a stalled disk, short enough that a dead worker's task is soon free.
+            lease: secs(30),
+            max_payload: ByteSize::mib(1),
+            max_queued: 100_000,
+            keep: secs(7 * 24 * 3600),
+            keep_rows: 100_000,
+        }
+    }
+}
+
+/// When an agent that ended is started again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restart {
+    /// Whatever it ended with.
+    #[default]
+    Always,
+    /// Unless it ended cleanly.
+    OnFailure,
+    /// Not at all.
+    Never,
+}
+
+/// `[supervision]`, and each key again in `[agents.NAME]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Supervision {
+    /// When an agent that ended is started again.
+    pub restart: Restart,
+    /// Handlers that run side by side.
+    pub concurrency: u32,
+    /// From spawn to ready.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub start_timeout: Duration,
+    /// The longest a handler may take; past it the agent hangs.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub handler_timeout: Duration,
+    /// How often a host is pinged.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub ping_interval: Duration,
+    /// How long a ping may stay unanswered; past it the host hangs.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub ping_timeout: Duration,
+    /// From SIGTERM to SIGKILL.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub kill_grace: Duration,
+    /// The private memory a host may have (RLIMIT_DATA); past it an allocation fails.
+    pub memory_limit: ByteSize,
+    /// Lines a second an agent may log; what comes beyond is dropped and counted.
+    pub log_rate: u32,
+    /// The pauses between restarts.
+    pub backoff: Backoff,
+    /// When restarting or sending work stops for a while.
+    pub breaker: Breaker,
+}
+
+impl Default for Supervision {
+    fn default() -> Self {
+        Self {
+            restart: Restart::Always,
+            // Agents mostly wait for answers from elsewhere.
+            concurrency: 4,
+            start_timeout: secs(10),
+            // Above a slow LLM answer.
+            handler_timeout: secs(120),
+            ping_interval: secs(5),
+            // A host answers from a thread of its own in microseconds; 15 s also outlives a machine that swaps.
+            ping_timeout: secs(15),
+            kill_grace: secs(1),
+            memory_limit: ByteSize::mib(512),
+            log_rate: 200,
+            backoff: Backoff::default(),
+            breaker: Breaker::default(),
+        }
+    }
+}
+
+/// `[….backoff]`: the first restart is immediate, the n-th waits `initial · factor^(n-2)`, at most `max`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Backoff {
+    /// The pause before the second restart in a row.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub initial: Duration,
+    /// The longest pause.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub max: Duration,
+    /// What each pause is multiplied by; at least 1.
+    pub factor: f64,
+    /// The share by which a pause is varied, 0 to 1: agents that fell together do not rise together.
+    pub jitter: f64,
+    /// A run this long is stable: the pauses begin anew, and a half-open breaker closes.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub reset_after: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            initial: Duration::from_millis(200),
+            max: secs(30),
+            factor: 2.0,
+            jitter: 0.2,
+            reset_after: secs(30),
+        }
+    }
+}
+
+/// `[….breaker]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Breaker {
+    /// Restarts within `period` past which the breaker opens.
+    pub intensity: u32,
+    /// The window in which restarts are counted.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub period: Duration,
+    /// The share of failed tasks in `window` at which the breaker opens, above 0 to 1.
+    pub failure_rate: f64,
+    /// The share of slow tasks in `window` at which the breaker opens, above 0 to 1.
+    pub slow_rate: f64,
+    /// A task that takes longer is slow.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub slow_call: Duration,
+    /// The window in which tasks are counted.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub window: Duration,
+    /// Fewer tasks than this in `window` say nothing.
+    pub min_calls: u32,
+    /// How long the breaker is open the first time; doubled each time in a row.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub open: Duration,
+    /// The longest it is open.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub open_max: Duration,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self {
+            intensity: 5,
+            period: secs(60),
+            failure_rate: 0.5,
+            // Slowness is weaker evidence than failure.
+            slow_rate: 0.8,
+            slow_call: secs(60),
+            window: secs(60),
+            min_calls: 10,
+            open: secs(10),
+            open_max: secs(600),
+        }
+    }
+}
+
+/// `[agents.NAME]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Agent {
+    /// Set to false to leave it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// The library: a path, or a file in the agents folder. Default: `libNAME.so`, with `-` as `_`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub library: Option<PathBuf>,
+    /// What it may ask the daemon for: `memory`, `task`, `supervisor.status`, …
+    pub grants: Vec<String>,
+    /// Its own settings, checked against its manifest's JSON Schema.
+    pub settings: Map<String, Value>,
+    /// As in `[supervision]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restart: Option<Restart>,
+    /// As in `[supervision]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    /// As in `[supervision]`.
+    #[serde(skip_serializing_if = "Option::is_none", with = "optional")]
+    #[schemars(schema_with = "duration::schema")]
+    pub start_timeout: Option<Duration>,
+    /// As in `[supervision]`.
+    #[serde(skip_serializing_if = "Option::is_none", with = "optional")]
+    #[schemars(schema_with = "duration::schema")]
+    pub handler_timeout: Option<Duration>,
+    /// As in `[supervision]`.
+    #[serde(skip_serializing_if = "Option::is_none", with = "optional")]
+    #[schemars(schema_with = "duration::schema")]
+    pub ping_interval: Option<Duration>,
+    /// As in `[supervision]`.
+    #[serde(skip_serializing_if = "Option::is_none", with = "optional")]
+    #[schemars(schema_with = "duration::schema")]
+    pub ping_timeout: Option<Duration>,
+    /// As in `[supervision]`.
+    #[serde(skip_serializing_if = "Option::is_none", with = "optional")]
+    #[schemars(schema_with = "duration::schema")]
+    pub kill_grace: Option<Duration>,
+    /// As in `[supervision]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<ByteSize>,
+    /// As in `[supervision]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_rate: Option<u32>,
+    /// As in `[supervision.backoff]`, as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<Backoff>,
+    /// As in `[supervision.breaker]`, as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<Breaker>,
+}
+
+mod optional {
+    use super::*;
+    use serde::{Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &Option<Duration>, out: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => duration::serialize(value, out),
+            None => out.serialize_none(),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Duration>, D::Error> {
+        duration::deserialize(input).map(Some)
+    }
+}
+
+impl Agent {
+    /// Whether it is started.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled.unwrap_or(true)
+    }
+
+    /// Its library as configured: a path, or the name of a file in the agents folder.
+    pub fn library_file(&self, name: &AgentName) -> PathBuf {
+        self.library.clone().unwrap_or_else(|| format!("lib{}.so", name.as_str().replace('-', "_")).into())
+    }
+
+    /// What applies to it: its own keys over the inherited ones.
+    pub fn supervision(&self, inherited: &Supervision) -> Supervision {
+        let own = self.clone();
+        let inherited = inherited.clone();
+        Supervision {
+            restart: own.restart.unwrap_or(inherited.restart),
+            concurrency: own.concurrency.unwrap_or(inherited.concurrency),
+            start_timeout: own.start_timeout.unwrap_or(inherited.start_timeout),
+            handler_timeout: own.handler_timeout.unwrap_or(inherited.handler_timeout),
+            ping_interval: own.ping_interval.unwrap_or(inherited.ping_interval),
+            ping_timeout: own.ping_timeout.unwrap_or(inherited.ping_timeout),
+            kill_grace: own.kill_grace.unwrap_or(inherited.kill_grace),
+            memory_limit: own.memory_limit.unwrap_or(inherited.memory_limit),
+            log_rate: own.log_rate.unwrap_or(inherited.log_rate),
+            backoff: own.backoff.unwrap_or(inherited.backoff),
+            breaker: own.breaker.unwrap_or(inherited.breaker),
+        }
+    }
+}
+
+/// Who falls with a member that failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// Only itself.
+    #[default]
+    OneForOne,
+    /// All members.
+    OneForAll,
+    /// Itself and those that start after it.
+    RestForOne,
+}
+
+/// `[groups.NAME]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Group {
+    /// Who falls with a member that failed.
+    pub strategy: Strategy,
+    /// The members in the order in which they start; they stop in reverse.
+    #[schemars(with = "Vec<String>")]
+    pub agents: Vec<AgentName>,
+}
