@@ -1,0 +1,203 @@
+//! What a database must do for the engine: carry out a batch as one transaction, and answer reads.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use openclaw_agent_api::AgentName;
+use openclaw_agent_api::context::Turn;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::Error;
+use crate::task::{Completion, Ended, Filter, LeasedTask, NewTask, Submitted, Task, TaskId};
+
+/// Everything that one transaction does, in this order.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Ended tries; each is refused unless its lease still holds.
+    pub completions: Vec<Completion>,
+    /// Tasks that a person ends or revives.
+    pub orders: Vec<Order>,
+    /// New tasks.
+    pub submissions: Vec<NewTask>,
+    /// Leases that are still in use.
+    pub renewals: Vec<(TaskId, i64)>,
+    /// Changes of agents' memory.
+    pub memory: Vec<MemoryChange>,
+    /// Rows for `agent_events`.
+    pub events: Vec<NewEvent>,
+    /// Supervisors' records.
+    pub records: Vec<(AgentName, String)>,
+    /// Free the tasks whose lease has run out.
+    pub sweep: bool,
+    /// Delete what is older than this, and beyond so many rows.
+    pub prune: Option<(DateTime<Utc>, u32)>,
+    /// Lease so many tasks of these agents.
+    pub claims: Vec<(AgentName, u32)>,
+    /// Prove that the database can be written.
+    pub proof: bool,
+}
+
+impl Batch {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.completions.is_empty()
+            && self.orders.is_empty()
+            && self.submissions.is_empty()
+            && self.renewals.is_empty()
+            && self.memory.is_empty()
+            && self.events.is_empty()
+            && self.records.is_empty()
+            && self.claims.is_empty()
+            && self.prune.is_none()
+            && !self.sweep
+            && !self.proof
+    }
+}
+
+/// What a person does to a task.
+#[derive(Clone, Debug)]
+pub enum Order {
+    /// Failed or cancelled → queued, with its tries counted anew.
+    Retry(TaskId),
+    /// Queued → cancelled.
+    Cancel(TaskId),
+}
+
+/// A change of an agent's memory.
+#[derive(Clone, Debug)]
+pub enum MemoryChange {
+    /// Keep a value (JSON text).
+    Set {
+        /// Whose.
+        agent: AgentName,
+        /// Under which key.
+        key: String,
+        /// JSON text.
+        value: String,
+    },
+    /// Forget a key.
+    Delete {
+        /// Whose.
+        agent: AgentName,
+        /// Which key.
+        key: String,
+    },
+    /// Add a turn to a conversation, of which the last so many are kept.
+    Remember {
+        /// Whose.
+        agent: AgentName,
+        /// Which conversation.
+        session: String,
+        /// Who spoke.
+        role: String,
+        /// What was said.
+        text: String,
+    },
+}
+
+/// The turns kept of one conversation.
+pub const KEPT_TURNS: u32 = 200;
+/// The transitions kept of one agent.
+pub const KEPT_TRANSITIONS: u32 = 200;
+/// The event type of a transition.
+pub const TRANSITION: &str = "agent.transition";
+
+/// A row for `agent_events`.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// Whose.
+    pub agent: AgentName,
+    /// What happened, such as `agent.transition`.
+    pub kind: &'static str,
+    /// The rest, JSON text.
+    pub payload: String,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// A row of `agent_events`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Event {
+    /// Ever larger.
+    pub id: i64,
+    /// Whose.
+    pub agent: String,
+    /// What happened.
+    pub kind: String,
+    /// The rest.
+    pub payload: Value,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// What a batch's transaction did; durable when this is returned.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// Tasks that have ended.
+    pub ended: Vec<(AgentName, Ended)>,
+    /// Completions whose lease held no more.
+    pub stale: Vec<TaskId>,
+    /// What became of each order.
+    pub orders: Vec<Result<AgentName, Error>>,
+    /// What became of each submission.
+    pub submitted: Vec<Submitted>,
+    /// Tasks that follow-ups added, by agent.
+    pub followed: Vec<AgentName>,
+    /// Renewals whose lease held no more.
+    pub lost: Vec<TaskId>,
+    /// Leased tasks, oldest first.
+    pub claimed: Vec<LeasedTask>,
+    /// Whether a sweep freed or ended any task.
+    pub swept: bool,
+}
+
+/// Under what the engine claims.
+#[derive(Clone, Debug)]
+pub struct Claimant {
+    /// This daemon's life.
+    pub owner: String,
+    /// How long a lease lasts.
+    pub lease: Duration,
+}
+
+/// How many tasks are in each state, for one agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Depth {
+    /// Waiting.
+    pub queued: u32,
+    /// In work.
+    pub leased: u32,
+    /// Dead letters.
+    pub failed: u32,
+}
+
+/// A database.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// Carries out the batch as one transaction; on an error nothing has changed.
+    async fn apply(&self, batch: &Batch, claimant: &Claimant, now: DateTime<Utc>) -> Result<Applied, Error>;
+    /// Frees what an earlier life of this daemon had leased; those tries do not count.
+    async fn recover(&self, claimant: &Claimant, now: DateTime<Utc>) -> Result<u64, Error>;
+    /// When the next task that waits for its time is due, if later than `after`.
+    async fn next_due(&self, after: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Error>;
+    /// The tasks of each agent by state.
+    async fn depths(&self) -> Result<Vec<(String, Depth)>, Error>;
+    /// One task.
+    async fn task(&self, id: TaskId) -> Result<Option<Task>, Error>;
+    /// Tasks, newest first.
+    async fn tasks(&self, filter: &Filter) -> Result<Vec<Task>, Error>;
+    /// Every supervisor's record, as saved.
+    async fn records(&self) -> Result<Vec<(String, String)>, Error>;
+    /// The newest events of one agent and one type, newest first.
+    async fn events(&self, agent: &AgentName, kind: &str, limit: u32) -> Result<Vec<Event>, Error>;
+    /// A value of an agent's memory, JSON text.
+    async fn recall(&self, agent: &AgentName, key: &str) -> Result<Option<String>, Error>;
+    /// Keys of an agent's memory, in order.
+    async fn keys(&self, agent: &AgentName, prefix: &str, limit: u32) -> Result<Vec<String>, Error>;
+    /// The last turns of a conversation, oldest first.
+    async fn turns(&self, agent: &AgentName, session: &str, limit: u32) -> Result<Vec<Turn>, Error>;
+    /// Nothing more comes: fold the write-ahead log away.
+    async fn close(&self);
+}

@@ -1,0 +1,287 @@
+//! What others hold: the store, and a consumer of one agent's tasks.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use openclaw_agent_api::AgentName;
+use openclaw_agent_api::context::Turn;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::Error;
+use crate::backend::{Backend, Depth, Event, MemoryChange, NewEvent, Order};
+use crate::engine::{Engine, Health, Inbox, LaneOp, Options, Submission, released};
+use crate::task::{Completion, Ended, Filter, LeasedTask, NewTask, Submitted, Task, TaskId};
+
+/// More than the largest `concurrency`, so that every credit's task has a place.
+const LANE: usize = 2048;
+
+/// The store. Cheap to clone; all clones speak to one engine.
+#[derive(Clone)]
+pub struct Store {
+    inbox: Arc<Inbox>,
+    backend: Arc<dyn Backend>,
+    health: watch::Receiver<Health>,
+}
+
+impl Store {
+    /// Starts the engine over `backend`. The caller owns the returned task, which ends after [`Store::close`].
+    ///
+    /// # Errors
+    /// When what an earlier life left cannot be recovered.
+    pub async fn start(backend: Arc<dyn Backend>, options: Options) -> Result<(Self, JoinHandle<()>), Error> {
+        let inbox = Arc::new(Inbox::new());
+        let (engine, health) = Engine::start(backend.clone(), inbox.clone(), options).await?;
+        #[allow(clippy::disallowed_methods, reason = "the caller owns the handle")]
+        let task = tokio::spawn(engine.run());
+        Ok((Self { inbox, backend, health }, task))
+    }
+
+    /// Stores a task; durable when this returns.
+    ///
+    /// # Errors
+    /// [`Error::QueueFull`], [`Error::Full`], [`Error::Database`]: nothing was stored.
+    pub async fn submit(&self, task: NewTask) -> Result<Submitted, Error> {
+        self.submission(task, None).await
+    }
+
+    /// Stores a task; the second value resolves when it has ended.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub async fn submit_and_watch(
+        &self,
+        task: NewTask,
+    ) -> Result<(Submitted, oneshot::Receiver<Ended>), Error> {
+        let (watch, ended) = oneshot::channel();
+        Ok((self.submission(task, Some(watch)).await?, ended))
+    }
+
+    async fn submission(
+        &self,
+        task: NewTask,
+        watch: Option<oneshot::Sender<Ended>>,
+    ) -> Result<Submitted, Error> {
+        let kib = u32::try_from(task.payload.len() / 1024 + 1).unwrap_or(u32::MAX);
+        let _room = self.inbox.room.acquire_many(kib).await.map_err(|_| Error::Closed)?;
+        let (reply, answer) = oneshot::channel();
+        self.inbox.put(|pending| pending.submissions.push(Submission { task, reply, watch }));
+        answer.await.map_err(|_| Error::Closed)?
+    }
+
+    /// Waits for the end of a task.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTask`]; [`Error::Closed`] when the daemon ends first.
+    pub async fn ended(&self, id: TaskId) -> Result<Ended, Error> {
+        let (watch, ended) = oneshot::channel();
+        // Watch first, then look: an end between the two is not missed.
+        let (reply, watched) = oneshot::channel();
+        self.inbox.put(|pending| {
+            pending.watches.push((id, watch));
+            pending.flushes.push(reply);
+        });
+        watched.await.map_err(|_| Error::Closed)?;
+        let task = self.task(id).await?;
+        match task.ended() {
+            Some(ended) => Ok(ended),
+            None => ended.await.map_err(|_| Error::Closed),
+        }
+    }
+
+    /// Leaves the end of a try to be stored. Does not wait; what cannot be stored now is kept and tried again.
+    pub fn complete(&self, completion: Completion) {
+        self.inbox.put(|pending| pending.completions.push(completion));
+    }
+
+    /// Gives a leased task back untried.
+    pub fn release(&self, task: LeasedTask) {
+        self.complete(released(task));
+    }
+
+    /// Renews leases; answers those that are lost.
+    pub async fn renew(&self, leases: Vec<(TaskId, i64)>) -> Vec<TaskId> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.put(|pending| pending.renewals.push((leases, reply)));
+        answer.await.unwrap_or_default()
+    }
+
+    /// The tasks of `queue`, as many as it gives credit for. One consumer per agent.
+    pub fn consumer(&self, queue: AgentName) -> Consumer {
+        let (tasks, receiver) = mpsc::channel(LANE);
+        self.inbox.put(|pending| pending.lanes.push(LaneOp::Attach(queue.clone(), tasks)));
+        Consumer { queue, inbox: self.inbox.clone(), tasks: receiver }
+    }
+
+    /// Queues a failed or cancelled task anew.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTask`], [`Error::WrongState`].
+    pub async fn retry(&self, id: TaskId) -> Result<AgentName, Error> {
+        self.order(Order::Retry(id)).await
+    }
+
+    /// Cancels a queued task.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTask`], [`Error::WrongState`].
+    pub async fn cancel(&self, id: TaskId) -> Result<AgentName, Error> {
+        self.order(Order::Cancel(id)).await
+    }
+
+    async fn order(&self, order: Order) -> Result<AgentName, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.put(|pending| pending.orders.push((order, reply)));
+        answer.await.map_err(|_| Error::Closed)?
+    }
+
+    /// Changes an agent's memory; durable when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Database`].
+    pub async fn remember(&self, change: MemoryChange) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.put(|pending| pending.memory.push((change, reply)));
+        answer.await.map_err(|_| Error::Closed)?
+    }
+
+    /// Leaves an event to be stored.
+    pub fn event(&self, event: NewEvent) {
+        self.inbox.put(|pending| pending.event(event));
+    }
+
+    /// Leaves a supervisor's record to be stored; the newest wins.
+    pub fn record(&self, agent: AgentName, record: String) {
+        self.inbox.put(|pending| drop(pending.records.insert(agent, record)));
+    }
+
+    /// Waits until what came before has been tried.
+    pub async fn flush(&self) {
+        let (reply, done) = oneshot::channel();
+        self.inbox.put(|pending| pending.flushes.push(reply));
+        let _ = done.await;
+    }
+
+    /// Stores what came before, and ends the engine.
+    pub fn close(&self) {
+        self.inbox.put(|pending| pending.closing = true);
+    }
+
+    /// What the store last proved.
+    pub fn health(&self) -> Health {
+        self.health.borrow().clone()
+    }
+
+    /// One task.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTask`], [`Error::Database`].
+    pub async fn task(&self, id: TaskId) -> Result<Task, Error> {
+        self.backend.task(id).await?.ok_or_else(|| Error::NoSuchTask(id.to_string()))
+    }
+
+    /// Tasks, newest first.
+    ///
+    /// # Errors
+    /// [`Error::Database`]; so for all reads below.
+    pub async fn tasks(&self, filter: &Filter) -> Result<Vec<Task>, Error> {
+        self.backend.tasks(filter).await
+    }
+
+    /// The tasks of each agent by state.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn depths(&self) -> Result<Vec<(String, Depth)>, Error> {
+        self.backend.depths().await
+    }
+
+    /// Every supervisor's record, as saved.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn records(&self) -> Result<Vec<(String, String)>, Error> {
+        self.backend.records().await
+    }
+
+    /// The newest events of one agent and one type, newest first.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn events(&self, agent: &AgentName, kind: &str, limit: u32) -> Result<Vec<Event>, Error> {
+        self.backend.events(agent, kind, limit).await
+    }
+
+    /// A value of an agent's memory, JSON text.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn recall(&self, agent: &AgentName, key: &str) -> Result<Option<String>, Error> {
+        self.backend.recall(agent, key).await
+    }
+
+    /// Keys of an agent's memory, in order.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn keys(&self, agent: &AgentName, prefix: &str, limit: u32) -> Result<Vec<String>, Error> {
+        self.backend.keys(agent, prefix, limit).await
+    }
+
+    /// The last turns of a conversation, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn turns(&self, agent: &AgentName, session: &str, limit: u32) -> Result<Vec<Turn>, Error> {
+        self.backend.turns(agent, session, limit).await
+    }
+}
+
+impl Task {
+    /// How it ended, if it has.
+    pub fn ended(&self) -> Option<Ended> {
+        let at: DateTime<Utc> = self.finished_at?;
+        self.state.ended().then(|| Ended {
+            id: self.id,
+            state: self.state,
+            result: self.result.as_ref().map(ToString::to_string),
+            error: self.error.clone(),
+            attempts: self.attempts,
+            duration: (at - self.created_at).to_std().unwrap_or_default(),
+        })
+    }
+}
+
+/// One agent's tasks: it gets as many as it gives credit for, each leased to this daemon.
+pub struct Consumer {
+    queue: AgentName,
+    inbox: Arc<Inbox>,
+    tasks: mpsc::Receiver<LeasedTask>,
+}
+
+impl Consumer {
+    /// Allows `more` tasks to be leased beyond those allowed and not yet received.
+    pub fn credit(&self, more: u32) {
+        if more > 0 {
+            self.inbox.put(|pending| pending.lanes.push(LaneOp::Credit(self.queue.clone(), more)));
+        }
+    }
+
+    /// The next leased task. Safe to cancel.
+    pub async fn next(&mut self) -> Option<LeasedTask> {
+        self.tasks.recv().await
+    }
+
+    /// A leased task that is already there.
+    pub fn try_next(&mut self) -> Option<LeasedTask> {
+        self.tasks.try_recv().ok()
+    }
+
+    /// Takes all credit back; answers what was leased and not received.
+    pub async fn withdraw(&mut self) -> Vec<LeasedTask> {
+        let (reply, done) = oneshot::channel();
+        self.inbox.put(|pending| pending.lanes.push(LaneOp::Withdraw(self.queue.clone(), reply)));
+        let _ = done.await;
+        std::iter::from_fn(|| self.tasks.try_recv().ok()).collect()
+    }
+}

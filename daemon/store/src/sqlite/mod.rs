@@ -1,0 +1,113 @@
+//! SQLite: one connection that writes, a few that read, and nobody else beside the daemon.
+
+mod apply;
+mod read;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use openclaw_agent_api::AgentName;
+use openclaw_agent_api::context::Turn;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection};
+use tokio::sync::Mutex;
+
+use crate::Error;
+use crate::backend::{Applied, Backend, Batch, Claimant, Depth, Event};
+use crate::task::{Filter, Task, TaskId};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
+
+pub(crate) struct Sqlite {
+    writer: Mutex<SqliteConnection>,
+    readers: SqlitePool,
+}
+
+/// Opens or makes the database and brings it to this binary's form.
+///
+/// # Errors
+/// [`Error::Open`]; [`Error::Newer`] when a newer OpenClaw wrote it.
+pub async fn open_sqlite(path: &Path) -> Result<Arc<dyn Backend>, Error> {
+    let shown = path.display().to_string();
+    let refused = |error: sqlx::Error| Error::Open { path: shown.clone(), reason: error.to_string() };
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        // A commit is on the disk when it returns: accepted work is never bought off.
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(Duration::from_secs(5))
+        .pragma("temp_store", "memory")
+        .disable_statement_logging();
+    let mut writer = options.clone().create_if_missing(true).connect().await.map_err(refused)?;
+    MIGRATIONS.run(&mut writer).await.map_err(|error| match error {
+        MigrateError::VersionMissing(version) => Error::Newer { path: shown.clone(), version },
+        other => Error::Open { path: shown.clone(), reason: other.to_string() },
+    })?;
+    let readers = SqlitePoolOptions::new().max_connections(2).min_connections(0);
+    let readers = readers.connect_lazy_with(options.read_only(true));
+    Ok(Arc::new(Sqlite { writer: Mutex::new(writer), readers }))
+}
+
+#[async_trait]
+impl Backend for Sqlite {
+    async fn apply(&self, batch: &Batch, claimant: &Claimant, now: DateTime<Utc>) -> Result<Applied, Error> {
+        let mut writer = self.writer.lock().await;
+        let mut tx = writer.begin_with("begin immediate").await?;
+        let applied = apply::apply(&mut tx, batch, claimant, now).await?;
+        tx.commit().await?;
+        Ok(applied)
+    }
+
+    async fn recover(&self, claimant: &Claimant, now: DateTime<Utc>) -> Result<u64, Error> {
+        apply::recover(&mut *self.writer.lock().await, claimant, now).await
+    }
+
+    async fn next_due(&self, after: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Error> {
+        read::next_due(&self.readers, after).await
+    }
+
+    async fn depths(&self) -> Result<Vec<(String, Depth)>, Error> {
+        read::depths(&self.readers).await
+    }
+
+    async fn task(&self, id: TaskId) -> Result<Option<Task>, Error> {
+        read::task(&self.readers, id).await
+    }
+
+    async fn tasks(&self, filter: &Filter) -> Result<Vec<Task>, Error> {
+        read::tasks(&self.readers, filter).await
+    }
+
+    async fn records(&self) -> Result<Vec<(String, String)>, Error> {
+        read::records(&self.readers).await
+    }
+
+    async fn events(&self, agent: &AgentName, kind: &str, limit: u32) -> Result<Vec<Event>, Error> {
+        read::events(&self.readers, agent, kind, limit).await
+    }
+
+    async fn recall(&self, agent: &AgentName, key: &str) -> Result<Option<String>, Error> {
+        read::recall(&self.readers, agent, key).await
+    }
+
+    async fn keys(&self, agent: &AgentName, prefix: &str, limit: u32) -> Result<Vec<String>, Error> {
+        read::keys(&self.readers, agent, prefix, limit).await
+    }
+
+    async fn turns(&self, agent: &AgentName, session: &str, limit: u32) -> Result<Vec<Turn>, Error> {
+        read::turns(&self.readers, agent, session, limit).await
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        // The engine is the only writer and has ended, so nothing is lost if this fails: the log is replayed.
+        let _ = sqlx::query("pragma wal_checkpoint(truncate)").execute(&mut *self.writer.lock().await).await;
+    }
+}
