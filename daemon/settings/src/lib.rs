@@ -1,6 +1,23 @@
 //! Typed configuration, secrets and paths of the daemon.
 
+mod document;
+mod dotenv;
+mod explain;
+pub mod load;
+pub mod mistakes;
 pub mod model;
+mod overrides;
+pub mod paths;
+pub mod secrets;
+pub mod show;
+#[cfg(test)]
+mod tests;
 pub mod units;
+mod validate;
 
+pub use load::{BUILT_IN, Inputs, Loaded, Origin, load};
+pub use mistakes::{LoadError, Mistake, Mistakes, Place};
 pub use model::*;
+pub use paths::Paths;
+pub use secrets::Secrets;
+pub use show::{schema, show};

@@ -1,6 +1,7 @@
 //! Durations and sizes as people write them: `"30s"`, `"8 MiB"`.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -9,6 +10,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub mod duration {
     use super::*;
     use std::time::Duration;
+
+    /// Ten years: longer than any use, short enough that adding one to a clock never overflows.
+    pub const MAX: Duration = Duration::from_secs(10 * 31_557_600);
 
     /// Writes the shortest exact text.
     ///
@@ -21,14 +25,29 @@ pub mod duration {
     /// Reads a text with a unit.
     ///
     /// # Errors
-    /// A text without a unit, or a number.
+    /// A text without a unit, a number, or more than [`MAX`].
     pub fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Error> {
-        let text = Cow::<str>::deserialize(input)?;
-        humantime::parse_duration(&text).map_err(|error| {
-            de::Error::custom(format!(
-                "`{text}` is no duration ({error}); write \"250ms\", \"30s\", \"5m\" or \"1h\""
-            ))
-        })
+        input.deserialize_str(Written)
+    }
+
+    struct Written;
+
+    impl de::Visitor<'_> for Written {
+        type Value = Duration;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a duration such as \"250ms\", \"30s\", \"5m\" or \"1h\"")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {
+            match humantime::parse_duration(text) {
+                Ok(duration) if duration <= MAX => Ok(duration),
+                Ok(_) => Err(E::custom(format!("`{text}` is too long; write at most \"10years\""))),
+                Err(_) => Err(E::custom(format!(
+                    "`{text}` is no duration; write a number and a unit: \"250ms\", \"30s\", \"5m\" or \"1h\""
+                ))),
+            }
+        }
     }
 
     /// The JSON Schema of a duration.
@@ -60,8 +79,8 @@ impl ByteSize {
 
 const SIZES: [(&str, u32); 4] = [("GiB", 30), ("MiB", 20), ("KiB", 10), ("B", 0)];
 
-impl std::fmt::Display for ByteSize {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fits = |&(_, shift): &(&str, u32)| self.0 != 0 && self.0.trailing_zeros() >= shift;
         let (unit, shift) = SIZES.into_iter().find(fits).unwrap_or(("B", 0));
         write!(f, "{} {unit}", self.0 >> shift)
@@ -91,16 +110,29 @@ impl Serialize for ByteSize {
 
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "a size such as \"64 MiB\"")]
-        enum Written<'a> {
-            Bytes(u64),
-            Text(Cow<'a, str>),
+        struct Written;
+
+        impl de::Visitor<'_> for Written {
+            type Value = ByteSize;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a size such as \"512 KiB\", \"64 MiB\" or \"1 GiB\"")
+            }
+
+            fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<ByteSize, E> {
+                Ok(ByteSize(bytes))
+            }
+
+            fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<ByteSize, E> {
+                let negative = || E::invalid_value(de::Unexpected::Signed(bytes), &self);
+                u64::try_from(bytes).map(ByteSize).map_err(|_| negative())
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<ByteSize, E> {
+                text.parse().map_err(E::custom)
+            }
         }
-        match Written::deserialize(input)? {
-            Written::Bytes(bytes) => Ok(Self(bytes)),
-            Written::Text(text) => text.parse().map_err(de::Error::custom),
-        }
+        input.deserialize_any(Written)
     }
 }
 

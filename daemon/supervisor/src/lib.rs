@@ -1,1 +1,6 @@
-//! Not written yet.
+//! Keeps agents alive: policy, driver, host process, wire protocol.
+
+pub mod host;
+pub mod orphans;
+pub mod policy;
+pub mod wire;

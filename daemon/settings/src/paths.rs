@@ -1,0 +1,138 @@
+//! Where everything is. The one place that decides.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::load::Inputs;
+use crate::mistakes::LoadError;
+
+/// Absolute paths; none but `config` need exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// `--home`, else `OPENCLAW_HOME`, else `.openclaw` in the working folder.
+    pub home: PathBuf,
+    /// The configuration file; none when the built-in one applies.
+    pub config: Option<PathBuf>,
+    /// The agents' libraries.
+    pub agents: PathBuf,
+    /// Log files.
+    pub logs: PathBuf,
+    /// Sockets and locks.
+    pub run: PathBuf,
+    /// The agents' own folders.
+    pub workspace: PathBuf,
+    /// The SQLite database.
+    pub database: PathBuf,
+    /// The operator's socket.
+    pub socket: PathBuf,
+    /// Held by the daemon that owns this home.
+    pub lock: PathBuf,
+    /// The secrets, beside the configuration file.
+    pub env_file: PathBuf,
+}
+
+impl Paths {
+    /// Finds the home and the configuration file, and derives the rest. Reads no file.
+    ///
+    /// # Errors
+    /// A configuration file that was asked for by flag or `OPENCLAW_CONFIG` is missing, or a folder is closed to us.
+    pub fn resolve(inputs: &Inputs) -> Result<Self, LoadError> {
+        let home = inputs.home.clone().or_else(|| variable(inputs, "OPENCLAW_HOME"));
+        let home = absolute(&inputs.cwd, &home.unwrap_or_else(|| ".openclaw".into()));
+        let config = config(inputs, &home)?;
+        let folder =
+            config.as_deref().and_then(Path::parent).map_or_else(|| home.join("config"), Path::to_path_buf);
+        let run = home.join("run");
+        Ok(Self {
+            config,
+            agents: home.join("agents"),
+            logs: home.join("logs"),
+            workspace: home.join("workspace"),
+            database: home.join("openclaw.db"),
+            socket: run.join("openclaw.sock"),
+            lock: run.join("openclaw.lock"),
+            env_file: folder.join(".env"),
+            run,
+            home,
+        })
+    }
+}
+
+fn config(inputs: &Inputs, home: &Path) -> Result<Option<PathBuf>, LoadError> {
+    if let Some(asked) = inputs.config.clone().or_else(|| variable(inputs, "OPENCLAW_CONFIG")) {
+        let path = absolute(&inputs.cwd, &asked);
+        return if exists(&path)? {
+            Ok(Some(path))
+        } else {
+            Err(LoadError::Read { path, source: io::ErrorKind::NotFound.into() })
+        };
+    }
+    for folder in [home, &inputs.cwd] {
+        let path = folder.join("config/openclaw.toml");
+        if exists(&path)? {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+/// A file that is there but closed to us is an error, lest another one is used in its stead.
+fn exists(path: &Path) -> Result<bool, LoadError> {
+    match path.metadata() {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(false)
+        }
+        Err(source) => Err(LoadError::Read { path: path.into(), source }),
+    }
+}
+
+fn variable(inputs: &Inputs, name: &str) -> Option<PathBuf> {
+    inputs.env.get(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// Without `.` parts, and with symbolic links as they are.
+fn absolute(cwd: &Path, path: &Path) -> PathBuf {
+    cwd.join(path).components().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inputs(cwd: &Path, env: &[(&str, &str)]) -> Inputs {
+        let env = env.iter().map(|&(name, value)| (name.into(), value.into())).collect();
+        Inputs { cwd: cwd.into(), env, ..Inputs::default() }
+    }
+
+    #[test]
+    fn the_flag_beats_the_variable_beats_the_working_folder() {
+        let mut inputs = inputs(Path::new("/none"), &[]);
+        let paths = Paths::resolve(&inputs).unwrap();
+        assert_eq!(paths.socket, Path::new("/none/.openclaw/run/openclaw.sock"));
+        assert_eq!(paths.env_file, Path::new("/none/.openclaw/config/.env"));
+        inputs.env.insert("OPENCLAW_HOME".into(), "./there".into());
+        assert_eq!(Paths::resolve(&inputs).unwrap().home, Path::new("/none/there"));
+        inputs.home = Some("/flag".into());
+        assert_eq!(Paths::resolve(&inputs).unwrap().database, Path::new("/flag/openclaw.db"));
+    }
+
+    #[test]
+    fn the_home_beats_the_working_folder_and_what_is_asked_for_must_exist() {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, homes) = (dir.path().join("config"), dir.path().join(".openclaw/config"));
+        let mut inputs = inputs(dir.path(), &[]);
+        assert_eq!(Paths::resolve(&inputs).unwrap().config, None);
+        for folder in [&own, &homes] {
+            std::fs::create_dir_all(folder).unwrap();
+            std::fs::write(folder.join("openclaw.toml"), "").unwrap();
+            let paths = Paths::resolve(&inputs).unwrap();
+            assert_eq!(paths.config, Some(folder.join("openclaw.toml")));
+            assert_eq!(paths.env_file, folder.join(".env"));
+        }
+        inputs.env.insert("OPENCLAW_CONFIG".into(), "missing.toml".into());
+        assert!(
+            matches!(Paths::resolve(&inputs), Err(LoadError::Read { path, .. }) if path.ends_with("missing.toml"))
+        );
+    }
+}

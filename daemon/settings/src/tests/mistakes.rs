@@ -1,0 +1,175 @@
+use std::fs;
+
+use super::{good, told};
+use crate::{Inputs, LoadError, Origin, Place, load};
+
+#[test]
+fn every_mistake_is_listed_with_its_line_and_remedy() {
+    let text = r#"
+[daemon]
+log = 5
+drain_timeout = 30
+[agents.atlas]
+concurency = 4
+grants = ["memory", 7, "superviser"]
+[agents.Milk]
+[supervision]
+restart = "alway"
+ping_timeout = "1s"
+[supervision.backoff]
+initial = "1h"
+[groups.team]
+agents = ["atlas", "atlsa"]
+[dragons]
+"#;
+    assert_eq!(
+        told(text, &[]),
+        [
+            "T:8: `Milk` in [agents]: `Milk` is no agent's name; use 1 to 32 characters of a-z, 0-9 and `-`, beginning with a letter",
+            "T:6: unknown key `concurency` in [agents.atlas]; did you mean `concurrency`?",
+            "T:7: `grants` in [agents.atlas] cannot be integer `7`; write a text in quotes",
+            "T:4: `drain_timeout` in [daemon] cannot be integer `30`; write a duration such as \"250ms\", \"30s\", \"5m\" or \"1h\"",
+            "T:3: `log` in [daemon] cannot be integer `5`; write a text in quotes",
+            "T:16: unknown key `dragons`; known are `daemon`, `tasks`, `supervision`, `agents`, `groups`",
+            "T:10: `restart` in [supervision] cannot be `alway`; did you mean `always`?",
+            "T:11: `ping_timeout` in [supervision]: `ping_timeout` is not longer than `ping_interval`; make it three times as long",
+            "T:13: `backoff.initial` (1h) is longer than `backoff.max` (30s) in [supervision]; lower `backoff.initial` or raise `backoff.max`",
+            "T:7: unknown grant `superviser` in [agents.atlas]; did you mean `supervisor`?",
+            "T:15: `atlsa` in [groups.team] is no configured agent; did you mean `atlas`?",
+        ]
+    );
+}
+
+#[test]
+fn what_is_loaded_wrongly_is_told_in_the_order_of_the_file() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("openclaw.toml");
+    fs::write(&file, "[tasks]\nlease = \"2h\"\nx = 1\n[daemon]\nrestart_refill = \"0s\"").unwrap();
+    let env = super::variables(&[("OPENCLAW_DAEMON__LOGG", "debug")]);
+    let inputs =
+        Inputs { home: Some(home.path().into()), config: Some(file.clone()), env, ..Inputs::default() };
+    let Err(LoadError::Mistakes(mistakes)) = load(&inputs) else { panic!("it loads") };
+    let places: Vec<_> = mistakes.list.iter().map(|mistake| (&mistake.place, mistake.line)).collect();
+    let variable = Place::Variable("OPENCLAW_DAEMON__LOGG".into());
+    let config = &Place::Config;
+    assert_eq!(places, [(config, Some(2)), (config, Some(3)), (config, Some(5)), (&variable, None)]);
+    assert_eq!((mistakes.list[0].column, mistakes.list[0].key.as_str()), (Some(1), "tasks.lease"));
+    assert!(mistakes.to_string().starts_with(&format!("{}:2: `lease` in [tasks] is 2h", file.display())));
+    assert!(mistakes.to_string().ends_with("\n4 mistakes in the configuration"));
+}
+
+#[test]
+fn a_fault_of_syntax_hides_no_other_mistake() {
+    let text = "[daemon]\nlog = \nx = 1\n[tasks]\nlease = 'x\ny = 2\nkeep = 0 0\nkeep = '1s'\nmax_attempts = 0 0\n\
+                [agents.a\nz = 1\n[groups.x]\nagents = ['a']\nv = 1\n";
+    let mut told = told(text, &[]);
+    told.sort_by_key(|line| line.split(':').nth(1).and_then(|line| line.parse::<usize>().ok()));
+    assert_eq!(
+        told,
+        [
+            "T:2: syntax: string values must be quoted; expected literal string",
+            "T:3: unknown key `x` in [daemon]; known are `log`, `drain_timeout`, `restart_budget`, `restart_refill`",
+            "T:5: syntax: invalid literal string; expected `'`",
+            "T:6: unknown key `y` in [tasks]; known are `max_attempts`, `retry_initial`, `retry_max`, `lease`, `max_payload`, `max_queued`, `keep`, `keep_rows`",
+            "T:7: syntax: string values must be quoted; expected literal string",
+            "T:8: syntax: duplicate key `keep`; keep one of them",
+            "T:9: syntax: string values must be quoted; expected literal string",
+            "T:10: syntax: unclosed table; expected `]`",
+            "T:14: unknown key `v` in [groups.x]; known are `strategy`, `agents`",
+        ]
+    );
+}
+
+#[test]
+fn bounds_are_checked_where_they_are_broken_and_nowhere_else() {
+    let told = told(
+        "[supervision]\nmemory_limit = 1\nbackoff = { factor = nan, jitter = 2 }\n[agents.a]\nconcurrency = 2000\n\
+         [agents.b]\nbreaker = { failure_rate = 0.0, open = '2h' }\nhandler_timeout = '100000000years'\n\
+         [groups.x]\nagents = ['a', 'a']\n[groups.y]\nagents = ['b', 'a']\n",
+        &[],
+    );
+    assert_eq!(
+        told,
+        [
+            "T:8: `handler_timeout` in [agents.b]: `100000000years` is too long; write at most \"10years\"",
+            "T:2: `memory_limit` in [supervision] is 1 B; write 16 MiB or more",
+            "T:3: `factor` in [supervision.backoff] is NaN; write 1 to 100",
+            "T:3: `jitter` in [supervision.backoff] is 2; write 0 to 1",
+            "T:5: `concurrency` in [agents.a] is 2000; write 1 to 1024",
+            "T:7: `failure_rate` in [agents.b.breaker] is 0; write a share above 0, at most 1",
+            "T:7: `breaker.open` (2h) is longer than `breaker.open_max` (10m) in [agents.b]; lower `breaker.open` or raise `breaker.open_max`",
+            "T:10: `a` in [groups.x] is in a group already; name it once: an agent is in one group at most",
+            "T:12: `a` in [groups.y] is in a group already; name it once: an agent is in one group at most",
+        ]
+    );
+}
+
+#[test]
+fn a_key_that_is_wrong_causes_no_second_mistake() {
+    let text = "[supervision]\nping_timeout = 3\nping_interval = '20s'\n[agents]\natlas = 3\n[groups.x]\nagents = ['atlas']";
+    let told = told(text, &[]);
+    assert_eq!(told.len(), 2, "{told:#?}");
+    assert_eq!(told[0], "T:5: `atlas` in [agents] cannot be integer `3`; write a table");
+}
+
+#[test]
+fn variables_override_the_file() {
+    let text = "[agents.my-agent]\nconcurrency = 1\n";
+    let env = [
+        ("OPENCLAW_AGENTS__MY_AGENT__CONCURRENCY", "8"),
+        ("OPENCLAW_AGENTS__MY_AGENT__SETTINGS__DEEP_ER__X", "{ a = [1, 2] }"),
+        ("OPENCLAW_LOG", "info,supervisor=debug"),
+        ("OPENCLAW_SUPERVISION__PING_INTERVAL", "2s"),
+        ("OPENCLAW_TOKEN", "not ours"),
+        ("OPENCLAW_HOME", "not ours"),
+    ];
+    let settings = good(text, &env);
+    let agent = &settings.agents["my-agent"];
+    assert_eq!(agent.concurrency, Some(8));
+    assert_eq!(agent.settings["deep_er"]["x"]["a"][1], 2);
+    assert_eq!(settings.daemon.log, "info,supervisor=debug");
+    assert_eq!(settings.supervision.ping_interval.as_secs(), 2);
+}
+
+#[test]
+fn a_mistake_in_a_variable_names_the_variable() {
+    let env = [
+        ("OPENCLAW_AGENTS__ATLAS__CONCURENCY", "8"),
+        ("OPENCLAW_AGENTS__ATLAS__GRANTS", "['memory', 'serch', 1]"),
+        ("OPENCLAW_DAEMON__DRAIN_TIMEOUT", "soon"),
+        ("OPENCLAW_DAEMON__LOG__LEVEL", "debug"),
+        ("OPENCLAW_TASKS__MAX_ATTEMPTS", "0"),
+        ("OPENCLAW___X", "0"),
+    ];
+    let mut told = told("[daemon]\nlog = 'info'", &env);
+    told.sort();
+    assert_eq!(
+        told,
+        [
+            "OPENCLAW_AGENTS__ATLAS__CONCURENCY: unknown key `concurency` in [agents.atlas]; did you mean `concurrency`?",
+            "OPENCLAW_AGENTS__ATLAS__GRANTS: `grants` in [agents.atlas] cannot be integer `1`; write a text in quotes",
+            "OPENCLAW_AGENTS__ATLAS__GRANTS: unknown grant `serch` in [agents.atlas]; did you mean `search`?",
+            "OPENCLAW_DAEMON__DRAIN_TIMEOUT: `drain_timeout` in [daemon]: `soon` is no duration; write a number and a unit: \"250ms\", \"30s\", \"5m\" or \"1h\"",
+            "OPENCLAW_DAEMON__LOG__LEVEL: `log` is no table but string; mend the one or unset the other",
+            "OPENCLAW_TASKS__MAX_ATTEMPTS: `max_attempts` in [tasks] is 0; write 1 to 100",
+            "OPENCLAW___X: names no key; write the parts of the key with `__` between: OPENCLAW_DAEMON__LOG",
+        ]
+    );
+}
+
+#[test]
+fn without_a_file_the_built_in_one_is_loaded() {
+    let dir = tempfile::tempdir().unwrap();
+    let loaded = load(&Inputs { cwd: dir.path().into(), ..Inputs::default() }).unwrap();
+    assert_eq!(loaded.origin, Origin::BuiltIn);
+    assert_eq!(loaded.settings.agents.len(), 3);
+}
+
+#[test]
+fn a_missing_file_and_a_folder_are_no_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    for config in [dir.path().join("none.toml"), dir.path().into()] {
+        let inputs = Inputs { cwd: dir.path().into(), config: Some(config.clone()), ..Inputs::default() };
+        assert!(matches!(load(&inputs), Err(LoadError::Read { path, .. }) if path == config));
+    }
+}

@@ -1,0 +1,180 @@
+//! What the types cannot say: bounds, and keys that must fit each other.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use openclaw_agent_api::abi::methods;
+
+use crate::document::Document;
+use crate::explain::at;
+use crate::mistakes::did_you_mean;
+use crate::model::{Settings, Supervision, Tasks};
+use crate::units::ByteSize;
+
+/// The first parts of [`METHODS`]: each grants all methods that begin with it.
+const GRANTS: [&str; 9] =
+    ["memory", "publish", "ask", "search", "fetch", "missions", "task", "supervisor", "system"];
+
+/// What an agent needs a grant for. `log` and `now` need none.
+const METHODS: [&str; 18] = [
+    methods::MEMORY_GET,
+    methods::MEMORY_SET,
+    methods::MEMORY_DELETE,
+    methods::MEMORY_LIST,
+    methods::MEMORY_REMEMBER,
+    methods::MEMORY_TURNS,
+    methods::PUBLISH,
+    methods::ASK,
+    methods::SEARCH,
+    methods::FETCH,
+    methods::MISSIONS_PROPOSE,
+    methods::TASK_SUBMIT,
+    methods::TASK_RUN,
+    methods::TASK_LIST,
+    methods::SUPERVISOR_STATUS,
+    methods::SUPERVISOR_RESTART,
+    methods::SYSTEM_RESOURCES,
+    methods::SYSTEM_SERVICES,
+];
+
+/// Adds a mistake to `document` for each rule that `settings` break.
+pub(crate) fn validate(settings: &Settings, document: &mut Document<'_>) {
+    let daemon = &mut Rules { document, scope: &["daemon"] };
+    daemon.least("restart_budget", settings.daemon.restart_budget, 1);
+    daemon.nonzero("restart_refill", settings.daemon.restart_refill);
+    tasks(&settings.tasks, &mut Rules { document, scope: &["tasks"] });
+    supervision(&settings.supervision, &mut Rules { document, scope: &["supervision"] });
+    for (name, agent) in &settings.agents {
+        let scope = ["agents", name.as_str()];
+        supervision(&agent.supervision(&settings.supervision), &mut Rules { document, scope: &scope });
+        grants(&agent.grants, name.as_str(), document);
+    }
+    groups(settings, document);
+}
+
+fn tasks(tasks: &Tasks, rules: &mut Rules<'_, '_>) {
+    rules.range("max_attempts", tasks.max_attempts, 1..=100);
+    rules.order(("retry_initial", tasks.retry_initial), ("retry_max", tasks.retry_max));
+    let (least, most) = (Duration::from_secs(1), Duration::from_secs(3600));
+    rules.range("lease", humantime::Duration::from(tasks.lease), least.into()..=most.into());
+    // A frame is 8 MiB at most, and JSON may double a payload.
+    rules.range("max_payload", tasks.max_payload, ByteSize::kib(1)..=ByteSize::mib(4));
+    rules.least("max_queued", tasks.max_queued, 1);
+}
+
+fn supervision(s: &Supervision, rules: &mut Rules<'_, '_>) {
+    rules.range("concurrency", s.concurrency, 1..=1024);
+    rules.nonzero("start_timeout", s.start_timeout);
+    rules.nonzero("handler_timeout", s.handler_timeout);
+    rules.nonzero("ping_interval", s.ping_interval);
+    let keys = ["ping_timeout", "ping_interval"];
+    let what = |key| format!("{key}: `ping_timeout` is not longer than `ping_interval`");
+    rules.demand(s.ping_timeout > s.ping_interval, &keys, what, "make it three times as long");
+    rules.least("memory_limit", s.memory_limit, ByteSize::mib(16));
+    rules.order(("backoff.initial", s.backoff.initial), ("backoff.max", s.backoff.max));
+    rules.range("backoff.factor", s.backoff.factor, 1.0..=100.0);
+    rules.range("backoff.jitter", s.backoff.jitter, 0.0..=1.0);
+    rules.least("breaker.intensity", s.breaker.intensity, 1);
+    rules.nonzero("breaker.period", s.breaker.period);
+    rules.share("breaker.failure_rate", s.breaker.failure_rate);
+    rules.share("breaker.slow_rate", s.breaker.slow_rate);
+    rules.nonzero("breaker.window", s.breaker.window);
+    rules.least("breaker.min_calls", s.breaker.min_calls, 1);
+    rules.nonzero("breaker.open", s.breaker.open);
+    rules.order(("breaker.open", s.breaker.open), ("breaker.open_max", s.breaker.open_max));
+}
+
+fn grants(grants: &[String], agent: &str, document: &mut Document<'_>) {
+    let known = GRANTS.into_iter().chain(METHODS);
+    for grant in grants.iter().filter(|grant| !known.clone().any(|known| known == grant.as_str())) {
+        let keys = ["agents", agent, "grants"];
+        let what = format!("unknown grant `{grant}` in [agents.{agent}]");
+        element(document, &keys, grant, what, did_you_mean(grant, known.clone()));
+    }
+}
+
+fn groups(settings: &Settings, document: &mut Document<'_>) {
+    let mut grouped = BTreeSet::new();
+    for (group, members) in &settings.groups {
+        let keys = ["groups", group.as_str(), "agents"];
+        for member in &members.agents {
+            let name = member.as_str();
+            let what = format!("`{name}` in [groups.{group}]");
+            let unsure = !document.broken.is_empty() || document.lost(&["agents", name]);
+            if !settings.agents.contains_key(member) && !unsure {
+                let remedy = did_you_mean(name, settings.agents.keys().map(AsRef::as_ref));
+                element(document, &keys, name, format!("{what} is no configured agent"), remedy);
+            }
+            if !grouped.insert(member) {
+                let what = format!("{what} is in a group already");
+                element(document, &keys, name, what, "name it once: an agent is in one group at most".into());
+            }
+        }
+    }
+}
+
+fn element(document: &mut Document<'_>, keys: &[&str], text: &str, what: String, remedy: String) {
+    let span = document.element(keys, text).or_else(|| document.span(keys));
+    document.note(span, &owned(keys), what, remedy);
+}
+
+fn owned(keys: &[&str]) -> Vec<String> {
+    keys.iter().map(|key| key.to_string()).collect()
+}
+
+/// The rules of one table.
+struct Rules<'d, 'i> {
+    document: &'d mut Document<'i>,
+    scope: &'d [&'d str],
+}
+
+impl Rules<'_, '_> {
+    /// Notes a mistake at the first of `keys` that is written here. Where none is they are inherited and judged
+    /// there; where one was taken out because it is wrong, nobody knows what it should be.
+    fn demand(&mut self, holds: bool, keys: &[&str], what: impl FnOnce(String) -> String, remedy: &str) {
+        let paths = || keys.iter().map(|key| join(self.scope, key));
+        let inherited = || keys.iter().map(|key| join(&["supervision"], key));
+        if holds || paths().chain(inherited()).any(|path| self.document.lost(&path)) {
+            return;
+        }
+        if let Some((path, span)) =
+            paths().find_map(|path| self.document.span(&path).map(|span| (path, span)))
+        {
+            let (keys, what) = (owned(&path), what(at(&path)));
+            self.document.note(Some(span), &keys, what, remedy.into());
+        }
+    }
+
+    fn range<T: PartialOrd + Display>(&mut self, key: &str, value: T, bounds: RangeInclusive<T>) {
+        let remedy = format!("write {} to {}", bounds.start(), bounds.end());
+        self.demand(bounds.contains(&value), &[key], |key| format!("{key} is {value}"), &remedy);
+    }
+
+    fn least<T: PartialOrd + Display>(&mut self, key: &str, value: T, least: T) {
+        let remedy = format!("write {least} or more");
+        self.demand(value >= least, &[key], |key| format!("{key} is {value}"), &remedy);
+    }
+
+    fn nonzero(&mut self, key: &str, value: Duration) {
+        self.demand(!value.is_zero(), &[key], |key| format!("{key} is zero"), "write a duration above zero");
+    }
+
+    fn share(&mut self, key: &str, value: f64) {
+        let holds = value > 0.0 && value <= 1.0;
+        self.demand(holds, &[key], |key| format!("{key} is {value}"), "write a share above 0, at most 1");
+    }
+
+    fn order(&mut self, (low, least): (&str, Duration), (high, most): (&str, Duration)) {
+        let [shown, bound] = [least, most].map(humantime::Duration::from);
+        let what = format!("`{low}` ({shown}) is longer than `{high}` ({bound})");
+        let remedy = format!("lower `{low}` or raise `{high}`");
+        let table = self.scope.join(".");
+        self.demand(least <= most, &[low, high], |_| format!("{what} in [{table}]"), &remedy);
+    }
+}
+
+fn join<'a>(scope: &[&'a str], key: &'a str) -> Vec<&'a str> {
+    scope.iter().copied().chain(key.split('.')).collect()
+}

@@ -1,0 +1,156 @@
+//! The child's side: one process, one library, one agent. Blocking std and threads; no runtime.
+//!
+//! ```text
+//!  socket ─▶ I/O thread (main) ─▶ [tasks] ─▶ agent threads, at most `concurrency`
+//!     ▲        │ answers pings itself                │ handle, host calls
+//!     └────────┴────────────── outbox ◀──────────────┘
+//! ```
+//!
+//! When the socket closes, the supervisor is gone or wants this process gone: it ends, and its group with it.
+
+mod agent;
+mod library;
+mod outbox;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpgrp, getpid};
+
+use crate::wire::{Decoder, FromHost, ToHost};
+use agent::Agent;
+use outbox::Outbox;
+
+/// Refused: the supervisor was told why.
+const EXIT_REFUSED: i32 = 78;
+/// As a Rust program that panicked.
+const EXIT_PANIC: i32 = 101;
+
+/// `openclaw agent-host`: never returns.
+///
+/// Must be called before any thread is started: it puts the process in order first.
+pub fn run() -> ! {
+    let status = match take_socket() {
+        Ok(socket) => serve(socket),
+        Err(error) => {
+            eprintln!("agent-host is started by the daemon, with a socket as its standard input: {error}");
+            64
+        }
+    };
+    end(status)
+}
+
+fn end(status: i32) -> ! {
+    #[allow(clippy::disallowed_methods, reason = "this is the host's main, which has no caller to return to")]
+    std::process::exit(status)
+}
+
+/// Moves the socket away from descriptor 0, where the agent's code and children would find it.
+fn take_socket() -> io::Result<UnixStream> {
+    let socket = io::stdin().as_fd().try_clone_to_owned()?;
+    let null: OwnedFd = File::open("/dev/null")?.into();
+    nix::unistd::dup2_stdin(null)?;
+    let socket = UnixStream::from(socket);
+    socket.peer_addr()?;
+    Ok(socket)
+}
+
+fn serve(mut socket: UnixStream) -> i32 {
+    let Ok(writer) = socket.try_clone() else { return 71 };
+    let outbox = Arc::new(Outbox::new(writer));
+    let (mut decoder, mut chunk) = (Decoder::default(), vec![0; 64 * 1024]);
+    let mut stage = Stage::New;
+    loop {
+        let read = match socket.read(&mut chunk) {
+            Ok(0) => return abandoned(),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => return abandoned(),
+        };
+        decoder.extend(&chunk[..read]);
+        loop {
+            match decoder.frame::<ToHost>() {
+                Ok(None) => break,
+                Ok(Some(ToHost::Ping { seq, pad })) => outbox.send(&FromHost::Pong { seq, pad }),
+                Ok(Some(message)) => match stage.step(message, &outbox) {
+                    Ok(next) => stage = next,
+                    Err(why) => {
+                        outbox.send(&FromHost::Refused { why });
+                        return EXIT_REFUSED;
+                    }
+                },
+                Err(error) => {
+                    eprintln!("the supervisor speaks another language: {error}");
+                    return 76;
+                }
+            }
+        }
+    }
+}
+
+/// How far this host has come.
+enum Stage {
+    New,
+    Opened { module: openclaw_agent_api::abi::AgentModuleV1_Ref, concurrency: u32, _lock: File },
+    Running { agent: Arc<Agent>, _lock: File },
+}
+
+impl Stage {
+    fn step(self, message: ToHost, outbox: &Arc<Outbox>) -> Result<Self, String> {
+        match (self, message) {
+            (Self::New, ToHost::Open { library, concurrency, memory_limit, lock }) => {
+                limit(memory_limit)?;
+                let lock = hold(&lock)?;
+                let (module, manifest) = library::open(&library)?;
+                outbox.send(&FromHost::Hello { manifest: Box::new(manifest) });
+                Ok(Self::Opened { module, concurrency, _lock: lock })
+            }
+            (Self::Opened { module, concurrency, _lock }, ToHost::Create { settings }) => {
+                let agent = Agent::create(module, settings, concurrency, outbox.clone());
+                Ok(Self::Running { agent, _lock })
+            }
+            (Self::Running { agent, _lock }, message) => {
+                match message {
+                    ToHost::Task { id, kind, message } => agent.take(id, kind, message),
+                    ToHost::Answer { call, answer } => agent.answered(call, answer),
+                    ToHost::Stop => agent.stop(),
+                    _ => {}
+                }
+                Ok(Self::Running { agent, _lock })
+            }
+            // Told to stop before there is anything to say good-bye to.
+            (_, ToHost::Stop) => end(0),
+            (stage, _) => Ok(stage),
+        }
+    }
+}
+
+fn limit(memory: u64) -> Result<(), String> {
+    let set = |what, value| setrlimit(what, value, value);
+    set(Resource::RLIMIT_DATA, memory)
+        .and_then(|()| set(Resource::RLIMIT_CORE, 0))
+        .map_err(|errno| format!("the host's limits cannot be set: {errno}"))
+}
+
+/// Holds a shared lock for this process's life: a new daemon waits until all hosts of the old one are gone.
+fn hold(path: &Path) -> Result<File, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("cannot lock {}: {error}", path.display());
+    let file = File::open(path).map_err(|error| failed(&error))?;
+    crate::orphans::hold(&file).map_err(|errno| failed(&errno))?;
+    Ok(file)
+}
+
+/// The supervisor is gone, or has let go of this host.
+fn abandoned() -> i32 {
+    // Only a group of our own: under a shell or a test this process may be in somebody else's.
+    if getpgrp() == getpid() {
+        let _ = kill(Pid::from_raw(0), Signal::SIGKILL);
+    }
+    0
+}

@@ -1,0 +1,69 @@
+//! Hosts of an earlier daemon. Each host holds a read lock on one file for its life; a new daemon waits until all
+//! are gone, and kills the one that does not go: two hosts of one agent never work side by side.
+
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// Takes the lock that a host holds for its life. The kernel lets go of it when the process ends.
+///
+/// # Errors
+/// That of `fcntl`.
+pub fn hold(file: &File) -> Result<(), Errno> {
+    fcntl(file, FcntlArg::F_SETLK(&lock(libc::F_RDLCK))).map(drop)
+}
+
+/// Waits until no host of an earlier daemon lives. Those see their socket close and end by themselves within
+/// moments; one that has not after `grace` (it may be stopped) is killed. Answers how many were.
+///
+/// # Errors
+/// That of `fcntl`; `ETIMEDOUT` when a killed one does not go within another `grace`.
+pub fn await_gone(file: &File, grace: Duration) -> Result<u32, Errno> {
+    let (mut killed, mut deadline) = (0, Instant::now() + grace);
+    while let Some(pid) = holder(file)? {
+        if Instant::now() >= deadline {
+            if killed >= 64 {
+                return Err(Errno::ETIMEDOUT);
+            }
+            killed += u32::from(kill(file, pid)?);
+            deadline = Instant::now() + grace;
+        }
+        // A process's end gives no signal to one who is not its parent but through a pidfd; moments are enough.
+        std::thread::yield_now();
+        wait_for(pid, Duration::from_millis(5));
+    }
+    Ok(killed)
+}
+
+fn holder(file: &File) -> Result<Option<Pid>, Errno> {
+    let mut asked = lock(libc::F_WRLCK);
+    fcntl(file, FcntlArg::F_GETLK(&mut asked))?;
+    Ok(if i32::from(asked.l_type) == libc::F_UNLCK { None } else { Pid::from_raw(asked.l_pid) })
+}
+
+/// Kills the holder: the pidfd is opened first, and only used if that pid still holds the lock, so it cannot be
+/// another process that got the number since.
+fn kill(file: &File, pid: Pid) -> Result<bool, Errno> {
+    let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(false) };
+    if holder(file)? != Some(pid) {
+        return Ok(false);
+    }
+    Ok(pidfd_send_signal(&handle, Signal::KILL).is_ok())
+}
+
+fn wait_for(pid: Pid, most: Duration) {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+    if let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) {
+        let millis = PollTimeout::try_from(most).unwrap_or(PollTimeout::ZERO);
+        let _ = poll(&mut [PollFd::new(handle.as_fd(), PollFlags::POLLIN)], millis);
+    }
+}
+
+fn lock(kind: i32) -> libc::flock {
+    libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 }
+}

@@ -1,0 +1,110 @@
+//! The breaker: when to stop sending for a while. It knows nothing of agents, so providers can have one as well.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use settings::Breaker as Config;
+
+use super::Time;
+
+/// How one call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Well, in good time.
+    Ok,
+    /// Well, but slowly.
+    Slow,
+    /// Badly.
+    Failed,
+}
+
+/// Counts calls and restarts over sliding windows, and how often in a row it has opened.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Breaker {
+    /// Calls, in buckets of a tenth of the window.
+    buckets: VecDeque<Bucket>,
+    /// Restarts within the period, oldest first; never more than `intensity` + 1.
+    restarts: VecDeque<Time>,
+    /// How often it has opened without closing for good.
+    pub trips: u32,
+    /// Failures since it closed last: calls and restarts.
+    pub failures: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Bucket {
+    from: Time,
+    total: u32,
+    failed: u32,
+    slow: u32,
+}
+
+const BUCKETS: u32 = 10;
+
+impl Breaker {
+    /// Counts a call; answers why the breaker should open, if it should.
+    pub fn call(&mut self, call: Call, config: &Config, now: Time) -> Option<String> {
+        let width = config.window / BUCKETS;
+        self.buckets.retain(|bucket| within(bucket.from, config.window, now));
+        if self.buckets.back().is_none_or(|bucket| !within(bucket.from, width, now)) {
+            self.buckets.push_back(Bucket { from: now, total: 0, failed: 0, slow: 0 });
+        }
+        let newest = self.buckets.back_mut()?;
+        newest.total += 1;
+        newest.failed += u32::from(call == Call::Failed);
+        newest.slow += u32::from(call == Call::Slow);
+        self.failures += u64::from(call == Call::Failed);
+
+        let sum = |count: fn(&Bucket) -> u32| self.buckets.iter().map(count).sum::<u32>();
+        let (total, failed, slow) = (sum(|b| b.total), sum(|b| b.failed), sum(|b| b.slow));
+        if total < config.min_calls {
+            return None;
+        }
+        let window = humantime(config.window);
+        if f64::from(failed) >= config.failure_rate * f64::from(total) && failed > 0 {
+            return Some(format!("{failed} of {total} tasks failed in {window}"));
+        }
+        let slow_limit = humantime(config.slow_call);
+        (f64::from(slow) >= config.slow_rate * f64::from(total) && slow > 0)
+            .then(|| format!("{slow} of {total} tasks in {window} took longer than {slow_limit}"))
+    }
+
+    /// Counts a restart; answers why the breaker should open, if it should.
+    pub fn restart(&mut self, config: &Config, now: Time) -> Option<String> {
+        self.failures += 1;
+        self.restarts.retain(|at| within(*at, config.period, now));
+        self.restarts.push_back(now);
+        let count = self.restarts.len();
+        while self.restarts.len() > config.intensity as usize {
+            self.restarts.pop_front();
+        }
+        (count > config.intensity as usize)
+            .then(|| format!("{count} restarts were needed in {}", humantime(config.period)))
+    }
+
+    /// Opens: answers until when. Each time in a row twice as long.
+    pub fn open(&mut self, config: &Config, now: Time) -> Time {
+        let doubled = config.open.saturating_mul(1u32.checked_shl(self.trips.min(20)).unwrap_or(u32::MAX));
+        self.trips = self.trips.saturating_add(1);
+        self.buckets.clear();
+        self.restarts.clear();
+        now + doubled.min(config.open_max).max(config.open)
+    }
+
+    /// Closes for good: what was is forgotten.
+    pub fn close(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// Whether `at` lies within `span` before now. A clock that went back makes everything recent, not everything old.
+fn within(at: Time, span: Duration, now: Time) -> bool {
+    (now - at).to_std().map_or(true, |passed| passed < span)
+}
+
+/// A duration for people.
+pub(super) fn humantime(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    if millis.is_multiple_of(1000) { format!("{} s", millis / 1000) } else { format!("{millis} ms") }
+}

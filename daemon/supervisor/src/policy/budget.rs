@@ -1,0 +1,47 @@
+//! How many restarts all agents may have together: a token bucket.
+
+use std::time::Duration;
+
+use super::Time;
+
+/// A token bucket: `capacity` at once, then one per `refill`.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    capacity: u32,
+    refill: Duration,
+    tokens: u32,
+    counted_at: Time,
+}
+
+impl Budget {
+    /// A full one.
+    pub fn new(capacity: u32, refill: Duration, now: Time) -> Self {
+        let (capacity, refill) = (capacity.max(1), refill.max(Duration::from_millis(1)));
+        Self { capacity, refill, tokens: capacity, counted_at: now }
+    }
+
+    /// Takes a token.
+    ///
+    /// # Errors
+    /// None is left: when the next one comes.
+    pub fn take(&mut self, now: Time) -> Result<(), Time> {
+        self.count(now);
+        match self.tokens.checked_sub(1) {
+            Some(left) => {
+                self.tokens = left;
+                Ok(())
+            }
+            None => Err(self.counted_at + self.refill),
+        }
+    }
+
+    fn count(&mut self, now: Time) {
+        // A clock that went back must not stop the refill until it has caught up.
+        self.counted_at = self.counted_at.min(now);
+        let passed = (now - self.counted_at).to_std().unwrap_or_default();
+        let gained = u32::try_from(passed.as_nanos() / self.refill.as_nanos()).unwrap_or(u32::MAX);
+        self.tokens = self.tokens.saturating_add(gained).min(self.capacity);
+        self.counted_at =
+            if self.tokens == self.capacity { now } else { self.counted_at + self.refill * gained };
+    }
+}

@@ -1,0 +1,454 @@
+//! The one decision: what happened, what follows.
+
+use std::time::Duration;
+
+use settings::{Restart, Supervision};
+
+use super::breaker::humantime;
+use super::{
+    Budget, Call, Desired, Exit, ExitClass, Next, Probe, Record, State, StopReason, Time, Transition,
+};
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Somebody wants it up; at boot as well as later.
+    Start {
+        /// Who.
+        actor: String,
+    },
+    /// Somebody wants it down, and it to stay so.
+    Stop {
+        /// Who.
+        actor: String,
+    },
+    /// The daemon ends.
+    Shutdown,
+    /// Somebody wants a new host.
+    Restart {
+        /// Who.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
+    /// The host takes tasks.
+    HostReady,
+    /// The host has ended.
+    HostExited {
+        /// How.
+        exit: Exit,
+    },
+    /// The host, or its manifest, can never work like this.
+    Refused {
+        /// What, why, and what to do.
+        why: String,
+    },
+    /// It does not answer, or a handler does not end.
+    Hang {
+        /// What was waited for.
+        what: String,
+    },
+    /// A moment that [`next_due`] named has come.
+    Due,
+    /// A task has ended.
+    TaskEnded {
+        /// How.
+        call: Call,
+    },
+    /// A member of its group fell.
+    SiblingFell {
+        /// Which.
+        name: String,
+    },
+}
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Start a host.
+    Spawn,
+    /// No more tasks; let handlers end by then, and ask the host to stop.
+    Drain {
+        /// Handlers that run longer are cut off.
+        deadline: Time,
+    },
+    /// SIGTERM, and SIGKILL after the grace, to the process group.
+    Kill,
+    /// Allow so many tasks at once.
+    Limit(u32),
+    /// Note it in the history, and save the record.
+    Note(Transition),
+    /// Tell the group that this member fell.
+    Fell,
+}
+
+/// What a decision depends on beside the record.
+pub struct Context<'c> {
+    /// The agent's own.
+    pub config: &'c Supervision,
+    /// All agents'.
+    pub budget: &'c mut Budget,
+    /// The time.
+    pub now: Time,
+    /// 0 to 1, from whoever has a source of chance.
+    pub jitter: f64,
+    /// How long handlers may take to end.
+    pub drain_timeout: Duration,
+}
+
+/// After the drain's deadline: how long until the kill is tried again.
+const KILL_AGAIN: Duration = Duration::from_secs(5);
+
+/// Decides.
+pub fn decide(record: &mut Record, event: Event, ctx: &mut Context<'_>) -> Vec<Action> {
+    let mut turn = Turn { record, ctx, actions: Vec::new() };
+    turn.handle(event);
+    turn.actions
+}
+
+/// When [`Event::Due`] must come next.
+pub fn next_due(record: &Record, config: &Supervision) -> Option<Time> {
+    match &record.state {
+        State::Starting { deadline }
+        | State::Draining { deadline, .. }
+        | State::HalfOpen { probe: Probe::Starting { deadline } } => Some(*deadline),
+        State::Backoff { until, .. } | State::Open { until } => Some(*until),
+        State::HalfOpen { probe: Probe::Running { since } } => Some(*since + config.backoff.reset_after),
+        State::Ready { since } if record.attempt > 0 || record.breaker.trips > 0 => {
+            Some(*since + config.backoff.reset_after)
+        }
+        State::Ready { .. } | State::Stopped { .. } | State::Refused { .. } => None,
+    }
+}
+
+struct Turn<'t, 'c> {
+    record: &'t mut Record,
+    ctx: &'t mut Context<'c>,
+    actions: Vec<Action>,
+}
+
+const SUPERVISOR: &str = "supervisor";
+
+impl Turn<'_, '_> {
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Start { actor } => self.start(&actor),
+            Event::Stop { actor } => {
+                self.record.desired = Desired::Down { actor: actor.clone() };
+                let reason = format!("stopped by {actor}");
+                self.stop(StopReason::Operator { actor: actor.clone() }, &actor, reason);
+            }
+            Event::Shutdown => self.stop(StopReason::Shutdown, SUPERVISOR, "the daemon stops".into()),
+            Event::Restart { actor, reason } => self.restart(&actor, reason),
+            Event::HostReady => self.ready(),
+            Event::HostExited { exit } => self.exited(exit),
+            Event::Refused { why } => self.refused(why),
+            Event::Hang { what } => self.kill(ExitClass::Hang, what),
+            Event::Due => self.due(),
+            Event::TaskEnded { call } => self.task_ended(call),
+            Event::SiblingFell { name } => {
+                if matches!(
+                    self.record.state,
+                    State::Starting { .. } | State::Ready { .. } | State::HalfOpen { .. }
+                ) {
+                    self.drain(Next::Start, SUPERVISOR, format!("restarted with `{name}`, which fell"));
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, actor: &str) {
+        self.record.desired = Desired::Up;
+        let reason = format!("started by {actor}");
+        match &mut self.record.state {
+            State::Stopped { .. } | State::Refused { .. } | State::Backoff { .. } => {
+                self.record.attempt = 0;
+                self.spawn(actor, reason);
+            }
+            State::Open { .. } => self.probe(actor, reason),
+            State::Draining { next, .. } if !matches!(next, Next::Start) => {
+                *next = Next::Start;
+                self.note("draining", actor, format!("to be started again by {actor}"));
+            }
+            State::Starting { .. }
+            | State::Ready { .. }
+            | State::HalfOpen { .. }
+            | State::Draining { .. } => {}
+        }
+    }
+
+    fn stop(&mut self, why: StopReason, actor: &str, reason: String) {
+        match &mut self.record.state {
+            State::Starting { .. } | State::Ready { .. } | State::HalfOpen { .. } => {
+                self.drain(Next::Stopped { why }, actor, reason);
+            }
+            // An open breaker outlives the daemon.
+            State::Draining { next: Next::Open { .. }, .. } if why == StopReason::Shutdown => {}
+            State::Draining { next, .. } => {
+                *next = Next::Stopped { why };
+                self.note("draining", actor, reason);
+            }
+            State::Stopped { .. } | State::Refused { .. } if why == StopReason::Shutdown => {}
+            // The wait goes on in the record, so that a restart of the daemon does not cut it short.
+            State::Backoff { .. } | State::Open { .. } if why == StopReason::Shutdown => {}
+            State::Backoff { .. } | State::Open { .. } | State::Refused { .. } | State::Stopped { .. } => {
+                if !matches!(&self.record.state, State::Stopped { why: now } if *now == why) {
+                    self.change(State::Stopped { why }, actor, reason);
+                }
+            }
+        }
+    }
+
+    fn restart(&mut self, actor: &str, reason: String) {
+        match self.record.state {
+            State::Starting { .. } | State::Ready { .. } | State::HalfOpen { .. } => {
+                self.record.desired = Desired::Up;
+                self.drain(Next::Start, actor, reason);
+            }
+            _ => self.start(actor),
+        }
+    }
+
+    fn ready(&mut self) {
+        let now = self.ctx.now;
+        match self.record.state {
+            State::Starting { .. } => self.change(State::Ready { since: now }, SUPERVISOR, "ready".into()),
+            State::HalfOpen { probe: Probe::Starting { .. } } => {
+                let stable = humantime(self.ctx.config.backoff.reset_after);
+                let reason = format!("ready, one task at a time; the breaker closes after {stable}");
+                self.change(State::HalfOpen { probe: Probe::Running { since: now } }, SUPERVISOR, reason);
+            }
+            _ => {}
+        }
+        self.actions.push(Action::Limit(self.record.state.limit(self.ctx.config.concurrency)));
+    }
+
+    fn exited(&mut self, exit: Exit) {
+        match self.record.state.clone() {
+            State::Draining { next: Next::Stopped { why }, .. } => {
+                let reason = why.to_string();
+                self.gone(exit);
+                self.change(State::Stopped { why }, SUPERVISOR, reason);
+            }
+            State::Draining { next: Next::Start, .. } => {
+                self.gone(exit);
+                self.record.restarts += 1;
+                self.spawn(SUPERVISOR, "its predecessor has ended".into());
+            }
+            State::Draining { next: Next::Open { until }, .. } => {
+                self.gone(exit);
+                self.change(State::Open { until }, SUPERVISOR, "its host has ended".into());
+            }
+            State::Draining { next: Next::Failed { exit: cause }, .. } => {
+                self.failed(Exit { at: exit.at, ..cause }, false);
+            }
+            State::HalfOpen { .. } => self.failed(exit, true),
+            State::Starting { .. } | State::Ready { .. } => self.failed(exit, false),
+            State::Stopped { .. } | State::Backoff { .. } | State::Open { .. } | State::Refused { .. } => {}
+        }
+    }
+
+    /// A host is gone that was told to go.
+    fn gone(&mut self, exit: Exit) {
+        self.record.last_exit = Some(exit);
+    }
+
+    /// A host is gone by its own fault.
+    fn failed(&mut self, exit: Exit, probing: bool) {
+        let config = self.ctx.config;
+        self.record.last_exit = Some(exit.clone());
+        let leave = match config.restart {
+            Restart::Always => false,
+            Restart::OnFailure => exit.class == ExitClass::Clean,
+            Restart::Never => true,
+        };
+        if leave {
+            let reason = format!("{exit}; `restart` leaves it so");
+            self.change(State::Stopped { why: StopReason::Finished { exit } }, SUPERVISOR, reason);
+        } else if probing {
+            self.open(format!("the probe failed: {exit}"));
+        } else if let Some(why) = self.record.breaker.restart(&config.breaker, self.ctx.now) {
+            self.open(format!("{why}, the last after {exit}"));
+        } else {
+            self.back_off(&exit);
+        }
+        self.actions.push(Action::Fell);
+    }
+
+    fn back_off(&mut self, exit: &Exit) {
+        self.record.attempt = self.record.attempt.saturating_add(1);
+        let attempt = self.record.attempt;
+        let pause = self.pause(attempt);
+        if pause.is_zero() {
+            self.take_and_spawn(attempt, format!("restarted at once after {exit}"));
+        } else {
+            let until = self.ctx.now + pause;
+            let reason = format!("{exit}; restart {attempt} in a row comes in {}", humantime(rounded(pause)));
+            self.change(State::Backoff { until, attempt }, SUPERVISOR, reason);
+        }
+    }
+
+    /// A restart takes a token of the budget that all agents share.
+    fn take_and_spawn(&mut self, attempt: u32, reason: String) {
+        match self.ctx.budget.take(self.ctx.now) {
+            Ok(()) => {
+                self.record.restarts += 1;
+                self.spawn(SUPERVISOR, reason);
+            }
+            Err(until) => {
+                let reason = "too many agents restart at once: it waits for its turn".into();
+                self.change(State::Backoff { until, attempt }, SUPERVISOR, reason);
+            }
+        }
+    }
+
+    /// The first restart in a row is immediate.
+    fn pause(&self, attempt: u32) -> Duration {
+        let backoff = &self.ctx.config.backoff;
+        let Some(exponent) = attempt.checked_sub(2) else { return Duration::ZERO };
+        let grown = backoff.initial.as_secs_f64() * backoff.factor.powi(exponent.min(1000) as i32);
+        let varied =
+            grown.min(backoff.max.as_secs_f64()) * (1.0 + backoff.jitter * (2.0 * self.ctx.jitter - 1.0));
+        Duration::try_from_secs_f64(varied).unwrap_or(backoff.max)
+    }
+
+    fn open(&mut self, reason: String) {
+        let until = self.opened();
+        self.change(State::Open { until }, SUPERVISOR, self.opening(until, &reason));
+    }
+
+    fn opened(&mut self) -> Time {
+        self.record.attempt = 0;
+        self.record.breaker.open(&self.ctx.config.breaker, self.ctx.now)
+    }
+
+    fn opening(&self, until: Time, reason: &str) -> String {
+        let pause = (until - self.ctx.now).to_std().unwrap_or_default();
+        format!("the breaker is open for {}: {reason}", humantime(rounded(pause)))
+    }
+
+    fn refused(&mut self, why: String) {
+        if !self.record.state.has_host() {
+            return;
+        }
+        self.record.last_exit = Some(Exit::new(ExitClass::Refused, why.clone(), self.ctx.now));
+        if let State::Draining { next: Next::Stopped { .. }, .. } = self.record.state {
+            return;
+        }
+        self.change(State::Refused { why: why.clone() }, SUPERVISOR, why);
+    }
+
+    fn kill(&mut self, class: ExitClass, what: String) {
+        if matches!(self.record.state, State::Starting { .. } | State::Ready { .. } | State::HalfOpen { .. })
+        {
+            let probing = matches!(self.record.state, State::HalfOpen { .. });
+            let exit = Exit::new(class, what, self.ctx.now);
+            let reason = format!("{exit}; it is killed");
+            let next = if probing {
+                self.record.last_exit = Some(exit);
+                Next::Open { until: self.opened() }
+            } else {
+                Next::Failed { exit }
+            };
+            let deadline = self.ctx.now + self.ctx.config.kill_grace + KILL_AGAIN;
+            self.change(State::Draining { deadline, next }, SUPERVISOR, reason);
+            self.actions.push(Action::Limit(0));
+            self.actions.push(Action::Kill);
+        }
+    }
+
+    fn drain(&mut self, next: Next, actor: &str, reason: String) {
+        let deadline = self.ctx.now + self.ctx.drain_timeout;
+        self.change(State::Draining { deadline, next }, actor, reason);
+        self.actions.push(Action::Limit(0));
+        self.actions.push(Action::Drain { deadline });
+    }
+
+    fn due(&mut self) {
+        let now = self.ctx.now;
+        if next_due(self.record, self.ctx.config).is_none_or(|at| at > now) {
+            return;
+        }
+        match self.record.state.clone() {
+            State::Starting { .. } | State::HalfOpen { probe: Probe::Starting { .. } } => {
+                let limit = humantime(self.ctx.config.start_timeout);
+                self.kill(ExitClass::StartTimeout, format!("not ready within {limit}"));
+            }
+            State::Backoff { attempt, .. } => {
+                self.take_and_spawn(attempt, format!("restart {attempt} in a row"));
+            }
+            State::Open { .. } => self.probe(SUPERVISOR, "one start to see whether it is well again".into()),
+            State::HalfOpen { probe: Probe::Running { since } } => {
+                self.record.attempt = 0;
+                self.record.breaker.close();
+                let reason = "a stable run: the breaker is closed".into();
+                self.change(State::Ready { since }, SUPERVISOR, reason);
+                self.actions.push(Action::Limit(self.ctx.config.concurrency));
+            }
+            State::Ready { .. } => {
+                self.record.attempt = 0;
+                self.record.breaker.trips = 0;
+            }
+            State::Draining { next, .. } => {
+                self.record.state = State::Draining { deadline: now + KILL_AGAIN, next };
+                self.actions.push(Action::Kill);
+            }
+            State::Stopped { .. } | State::Refused { .. } => {}
+        }
+    }
+
+    fn task_ended(&mut self, call: Call) {
+        let trip = self.record.breaker.call(call, &self.ctx.config.breaker, self.ctx.now);
+        match (&self.record.state, trip, call) {
+            (State::Ready { .. }, Some(why), _) => self.trip(&why),
+            (State::HalfOpen { .. }, _, Call::Failed) => self.trip("the probe's task failed"),
+            _ => {}
+        }
+    }
+
+    fn trip(&mut self, why: &str) {
+        let until = self.opened();
+        let reason = self.opening(until, why);
+        self.drain(Next::Open { until }, SUPERVISOR, reason);
+    }
+
+    fn spawn(&mut self, actor: &str, reason: String) {
+        let deadline = self.ctx.now + self.ctx.config.start_timeout;
+        // A breaker that has not closed for good stays half-open whoever starts the host.
+        let state = if self.record.breaker.trips > 0 {
+            State::HalfOpen { probe: Probe::Starting { deadline } }
+        } else {
+            State::Starting { deadline }
+        };
+        self.change(state, actor, reason);
+        self.actions.push(Action::Spawn);
+    }
+
+    /// The probe of an open breaker is a restart like any other for the budget.
+    fn probe(&mut self, actor: &str, reason: String) {
+        if actor == SUPERVISOR
+            && let Err(until) = self.ctx.budget.take(self.ctx.now)
+        {
+            self.record.state = State::Open { until };
+            return;
+        }
+        self.record.restarts += 1;
+        self.spawn(actor, reason);
+    }
+
+    fn change(&mut self, to: State, actor: &str, reason: String) {
+        let from = std::mem::replace(&mut self.record.state, to).name();
+        self.record.since = self.ctx.now;
+        self.note(from, actor, reason);
+    }
+
+    fn note(&mut self, from: &str, actor: &str, reason: String) {
+        let to = self.record.state.name().into();
+        let (from, actor, at) = (from.into(), actor.into(), self.ctx.now);
+        self.actions.push(Action::Note(Transition { from, to, actor, reason, at }));
+    }
+}
+
+fn rounded(duration: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,122 @@
+//! How a host ended.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::Time;
+
+/// What kind of end it was; decides what follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitClass {
+    /// Exit code 0.
+    Clean,
+    /// Another exit code.
+    Error,
+    /// A signal that nobody here sent.
+    Signal,
+    /// A panic, with its message.
+    Panic,
+    /// It did not answer, or a handler did not end, and was killed.
+    Hang,
+    /// An allocation failed at the memory limit.
+    OutOfMemory,
+    /// It was not ready in time, and was killed.
+    StartTimeout,
+    /// It can never work like this.
+    Refused,
+}
+
+impl ExitClass {
+    /// As JSON has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::Error => "error",
+            Self::Signal => "signal",
+            Self::Panic => "panic",
+            Self::Hang => "hang",
+            Self::OutOfMemory => "out_of_memory",
+            Self::StartTimeout => "start_timeout",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+impl fmt::Display for ExitClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The end of a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// Its kind.
+    pub class: ExitClass,
+    /// The exit code, the signal, the panic's message: at most 500 characters.
+    pub detail: String,
+    /// When it was noticed.
+    pub at: Time,
+}
+
+/// A panic's message may be of any length.
+const DETAIL: usize = 500;
+
+impl Exit {
+    /// An end of a known class.
+    pub fn new(class: ExitClass, detail: impl Into<String>, at: Time) -> Self {
+        let detail: String = detail.into();
+        let detail = detail.chars().take(DETAIL).collect();
+        Self { class, detail, at }
+    }
+
+    /// Tells the class from the wait status and the last lines on standard error.
+    pub fn from_status(code: Option<i32>, signal: Option<i32>, last_words: &[String], at: Time) -> Self {
+        let said = |what: &str| last_words.iter().rev().find(|line| line.contains(what));
+        match (code, signal) {
+            (Some(0), _) => Self::new(ExitClass::Clean, "exit code 0", at),
+            (Some(code), _) => Self::new(ExitClass::Error, format!("exit code {code}"), at),
+            // Rust aborts with these words, whether the allocation was the host's or the library's.
+            (_, Some(6)) if said("memory allocation of ").is_some() => Self::new(
+                ExitClass::OutOfMemory,
+                said("memory allocation of ").cloned().unwrap_or_default(),
+                at,
+            ),
+            // A library built with panic=abort.
+            (_, Some(6)) if said("panicked at ").is_some() => {
+                Self::new(ExitClass::Panic, said("panicked at ").cloned().unwrap_or_default(), at)
+            }
+            (_, Some(signal)) => Self::new(ExitClass::Signal, format!("signal {signal}{}", name(signal)), at),
+            (None, None) => Self::new(ExitClass::Error, "an unknown status", at),
+        }
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.class {
+            ExitClass::Clean | ExitClass::Error | ExitClass::Signal => f.write_str(&self.detail),
+            class => write!(f, "{}: {}", class.as_str().replace('_', " "), self.detail),
+        }
+    }
+}
+
+fn name(signal: i32) -> &'static str {
+    match signal {
+        1 => " (SIGHUP)",
+        2 => " (SIGINT)",
+        4 => " (SIGILL)",
+        6 => " (SIGABRT)",
+        7 => " (SIGBUS)",
+        8 => " (SIGFPE)",
+        9 => " (SIGKILL)",
+        11 => " (SIGSEGV)",
+        13 => " (SIGPIPE)",
+        15 => " (SIGTERM)",
+        24 => " (SIGXCPU)",
+        31 => " (SIGSYS)",
+        _ => "",
+    }
+}

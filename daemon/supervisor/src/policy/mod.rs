@@ -1,0 +1,36 @@
+//! What to do about an agent: pure decisions over plain data, with the time and the jitter passed in.
+//!
+//! ```text
+//!             Start              HostReady               HostExited(any)
+//!  Stopped ─────────▶ Starting ────────────▶ Ready ────────────────────▶ Backoff{until,attempt}
+//!   ▲   ▲                │  Due: too long     │  Stop / Restart / Hang /      │ Due      │ restarts past
+//!   │   │                │  HostExited        │  breaker trips                ▼          ▼ `intensity`
+//!   │   └─ Stop ─────────┼────────────────────┤                           Starting    Open{until}
+//!   │                    ▼                    ▼                                          │ Due
+//!   └──────────── Refused{why}          Draining{deadline,next}                     HalfOpen{probe}
+//!                 (no retry)              HostExited: next                 stable ─▶ Ready, breaker closed
+//!                                                                          any failure ─▶ Open, longer
+//! ```
+//!
+//! [`decide`] changes a [`Record`] and answers [`Action`]s, which the driver carries out. The record is saved as
+//! JSON: what an agent did before outlives the agent's process and the daemon's.
+
+pub mod breaker;
+pub mod budget;
+pub mod decide;
+pub mod exit;
+pub mod group;
+pub mod retry;
+pub mod state;
+
+pub use breaker::{Breaker, Call};
+pub use budget::Budget;
+pub use decide::{Action, Context, Event, decide, next_due};
+pub use exit::{Exit, ExitClass};
+pub use state::{Desired, Next, Probe, Record, State, StopReason, Transition};
+
+/// All times of the policy: wall clock, since records outlive the process.
+pub type Time = chrono::DateTime<chrono::Utc>;
+
+#[cfg(test)]
+mod tests;
