@@ -56,6 +56,11 @@ pub mod duration {
     }
 }
 
+/// A duration as people write it: `1m 30s`.
+pub fn text(duration: std::time::Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
 /// A size in bytes, written `"512 KiB"`, `"64 MiB"`, `"1 GiB"` or as a plain number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);

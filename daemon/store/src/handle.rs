@@ -277,11 +277,11 @@ impl Consumer {
         self.tasks.try_recv().ok()
     }
 
-    /// Takes all credit back; answers what was leased and not received.
-    pub async fn withdraw(&mut self) -> Vec<LeasedTask> {
+    /// Takes all credit back. Once the answer is there, nothing more will come, and what was leased before is to be
+    /// had from [`try_next`](Self::try_next).
+    pub fn take_back(&self) -> oneshot::Receiver<()> {
         let (reply, done) = oneshot::channel();
         self.inbox.put(|pending| pending.lanes.push(LaneOp::Withdraw(self.queue.clone(), reply)));
-        let _ = done.await;
-        std::iter::from_fn(|| self.tasks.try_recv().ok()).collect()
+        done
     }
 }

@@ -14,6 +14,7 @@
 //! carries a batch out as one transaction. [`Store`] is the handle that others hold.
 
 pub mod backend;
+pub mod clock;
 mod engine;
 mod handle;
 mod sqlite;
@@ -22,6 +23,8 @@ pub mod task;
 pub use engine::{Health, Options};
 pub use handle::{Consumer, Store};
 pub use sqlite::open_sqlite;
+
+pub use clock::Clock;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 

@@ -1,6 +1,27 @@
 //! Keeps agents alive: policy, driver, host process, wire protocol.
+//!
+//! ```text
+//!  Handle ─▶ Supervisor (owns every Record; asks policy::decide) ─▶ orders ─▶ instance (one per host)
+//!                 ▲                                                             │    │ socketpair: wire
+//!                 └──────────────────── reports ────────────────────────────────┘    ▼
+//!                                                                              host (child process)
+//! ```
 
+pub mod capabilities;
+mod fingerprint;
+pub mod grants;
+mod handle;
 pub mod host;
+pub mod instance;
+pub mod logs;
+mod manifest_check;
 pub mod orphans;
 pub mod policy;
+pub mod process;
+mod status;
+mod supervisor;
 pub mod wire;
+
+pub use handle::{Error, Handle};
+pub use status::{AgentStatus, Health};
+pub use supervisor::{Options, Supervisor};

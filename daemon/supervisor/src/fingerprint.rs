@@ -1,0 +1,44 @@
+//! The SHA-256 of a library, computed once per file as it stands: a restart must not read it all again.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+#[derive(Default)]
+pub struct Fingerprints {
+    known: HashMap<PathBuf, (Stamp, String)>,
+}
+
+/// What changes when a file's content does.
+#[derive(PartialEq)]
+struct Stamp {
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Fingerprints {
+    /// The library's hash in hex; none when it cannot be read, which the host will say better.
+    pub fn of(&mut self, library: &Path) -> Option<String> {
+        let meta = fs::metadata(library).ok()?;
+        let stamp =
+            Stamp { inode: meta.ino(), size: meta.size(), modified: (meta.mtime(), meta.mtime_nsec()) };
+        if let Some((known, hash)) = self.known.get(library)
+            && *known == stamp
+        {
+            return Some(hash.clone());
+        }
+        let digest = Sha256::digest(fs::read(library).ok()?);
+        let hex = digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        });
+        self.known.insert(library.into(), (stamp, hex.clone()));
+        Some(hex)
+    }
+}

@@ -1,0 +1,160 @@
+//! What others hold of the supervisor.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openclaw_agent_api::AgentName;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::policy::Event;
+use crate::status::AgentStatus;
+use crate::supervisor::Reply;
+
+/// Why something could not be done.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such agent.
+    #[error("there is no agent `{name}`{}; `openclaw agents list` shows them", near.as_ref().map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default())]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// The nearest that there is.
+        near: Option<String>,
+    },
+    /// The daemon ends.
+    #[error("the supervisor has ended: the daemon is stopping")]
+    Gone,
+    /// An agent's working folder cannot be made.
+    #[error("cannot make the working folder {path}: {source}")]
+    Workspace {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: Arc<std::io::Error>,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// A request to the supervisor's task.
+pub(crate) enum Ask {
+    Status(Reply<Vec<AgentStatus>>),
+    Do { name: AgentName, event: Event, reply: Reply<bool> },
+    Shutdown(Reply<()>),
+}
+
+/// The supervisor. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    asks: mpsc::Sender<Ask>,
+    changes: watch::Receiver<u64>,
+    known: Arc<BTreeSet<AgentName>>,
+}
+
+impl Handle {
+    pub(crate) fn new(
+        asks: mpsc::Sender<Ask>,
+        changes: watch::Receiver<u64>,
+        known: Arc<BTreeSet<AgentName>>,
+    ) -> Self {
+        Self { asks, changes, known }
+    }
+
+    /// The agents that there are.
+    pub fn known(&self) -> &BTreeSet<AgentName> {
+        &self.known
+    }
+
+    /// The agent of this name.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], with the nearest.
+    pub fn agent(&self, name: &str) -> Result<AgentName, Error> {
+        if let Some(known) = self.known.get(name) {
+            return Ok(known.clone());
+        }
+        let near = settings::nearest(name, self.known.iter().map(AgentName::as_str)).map(str::to_owned);
+        Err(Error::Unknown { name: name.escape_debug().to_string(), near })
+    }
+
+    /// Every agent as it stands.
+    ///
+    /// # Errors
+    /// [`Error::Gone`].
+    pub async fn status(&self) -> Result<Vec<AgentStatus>, Error> {
+        self.ask(Ask::Status).await
+    }
+
+    /// Starts an agent, or lets an open breaker try at once.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::Gone`]; so for the two below.
+    pub async fn start(&self, name: &AgentName, actor: String) -> Result<(), Error> {
+        self.act(name, Event::Start { actor }).await
+    }
+
+    /// Stops an agent; it stays so over a restart of the daemon.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::Gone`].
+    pub async fn stop(&self, name: &AgentName, actor: String) -> Result<(), Error> {
+        self.act(name, Event::Stop { actor }).await
+    }
+
+    /// Gives an agent a new host.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::Gone`].
+    pub async fn restart(&self, name: &AgentName, actor: String, reason: String) -> Result<(), Error> {
+        self.act(name, Event::Restart { actor, reason }).await
+    }
+
+    async fn act(&self, name: &AgentName, event: Event) -> Result<(), Error> {
+        let done = self.ask(|reply| Ask::Do { name: name.clone(), event, reply }).await?;
+        if done { Ok(()) } else { self.agent(name.as_str()).map(drop) }
+    }
+
+    /// Waits until an agent is neither on its way up nor down, at most so long; answers how it stands then.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::Gone`].
+    pub async fn settled(&self, name: &AgentName, most: Duration) -> Result<AgentStatus, Error> {
+        let mut changes = self.changes.clone();
+        let waited = tokio::time::timeout(most, async {
+            loop {
+                changes.mark_unchanged();
+                let stand = self.one(name).await?;
+                if stand.record.state.is_settled() {
+                    return Ok(stand);
+                }
+                changes.changed().await.map_err(|_| Error::Gone)?;
+            }
+        });
+        match waited.await {
+            Ok(settled) => settled,
+            Err(_) => self.one(name).await,
+        }
+    }
+
+    async fn one(&self, name: &AgentName) -> Result<AgentStatus, Error> {
+        let found = self.status().await?.into_iter().find(|status| status.name == *name);
+        found.ok_or_else(|| Error::Unknown { name: name.to_string(), near: None })
+    }
+
+    /// Drains and stops every agent, in reverse order within each group. The supervisor's task ends when all have.
+    ///
+    /// # Errors
+    /// [`Error::Gone`]: it has ended already.
+    pub async fn shutdown(&self) -> Result<(), Error> {
+        self.ask(Ask::Shutdown).await
+    }
+
+    async fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(ask(reply)).await.map_err(|_| Error::Gone)?;
+        answer.await.map_err(|_| Error::Gone)
+    }
+}

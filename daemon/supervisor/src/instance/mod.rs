@@ -1,0 +1,673 @@
+//! One host's life, from its spawn to its reaping: the only task that speaks to it.
+//!
+//! It carries out what the supervisor orders, gives the host tasks as the supervisor limits them, watches pings and
+//! handlers, and reports. It decides nothing about restarts.
+
+mod pump;
+mod schedule;
+mod work;
+
+pub use work::Payload;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use nix::sys::signal::Signal;
+use openclaw_agent_api::AgentName;
+use openclaw_agent_api::agent::ErrorClass;
+use openclaw_agent_api::context::{CallError, CallErrorKind, Level};
+use openclaw_agent_api::manifest::Manifest;
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use settings::{Supervision, Tasks};
+use store::clock::Clock;
+use store::task::{LeasedTask, TaskId};
+use store::{Consumer, Store};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::capabilities::SharedCapabilities;
+use crate::logs::Logs;
+use crate::policy::{Call, Exit, ExitClass};
+use crate::process::{Process, Program};
+use crate::wire::{self, Decoder, FromHost, ToHost};
+use crate::{grants, manifest_check};
+use pump::Log;
+use work::{Rules, Work};
+
+/// Calls of one agent that are carried out at once; beyond it they are refused.
+const CALLS: usize = 256;
+/// After a host's death, how long its last words are waited for: a grandchild may hold the pipe.
+const LAST_WORDS: Duration = Duration::from_millis(50);
+
+/// Everything a host is started from.
+#[derive(Clone)]
+pub struct Assignment {
+    /// The agent.
+    pub name: AgentName,
+    /// Its library, an absolute path.
+    pub library: PathBuf,
+    /// What applies to it.
+    pub config: Supervision,
+    /// What it may ask for.
+    pub grants: Vec<String>,
+    /// Its own settings.
+    pub settings: Value,
+    /// Its working folder.
+    pub workspace: PathBuf,
+    /// The agents that work can be handed to.
+    pub known: Arc<BTreeSet<AgentName>>,
+}
+
+/// What every host needs of the daemon.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The binary of a host.
+    pub program: Program,
+    /// The lock that every host holds.
+    pub lock: PathBuf,
+    /// How tasks are retried.
+    pub tasks: Tasks,
+    /// Where tasks come from and results go.
+    pub store: Store,
+    /// Who answers the agents' calls.
+    pub capabilities: SharedCapabilities,
+    /// Where their lines go.
+    pub logs: Logs,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Supervisor → instance.
+#[derive(Debug)]
+pub enum Order {
+    /// Have so many tasks at once.
+    Limit(u32),
+    /// Let handlers end, then ask the host to stop.
+    Drain,
+    /// SIGTERM, after the grace SIGKILL.
+    Kill,
+}
+
+/// Instance → supervisor.
+#[derive(Debug)]
+pub enum Report {
+    /// The library is open.
+    Manifest(Box<Manifest>),
+    /// It takes tasks.
+    Ready,
+    /// It does not answer, or a handler does not end.
+    Hang {
+        /// What was waited for.
+        what: String,
+    },
+    /// A task has ended.
+    TaskEnded(Call),
+    /// The process is gone and reaped: the last report.
+    Ended(End),
+}
+
+/// How a host's life ended.
+#[derive(Debug)]
+pub enum End {
+    /// It exited, or was killed.
+    Exited(Exit),
+    /// It can never work like this.
+    Refused(String),
+}
+
+/// What an instance last proved; read by status.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Vitals {
+    /// The host's number.
+    pub pid: Option<u32>,
+    /// When it last answered a ping.
+    pub pong_at: Option<DateTime<Utc>>,
+    /// When it last finished a task.
+    pub done_at: Option<DateTime<Utc>>,
+    /// Tasks in work.
+    pub running: u32,
+    /// The oldest of them.
+    pub oldest_task: Option<TaskId>,
+}
+
+/// As it is shared.
+pub type SharedVitals = Arc<Mutex<Vitals>>;
+
+/// Reads or changes vitals.
+pub fn vitals(shared: &SharedVitals) -> MutexGuard<'_, Vitals> {
+    // Plain values, each written whole: a poisoned lock is still good.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs one host to its end. The reports end with [`Report::Ended`].
+pub async fn run(
+    assignment: Assignment,
+    around: Surroundings,
+    orders: mpsc::Receiver<Order>,
+    reports: mpsc::Sender<(AgentName, Report)>,
+    shared: SharedVitals,
+) {
+    let name = assignment.name.clone();
+    let end = match Process::spawn(&around.program, name.as_str(), &assignment.workspace) {
+        Ok((process, streams)) => {
+            let log = Log::new(name.clone(), around.logs.clone(), assignment.config.log_rate);
+            let mut pumps = JoinSet::new();
+            pumps.spawn(pump::pump(streams.stdout, "stdout", Level::Info, log.clone()));
+            pumps.spawn(pump::pump(streams.stderr, "stderr", Level::Warn, log.clone()));
+            vitals(&shared).pid = Some(process.pid());
+            let instance =
+                Instance::new(assignment, around, streams.socket, log, reports.clone(), shared.clone());
+            instance.live(process, pumps, orders).await
+        }
+        Err(error) => {
+            let detail = format!("no host could be started: {error}");
+            End::Exited(Exit::new(ExitClass::Error, detail, around.clock.now()))
+        }
+    };
+    *vitals(&shared) = Vitals::default();
+    // The supervisor outlives its instances, but for a stop that does not wait.
+    let _ = reports.send((name, Report::Ended(end))).await;
+}
+
+/// Something that was begun on the side.
+enum Side {
+    Answer { call: u64, answer: Result<Value, CallError> },
+    Renewed { lost: Vec<TaskId> },
+    Slot { index: usize },
+}
+
+struct Instance {
+    assignment: Assignment,
+    around: Surroundings,
+    socket: UnixStream,
+    decoder: Decoder,
+    out: Vec<u8>,
+    consumer: Consumer,
+    work: Work,
+    limit: u32,
+    credited: u32,
+    /// Credit is being taken back; until that is through none is given.
+    withdrawing: Option<oneshot::Receiver<()>>,
+    stop: Stop,
+    side: JoinSet<Side>,
+    schedules: Vec<openclaw_agent_api::manifest::Schedule>,
+    ping: Ping,
+    renew_at: Instant,
+    /// What it said of its own end.
+    ended: Option<Ended>,
+    log: Log,
+    reports: mpsc::Sender<(AgentName, Report)>,
+    shared: SharedVitals,
+}
+
+/// How far a host is on its way out.
+enum Stop {
+    No,
+    /// Handlers end, then it is asked to stop.
+    Draining,
+    /// It was asked.
+    Asked,
+    /// It got SIGTERM; SIGKILL follows then.
+    Killed {
+        at: Instant,
+    },
+}
+
+enum Ended {
+    Refused(String),
+    Failed(String),
+    Panicked(String),
+    Hung(String),
+}
+
+struct Ping {
+    seq: u64,
+    sent_at: Instant,
+    answered: bool,
+}
+
+enum Wake {
+    Socket { readable: bool },
+    Gone,
+    Order(Option<Order>),
+    Task(Option<LeasedTask>),
+    Withdrawn,
+    Side(Side),
+    Alarm,
+}
+
+impl Instance {
+    fn new(
+        assignment: Assignment,
+        around: Surroundings,
+        socket: UnixStream,
+        log: Log,
+        reports: mpsc::Sender<(AgentName, Report)>,
+        shared: SharedVitals,
+    ) -> Self {
+        let now = Instant::now();
+        let rules = Rules {
+            agent: assignment.name.clone(),
+            config: assignment.config.clone(),
+            tasks: around.tasks.clone(),
+            grants: assignment.grants.clone(),
+            known: assignment.known.clone(),
+            store: around.store.clone(),
+        };
+        let consumer = around.store.consumer(assignment.name.clone());
+        let renew_at = now + around.tasks.lease / 3;
+        let mut instance = Self {
+            work: Work::new(rules),
+            decoder: Decoder::default(),
+            out: Vec::new(),
+            limit: 0,
+            credited: 0,
+            withdrawing: None,
+            stop: Stop::No,
+            side: JoinSet::new(),
+            schedules: Vec::new(),
+            ping: Ping { seq: 0, sent_at: now, answered: true },
+            ended: None,
+            assignment,
+            around,
+            socket,
+            consumer,
+            renew_at,
+            log,
+            reports,
+            shared,
+        };
+        let open = ToHost::Open {
+            library: instance.assignment.library.clone(),
+            concurrency: instance.assignment.config.concurrency,
+            memory_limit: instance.assignment.config.memory_limit.bytes(),
+            lock: instance.around.lock.clone(),
+        };
+        instance.send(&open);
+        instance
+    }
+
+    async fn live(
+        mut self,
+        process: Process,
+        mut pumps: JoinSet<()>,
+        mut orders: mpsc::Receiver<Order>,
+    ) -> End {
+        loop {
+            self.give_credit();
+            self.write();
+            match self.wait(&process, &mut orders).await {
+                Wake::Gone => break,
+                Wake::Socket { readable } => {
+                    if readable && !self.read().await {
+                        break;
+                    }
+                }
+                Wake::Order(order) => self.order(order, &process),
+                Wake::Task(task) => self.deliver(task),
+                Wake::Withdrawn => self.withdrawn(),
+                Wake::Side(side) => self.finished(side),
+                Wake::Alarm => self.alarm(&process).await,
+            }
+            self.next_step();
+            self.show();
+        }
+        let (code, signal) = process.reap().await;
+        let heard = async { while pumps.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(LAST_WORDS, heard).await;
+        self.end(code, signal)
+    }
+
+    async fn wait(&mut self, process: &Process, orders: &mut mpsc::Receiver<Order>) -> Wake {
+        let interest =
+            if self.out.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
+        let alarm = self.next_alarm();
+        let withdrawn = async {
+            match &mut self.withdrawing {
+                Some(done) => drop(done.await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            ready = self.socket.ready(interest) => match ready {
+                Ok(ready) => Wake::Socket { readable: ready.is_readable() || ready.is_read_closed() },
+                Err(_) => Wake::Gone,
+            },
+            () = process.ended() => Wake::Gone,
+            order = orders.recv() => Wake::Order(order),
+            task = self.consumer.next() => Wake::Task(task),
+            () = withdrawn => Wake::Withdrawn,
+            Some(side) = self.side.join_next() => match side {
+                Ok(side) => Wake::Side(side),
+                // A call that panicked or was aborted: its caller waits until its handler runs out of time.
+                Err(_) => Wake::Alarm,
+            },
+            () = tokio::time::sleep_until(alarm) => Wake::Alarm,
+        }
+    }
+
+    fn next_alarm(&self) -> Instant {
+        let config = &self.assignment.config;
+        let ping = if self.ping.answered {
+            self.ping.sent_at + config.ping_interval
+        } else {
+            self.ping.sent_at + config.ping_timeout
+        };
+        let kill = if let Stop::Killed { at } = self.stop { Some(at) } else { None };
+        let work = [self.work.deadline(), (!self.work.is_empty()).then_some(self.renew_at), kill];
+        work.into_iter().flatten().fold(ping, Instant::min)
+    }
+
+    /// False: the host is gone.
+    async fn read(&mut self) -> bool {
+        let mut chunk = [0; 16 * 1024];
+        loop {
+            match self.socket.try_read(&mut chunk) {
+                Ok(0) => return false,
+                Ok(read) => self.decoder.extend(&chunk[..read]),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                Err(_) => return false,
+            }
+            loop {
+                match self.decoder.frame::<FromHost>() {
+                    Ok(Some(message)) => self.heard(message).await,
+                    Ok(None) => break,
+                    Err(error) => {
+                        self.ended =
+                            Some(Ended::Failed(format!("the host wrote garbage on its socket: {error}")));
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    async fn heard(&mut self, message: FromHost) {
+        match message {
+            FromHost::Hello { manifest } => self.hello(manifest).await,
+            FromHost::Ready => self.report(Report::Ready).await,
+            FromHost::Refused { why } => self.ended = Some(Ended::Refused(why)),
+            FromHost::StartFailed { why } => {
+                self.ended = Some(Ended::Failed(format!("the agent did not start: {why}")));
+            }
+            FromHost::Pong { seq, .. } => {
+                self.ping.answered |= seq == self.ping.seq;
+                vitals(&self.shared).pong_at = Some(self.around.clock.now());
+            }
+            FromHost::Done { id, outcome, micros } => {
+                let panicked = matches!(&outcome, Err(error) if error.class == ErrorClass::Panic);
+                let call =
+                    self.work.done(id, outcome, Duration::from_micros(micros), self.around.clock.now());
+                vitals(&self.shared).done_at = Some(self.around.clock.now());
+                // A panic is counted as the host's end.
+                if let (Some(call), false) = (call, panicked) {
+                    self.report(Report::TaskEnded(call)).await;
+                }
+            }
+            FromHost::Call { call, method, payload } => self.call(call, method, &payload),
+            FromHost::Log { level, text, task } => self.log.write(level, "log", task, text),
+            FromHost::Panicked { message } => self.ended = Some(Ended::Panicked(message)),
+        }
+    }
+
+    async fn hello(&mut self, manifest: Box<Manifest>) {
+        let Assignment { name, grants, settings, .. } = &self.assignment;
+        if let Err(why) = manifest_check::check(name, grants, settings, &manifest) {
+            self.ended = Some(Ended::Refused(why));
+            self.send(&ToHost::Stop);
+            return;
+        }
+        match serde_json::value::to_raw_value(settings) {
+            Ok(settings) => self.send(&ToHost::Create { settings }),
+            Err(error) => self.ended = Some(Ended::Refused(format!("its settings are no JSON: {error}"))),
+        }
+        self.schedules = manifest.schedules.clone();
+        self.report(Report::Manifest(manifest)).await;
+    }
+
+    fn call(&mut self, call: u64, method: String, payload: &RawValue) {
+        let refused = |kind, text: String| Side::Answer { call, answer: Err(CallError::new(kind, text)) };
+        let name = self.assignment.name.clone();
+        if !grants::allows(&self.assignment.grants, &method) {
+            let text = format!(
+                "`{name}` is not granted `{method}`: add it to agents.{name}.grants if you want that"
+            );
+            return self.finished(refused(CallErrorKind::NotGranted, text));
+        }
+        if self.side.len() >= CALLS {
+            let text = format!("`{name}` has {CALLS} calls under way: wait for one to end");
+            return self.finished(refused(CallErrorKind::Failed, text));
+        }
+        let payload: Value = match serde_json::from_str(payload.get()) {
+            Ok(payload) => payload,
+            Err(error) => return self.finished(refused(CallErrorKind::Invalid, error.to_string())),
+        };
+        let capabilities = self.around.capabilities.clone();
+        self.side.spawn(async move {
+            Side::Answer { call, answer: capabilities.call(&name, &method, payload).await }
+        });
+    }
+
+    fn finished(&mut self, side: Side) {
+        match side {
+            Side::Answer { call, answer } => {
+                let failed =
+                    |error: serde_json::Error| CallError::new(CallErrorKind::Failed, error.to_string());
+                let answer = answer.and_then(|value| serde_json::value::to_raw_value(&value).map_err(failed));
+                self.send(&ToHost::Answer { call, answer });
+            }
+            Side::Renewed { lost } => {
+                for task in lost {
+                    tracing::warn!(agent = %self.assignment.name, %task, "its lease is lost; its result will be refused");
+                }
+            }
+            Side::Slot { index } => self.schedule(index),
+        }
+    }
+
+    fn order(&mut self, order: Option<Order>, process: &Process) {
+        match order {
+            Some(Order::Limit(limit)) => {
+                let began = self.limit == 0 && limit > 0;
+                if limit < self.limit {
+                    self.withdrawing = Some(self.consumer.take_back());
+                }
+                self.limit = limit;
+                if began {
+                    (0..self.schedules.len()).for_each(|index| self.schedule(index));
+                }
+            }
+            Some(Order::Drain) => self.stop = Stop::Draining,
+            Some(Order::Kill) => self.kill(process),
+            // The supervisor is gone without a word: so is its right to keep a host.
+            None => process.signal(Signal::SIGKILL),
+        }
+    }
+
+    fn kill(&mut self, process: &Process) {
+        let grace = self.assignment.config.kill_grace;
+        match self.stop {
+            Stop::Killed { .. } => process.signal(Signal::SIGKILL),
+            _ => {
+                process.signal(Signal::SIGTERM);
+                self.stop = Stop::Killed { at: Instant::now() + grace };
+            }
+        }
+    }
+
+    fn schedule(&mut self, index: usize) {
+        let Some(schedule) = self.schedules.get(index).cloned() else { return };
+        let (store, clock, name) =
+            (self.around.store.clone(), self.around.clock, self.assignment.name.clone());
+        self.side.spawn(async move {
+            if let Err(error) = schedule::slot(&store, clock, &name, &schedule).await {
+                tracing::warn!(agent = %name, schedule = %schedule.name, %error, "a scheduled task was not stored");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Side::Slot { index }
+        });
+    }
+
+    fn deliver(&mut self, task: Option<LeasedTask>) {
+        let mut next = task;
+        while let Some(task) = next {
+            self.credited = self.credited.saturating_sub(1);
+            if self.work.len() >= self.limit {
+                // It was leased before the limit sank.
+                self.around.store.release(task);
+            } else {
+                self.hand_over(task);
+            }
+            next = self.consumer.try_next();
+        }
+    }
+
+    fn hand_over(&mut self, task: LeasedTask) {
+        let message = match work::message(&task) {
+            Ok(message) => message,
+            Err(error) => return self.work.unsent(task, format!("its payload does not read: {error}")),
+        };
+        let frame = ToHost::Task { id: task.id, kind: task.kind.clone(), message };
+        match wire::encode(&frame, &mut self.out) {
+            Ok(()) => {
+                if self.work.is_empty() {
+                    self.renew_at = Instant::now() + self.around.tasks.lease / 3;
+                }
+                self.work.begin(task, Instant::now());
+            }
+            Err(error) => self.work.unsent(task, error.to_string()),
+        }
+    }
+
+    fn give_credit(&mut self) {
+        if self.withdrawing.is_none() {
+            let more = self.limit.saturating_sub(self.work.len() + self.credited);
+            self.consumer.credit(more);
+            self.credited += more;
+        }
+    }
+
+    fn withdrawn(&mut self) {
+        self.withdrawing = None;
+        while let Some(task) = self.consumer.try_next() {
+            self.around.store.release(task);
+        }
+        self.credited = 0;
+    }
+
+    /// A drain whose handlers have all ended asks the host to stop.
+    fn next_step(&mut self) {
+        if matches!(self.stop, Stop::Draining) && self.work.is_empty() && self.withdrawing.is_none() {
+            self.send(&ToHost::Stop);
+            self.stop = Stop::Asked;
+        }
+    }
+
+    async fn alarm(&mut self, process: &Process) {
+        let now = Instant::now();
+        let Supervision { ping_interval, ping_timeout, handler_timeout, .. } = self.assignment.config;
+        if self.ping.answered && now >= self.ping.sent_at + ping_interval {
+            self.ping = Ping { seq: self.ping.seq + 1, sent_at: now, answered: false };
+            self.send(&ToHost::Ping { seq: self.ping.seq, pad: String::new() });
+        } else if !self.ping.answered && now >= self.ping.sent_at + ping_timeout {
+            self.ping.sent_at = now;
+            self.hang(format!("no answer to a ping within {}", settings::units::text(ping_timeout))).await;
+        }
+        if let Some(task) = self.work.overdue(now) {
+            let limit = settings::units::text(handler_timeout);
+            self.hang(format!("task {task} took longer than handler_timeout, {limit}")).await;
+        }
+        if !self.work.is_empty() && now >= self.renew_at {
+            self.renew_at = now + self.around.tasks.lease / 3;
+            let (store, leases) = (self.around.store.clone(), self.work.leases());
+            self.side.spawn(async move { Side::Renewed { lost: store.renew(leases).await } });
+        }
+        if let Stop::Killed { at } = self.stop
+            && now >= at
+        {
+            process.signal(Signal::SIGKILL);
+            self.stop = Stop::Killed { at: now + Duration::from_secs(1) };
+        }
+    }
+
+    async fn hang(&mut self, what: String) {
+        self.ended.get_or_insert(Ended::Hung(what.clone()));
+        self.report(Report::Hang { what }).await;
+    }
+
+    fn end(mut self, code: Option<i32>, signal: Option<i32>) -> End {
+        let now = self.around.clock.now();
+        let status = Exit::from_status(code, signal, &self.log.last_words(), now);
+        let told_to = !matches!(self.stop, Stop::No);
+        let exit = match &self.ended {
+            Some(Ended::Panicked(message)) => Exit::new(ExitClass::Panic, message.clone(), now),
+            Some(Ended::Failed(why)) => Exit::new(ExitClass::Error, why.clone(), now),
+            Some(Ended::Hung(what)) if told_to => Exit::new(ExitClass::Hang, what.clone(), now),
+            _ => status,
+        };
+        // Only an end by itself can be a task's fault; a panic's task has been put down already.
+        let blame = format!("the agent ended while at work on it: {exit}");
+        let innocent = told_to || exit.class == ExitClass::Panic;
+        let hang = format!(
+            "it took longer than handler_timeout, {}",
+            settings::units::text(self.assignment.config.handler_timeout)
+        );
+        self.work.abandon((!innocent).then_some(&blame), &hang, now);
+        let leftover = self.consumer.take_back();
+        let store = self.around.store.clone();
+        let mut consumer = self.consumer;
+        // What was leased and not received goes back once the engine has taken the credit back. The engine keeps
+        // the channel until the next consumer attaches, so this ends by itself.
+        #[allow(clippy::disallowed_methods, reason = "it ends with the engine's next turn")]
+        tokio::spawn(async move {
+            let _ = leftover.await;
+            while let Some(task) = consumer.try_next() {
+                store.release(task);
+            }
+        });
+        match self.ended {
+            Some(Ended::Refused(why)) => End::Refused(why),
+            _ => End::Exited(exit),
+        }
+    }
+
+    fn send(&mut self, message: &ToHost) {
+        // Too long can only be an answer: the agent is told that instead.
+        if let (Err(error), ToHost::Answer { call, .. }) = (wire::encode(message, &mut self.out), message) {
+            let answer =
+                Err(CallError::new(CallErrorKind::Failed, format!("the answer is too long: {error}")));
+            let _ = wire::encode(&ToHost::Answer { call: *call, answer }, &mut self.out);
+        }
+    }
+
+    /// Writes what the socket takes; the rest when it is writable.
+    fn write(&mut self) {
+        while !self.out.is_empty() {
+            match self.socket.try_write(&self.out) {
+                Ok(written) => drop(self.out.drain(..written)),
+                // Gone or full: reading or readiness will tell.
+                Err(_) => return,
+            }
+        }
+        self.out.shrink_to(64 * 1024);
+    }
+
+    fn show(&self) {
+        let mut vitals = vitals(&self.shared);
+        vitals.running = self.work.len();
+        vitals.oldest_task = self.work.oldest().map(|(task, _)| task);
+    }
+
+    async fn report(&self, report: Report) {
+        let _ = self.reports.send((self.assignment.name.clone(), report)).await;
+    }
+}

@@ -1,0 +1,160 @@
+//! What an agent prints becomes lines of its log: bounded in length, in number, and in what they cost.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use openclaw_agent_api::AgentName;
+use openclaw_agent_api::context::Level;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::time::Instant;
+
+use crate::logs::{Line, Logs};
+
+/// A longer line is cut.
+const LINE: usize = 4096;
+/// What is read of one stream in a second; beyond it the agent's own writes wait.
+const BYTES_PER_SECOND: usize = 8 << 20;
+/// The last lines on standard error tell what an abort was about.
+const LAST_WORDS: usize = 20;
+
+/// Where one agent's lines go.
+#[derive(Clone)]
+pub struct Log {
+    agent: AgentName,
+    logs: Logs,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    rate: u32,
+    tokens: f64,
+    counted_at: Instant,
+    dropped: u64,
+    last_words: VecDeque<String>,
+}
+
+impl Log {
+    pub fn new(agent: AgentName, logs: Logs, rate: u32) -> Self {
+        let (tokens, counted_at) = (f64::from(rate), Instant::now());
+        let state = State { rate, tokens, counted_at, dropped: 0, last_words: VecDeque::new() };
+        Self { agent, logs, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Writes a line, unless the agent has had its share of this second.
+    pub fn write(&self, level: Level, source: &str, task: Option<String>, text: String) {
+        let text = cut(text);
+        if source == "stderr" {
+            self.remember(&text);
+        }
+        let dropped = {
+            let mut state = self.lock();
+            match state.take() {
+                None => return,
+                Some(dropped) => dropped,
+            }
+        };
+        if dropped > 0 {
+            self.put(Level::Warn, "supervisor", None, format!("{dropped} lines were dropped: over log_rate"));
+        }
+        self.put(level, source, task, text);
+    }
+
+    /// The last lines on standard error, oldest first.
+    pub fn last_words(&self) -> Vec<String> {
+        self.lock().last_words.iter().cloned().collect()
+    }
+
+    fn put(&self, level: Level, source: &str, task: Option<String>, text: String) {
+        let agent = &self.agent;
+        match level {
+            Level::Error => tracing::error!(target: "agent", %agent, "{text}"),
+            Level::Warn => tracing::warn!(target: "agent", %agent, "{text}"),
+            Level::Info => tracing::info!(target: "agent", %agent, "{text}"),
+            Level::Debug => tracing::debug!(target: "agent", %agent, "{text}"),
+        }
+        let line = Line { at: chrono::Utc::now(), level, source: source.into(), task, text };
+        self.logs.write(agent, line);
+    }
+
+    fn remember(&self, text: &str) {
+        let mut state = self.lock();
+        if state.last_words.len() == LAST_WORDS {
+            state.last_words.pop_front();
+        }
+        state.last_words.push_back(text.into());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// A token for a line, and how many lines were dropped before it; none when there is no token.
+    fn take(&mut self) -> Option<u64> {
+        let now = Instant::now();
+        let gained = (now - self.counted_at).as_secs_f64() * f64::from(self.rate);
+        self.tokens = (self.tokens + gained).min(f64::from(self.rate));
+        self.counted_at = now;
+        if self.tokens < 1.0 {
+            self.dropped += 1;
+            return None;
+        }
+        self.tokens -= 1.0;
+        Some(std::mem::take(&mut self.dropped))
+    }
+}
+
+/// Printable, and not too long.
+fn cut(text: String) -> String {
+    let plain = text.chars().all(|c| !c.is_control() || c == '\t');
+    if plain && text.len() <= LINE {
+        return text;
+    }
+    let printable = |c: char| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c };
+    let mut end = String::new();
+    for c in text.chars().map(printable) {
+        if end.len() + c.len_utf8() > LINE {
+            end.push('…');
+            break;
+        }
+        end.push(c);
+    }
+    end
+}
+
+/// Reads one stream to its end.
+pub async fn pump(mut stream: pipe::Receiver, source: &'static str, level: Level, log: Log) {
+    let (mut chunk, mut line) = (vec![0; 16 * 1024], Vec::new());
+    let (mut read_now, mut began) = (0, Instant::now());
+    while let Ok(read) = stream.read(&mut chunk).await {
+        if read == 0 {
+            break;
+        }
+        for part in chunk[..read].split_inclusive(|byte| *byte == b'\n') {
+            // What is beyond the longest line is not even kept.
+            let room = LINE.saturating_sub(line.len());
+            line.extend_from_slice(&part[..part.len().min(room)]);
+            if part.ends_with(b"\n") {
+                said(&log, level, source, &mut line);
+            }
+        }
+        read_now += read;
+        if began.elapsed() >= Duration::from_secs(1) {
+            (read_now, began) = (0, Instant::now());
+        } else if read_now >= BYTES_PER_SECOND {
+            tokio::time::sleep_until(began + Duration::from_secs(1)).await;
+        }
+    }
+    said(&log, level, source, &mut line);
+}
+
+fn said(log: &Log, level: Level, source: &str, line: &mut Vec<u8>) {
+    let text = String::from_utf8_lossy(line).trim_end().to_owned();
+    line.clear();
+    if !text.is_empty() {
+        log.write(level, source, None, text);
+    }
+}

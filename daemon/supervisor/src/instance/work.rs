@@ -1,0 +1,230 @@
+//! What one host has in work: which tasks, under which leases, until when; and how each end is put down.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use openclaw_agent_api::AgentName;
+use openclaw_agent_api::abi::methods;
+use openclaw_agent_api::agent::{AgentError, ErrorClass};
+use openclaw_agent_api::context::FollowUp;
+use openclaw_agent_api::export::Answered;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use settings::{Supervision, Tasks};
+use store::Store;
+use store::task::{Completion, LeasedTask, NewTask, Outcome, TaskId};
+use tokio::time::Instant;
+
+use crate::grants;
+use crate::policy::Call;
+use crate::policy::retry::retry_at;
+
+/// What a message's row holds.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Payload {
+    /// What was said.
+    #[serde(default)]
+    pub text: String,
+    /// Structured input beside the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Box<RawValue>>,
+}
+
+/// A task's message, as the agent API has it, without reading `data`.
+#[derive(Serialize)]
+struct Message<'t> {
+    task_id: TaskId,
+    text: &'t str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: &'t Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: &'t Option<String>,
+    source: &'t str,
+    attempt: u32,
+    accepted_at: DateTime<Utc>,
+}
+
+/// The message that carries a task.
+///
+/// # Errors
+/// When the row's payload is not ours.
+pub fn message(task: &LeasedTask) -> Result<Box<RawValue>, serde_json::Error> {
+    let payload: Payload = serde_json::from_str(&task.payload)?;
+    serde_json::value::to_raw_value(&Message {
+        task_id: task.id,
+        text: &payload.text,
+        data: &payload.data,
+        session: &task.session,
+        source: &task.source,
+        attempt: task.attempts,
+        accepted_at: task.created_at,
+    })
+}
+
+/// What ends tasks needs to know.
+#[derive(Clone)]
+pub struct Rules {
+    pub agent: AgentName,
+    pub config: Supervision,
+    pub tasks: Tasks,
+    pub grants: Vec<String>,
+    /// The agents that work can be handed to.
+    pub known: Arc<BTreeSet<AgentName>>,
+    pub store: Store,
+}
+
+struct Running {
+    task: LeasedTask,
+    since: Instant,
+    /// It has run out of time.
+    hung: bool,
+}
+
+/// Tasks in work.
+pub struct Work {
+    rules: Rules,
+    running: HashMap<TaskId, Running>,
+}
+
+impl Work {
+    pub fn new(rules: Rules) -> Self {
+        Self { rules, running: HashMap::new() }
+    }
+
+    pub fn len(&self) -> u32 {
+        self.running.len() as u32
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    pub fn begin(&mut self, task: LeasedTask, now: Instant) {
+        self.running.insert(task.id, Running { task, since: now, hung: false });
+    }
+
+    /// The leases to renew.
+    pub fn leases(&self) -> Vec<(TaskId, i64)> {
+        self.running.values().map(|running| (running.task.id, running.task.token)).collect()
+    }
+
+    /// Since when the oldest runs, and which it is.
+    pub fn oldest(&self) -> Option<(TaskId, Instant)> {
+        self.running.values().min_by_key(|r| r.since).map(|running| (running.task.id, running.since))
+    }
+
+    /// When the oldest that still has time runs out of it.
+    pub fn deadline(&self) -> Option<Instant> {
+        let timely = self.running.values().filter(|running| !running.hung);
+        timely.map(|running| running.since + self.rules.config.handler_timeout).min()
+    }
+
+    /// Marks those out of time; answers one of them.
+    pub fn overdue(&mut self, now: Instant) -> Option<TaskId> {
+        let limit = self.rules.config.handler_timeout;
+        let mut found = None;
+        for running in self.running.values_mut().filter(|r| !r.hung && now >= r.since + limit) {
+            running.hung = true;
+            found = Some(running.task.id);
+        }
+        found
+    }
+
+    /// A handler has ended. Answers what the breaker should count, if anything.
+    pub fn done(
+        &mut self,
+        id: TaskId,
+        outcome: Result<Box<RawValue>, AgentError>,
+        took: Duration,
+        now: DateTime<Utc>,
+    ) -> Option<Call> {
+        // One that is not in work was cut off meanwhile, and has been put down as that.
+        let running = self.running.remove(&id)?;
+        let (outcome, call) = match outcome.and_then(|answer| self.accept(id, &answer)) {
+            Ok(outcome) if took >= self.rules.config.breaker.slow_call => (outcome, Some(Call::Slow)),
+            Ok(outcome) => (outcome, Some(Call::Ok)),
+            Err(error) if error.class == ErrorClass::Invalid => {
+                (Outcome::Failed { error: error.message, retry_at: None }, None)
+            }
+            Err(error) => (self.failed(&running.task, error.message, now), Some(Call::Failed)),
+        };
+        self.complete(running.task, outcome, took);
+        call
+    }
+
+    /// A task that could not even be sent.
+    pub fn unsent(&self, task: LeasedTask, error: String) {
+        self.complete(task, Outcome::Failed { error, retry_at: None }, Duration::ZERO);
+    }
+
+    /// The host is gone. Those that hung failed; so did all others if `blame` says why they could have been the
+    /// cause; else they go back untried.
+    pub fn abandon(&mut self, blame: Option<&str>, hang: &str, now: DateTime<Utc>) {
+        for (_, running) in std::mem::take(&mut self.running) {
+            let took = running.since.elapsed();
+            let outcome = match (running.hung, blame) {
+                (true, _) => self.failed(&running.task, hang.to_owned(), now),
+                (false, Some(why)) => self.failed(&running.task, why.to_owned(), now),
+                (false, None) => Outcome::Released,
+            };
+            self.complete(running.task, outcome, took);
+        }
+    }
+
+    fn failed(&self, task: &LeasedTask, error: String, now: DateTime<Utc>) -> Outcome {
+        let retry_at = retry_at(task.attempts, task.max_attempts, &self.rules.tasks, fastrand::f64(), now);
+        Outcome::Failed { error, retry_at }
+    }
+
+    fn complete(&self, task: LeasedTask, outcome: Outcome, duration: Duration) {
+        let LeasedTask { id, token, queue: agent, kind, attempts, .. } = task;
+        self.rules.store.complete(Completion { id, token, agent, kind, attempts, outcome, duration });
+    }
+
+    /// Turns an agent's answer into what is stored.
+    fn accept(&self, id: TaskId, answer: &RawValue) -> Result<Outcome, AgentError> {
+        let answered: Answered = serde_json::from_str(answer.get())
+            .map_err(|error| AgentError::failed(format!("the agent's answer is no reply: {error}")))?;
+        let result = serde_json::to_string(&answered.reply)?;
+        let limit = self.rules.tasks.max_payload;
+        if result.len() as u64 > limit.bytes() {
+            let size = result.len();
+            return Err(AgentError::invalid(format!(
+                "the reply of {size} bytes is over tasks.max_payload, {limit}"
+            )));
+        }
+        let follow_ups = answered.follow_ups.into_iter().enumerate();
+        let follow_ups =
+            follow_ups.map(|(index, work)| self.follow_up(id, index, work)).collect::<Result<_, _>>()?;
+        Ok(Outcome::Done { result, follow_ups })
+    }
+
+    fn follow_up(&self, parent: TaskId, index: usize, work: FollowUp) -> Result<NewTask, AgentError> {
+        let Rules { agent, grants, known, tasks, .. } = &self.rules;
+        if !grants::allows(grants, methods::TASK_SUBMIT) {
+            return Err(AgentError::invalid(format!("`{agent}` may not hand over work: grant it `task`")));
+        }
+        if !known.contains(&work.agent) {
+            return Err(AgentError::invalid(format!(
+                "work was handed to `{}`, which is no agent here",
+                work.agent
+            )));
+        }
+        let data =
+            if work.data.is_null() { None } else { Some(serde_json::value::to_raw_value(&work.data)?) };
+        Ok(NewTask {
+            id: TaskId::new(),
+            queue: work.agent,
+            kind: openclaw_agent_api::abi::kinds::MESSAGE.into(),
+            payload: serde_json::to_string(&Payload { text: work.text, data })?,
+            session: work.session,
+            dedupe_key: Some(format!("{parent}:{index}")),
+            priority: 0,
+            max_attempts: tasks.max_attempts,
+            run_at: None,
+            source: format!("agent:{agent}"),
+        })
+    }
+}

@@ -1,0 +1,88 @@
+//! How an agent stands: evidence, and what follows from it.
+
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
+use openclaw_agent_api::AgentName;
+use openclaw_agent_api::manifest::Manifest;
+
+use crate::instance::Vitals;
+use crate::policy::{Desired, Record, State, StopReason};
+
+/// An agent as it stands.
+#[derive(Clone, Debug)]
+pub struct AgentStatus {
+    /// Which.
+    pub name: AgentName,
+    /// Its library.
+    pub library: PathBuf,
+    /// Handlers it may run side by side.
+    pub concurrency: u32,
+    /// What is known of it.
+    pub record: Record,
+    /// What it says of itself, once it has been open.
+    pub manifest: Option<Box<Manifest>>,
+    /// The hash of its library as it was last started.
+    pub sha256: Option<String>,
+    /// What its host last proved.
+    pub vitals: Vitals,
+    /// Why it is in this state.
+    pub reason: String,
+}
+
+/// What follows from the evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// It proved itself lately.
+    Ok,
+    /// It is on its way, or on probation.
+    Degraded,
+    /// It does not work, and will not for a while.
+    Failed,
+    /// Nothing is proved, and nothing is wrong: it is not meant to run, or has not shown anything yet.
+    Unknown,
+}
+
+impl AgentStatus {
+    /// The last proof of life, and when it was given.
+    pub fn evidence(&self) -> (&'static str, Option<DateTime<Utc>>) {
+        let Vitals { pong_at, done_at, .. } = &self.vitals;
+        let started = match &self.record.state {
+            State::Ready { since } => Some(*since),
+            _ => None,
+        };
+        [("answered a ping", *pong_at), ("finished a task", *done_at), ("became ready", started)]
+            .into_iter()
+            .max_by_key(|(_, at)| *at)
+            .filter(|(_, at)| at.is_some())
+            .unwrap_or(("nothing proved yet", None))
+    }
+
+    /// What follows from the state and the age of the evidence: `stale` is how old it may be.
+    pub fn health(&self, now: DateTime<Utc>, stale: std::time::Duration) -> Health {
+        match &self.record.state {
+            State::Ready { .. } => {
+                let fresh =
+                    self.evidence().1.is_some_and(|at| (now - at).to_std().unwrap_or_default() <= stale);
+                if fresh { Health::Ok } else { Health::Unknown }
+            }
+            State::Starting { .. }
+            | State::Backoff { .. }
+            | State::HalfOpen { .. }
+            | State::Draining { .. } => Health::Degraded,
+            State::Open { .. } | State::Refused { .. } => Health::Failed,
+            State::Stopped { why: StopReason::Finished { exit } }
+                if exit.class != crate::policy::ExitClass::Clean =>
+            {
+                Health::Failed
+            }
+            State::Stopped { .. } => Health::Unknown,
+        }
+    }
+
+    /// Whether somebody wants it down.
+    pub fn is_wanted(&self) -> bool {
+        self.record.desired == Desired::Up
+    }
+}
