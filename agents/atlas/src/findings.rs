@@ -1,0 +1,216 @@
+//! What is wrong, decided from what was seen and what was found before. No clock, no call.
+
+use serde::{Deserialize, Serialize};
+
+use crate::check::LastCheck;
+use crate::seen::{Component, Resources, Seen, Status};
+use crate::thresholds::Thresholds;
+
+const MIB: u64 = 1024 * 1024;
+/// A disk's finding stays until it is this many points below its threshold, so that a value at the edge is one alarm.
+const DISK_SLACK: f64 = 2.0;
+/// The same for memory and load, as a factor.
+const SLACK: f64 = 1.1;
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Good to know; nobody need act.
+    Info,
+    /// Somebody should look today.
+    Warn,
+    /// Somebody should look now.
+    Critical,
+}
+
+/// Where a finding was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Area {
+    /// A component.
+    Team,
+    /// The machine's resources.
+    Machine,
+}
+
+/// Something that is wrong, or good to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Where.
+    pub area: Area,
+    /// A component's name, or `disk`, `memory`, `load`.
+    pub subject: String,
+    /// What, in a word that stays the same while it lasts: `backoff`, `full`, …
+    pub problem: String,
+    /// How much it matters.
+    pub severity: Severity,
+    /// For people; may change while it lasts.
+    pub text: String,
+}
+
+impl Finding {
+    fn new(area: Area, subject: &str, problem: &str, severity: Severity, text: String) -> Self {
+        Self { area, subject: subject.into(), problem: problem.into(), severity, text }
+    }
+
+    /// Whether both say the same: the text's numbers may differ.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let key = |f: &Self| (f.area, f.severity);
+        key(self) == key(other) && self.subject == other.subject && self.problem == other.problem
+    }
+}
+
+/// All findings, the worst first. What cannot be seen keeps its previous findings: not to see is not to be mended.
+pub fn findings(seen: &Seen, previous: Option<&LastCheck>, thresholds: &Thresholds) -> Vec<Finding> {
+    let mut found = match &seen.status {
+        Ok(status) => team(status, previous),
+        Err(why) => unseen(Area::Team, "the team", why, previous),
+    };
+    found.extend(match &seen.resources {
+        Ok(resources) => machine(resources, previous, thresholds),
+        Err(why) => unseen(Area::Machine, "the machine", why, previous),
+    });
+    found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    found
+}
+
+fn unseen(area: Area, what: &str, why: &str, previous: Option<&LastCheck>) -> Vec<Finding> {
+    let kept = previous.iter().flat_map(|last| &last.findings);
+    let kept = kept.filter(|old| old.area == area && old.problem != "unseen").cloned();
+    let blind = Finding::new(area, what, "unseen", Severity::Warn, format!("{what} cannot be seen: {why}"));
+    std::iter::once(blind).chain(kept).collect()
+}
+
+/// Findings about the other components.
+pub fn team(status: &Status, previous: Option<&LastCheck>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (name, component) in status.others() {
+        let mut add = |(problem, severity, text): (&str, Severity, String)| {
+            found.push(Finding::new(Area::Team, name, problem, severity, format!("{name} {text}")));
+        };
+        condition(component).into_iter().for_each(&mut add);
+
+        let before = previous.and_then(|last| last.restarts.get(name));
+        if let (Some(now), Some(&before)) = (component.restarts, before)
+            && now > before
+        {
+            let times = now - before;
+            let text = format!("was restarted {times} × since the last check{}", last_exit(component));
+            add(("restarted", Severity::Warn, text));
+        }
+    }
+    found
+}
+
+/// How a component is, when that is not simply well: one finding, the weightiest.
+fn condition(component: &Component) -> Option<(&'static str, Severity, String)> {
+    let state = component.state.as_deref().unwrap_or("unknown");
+    let breaker = component.breaker.as_ref();
+    let breaker_state = breaker.and_then(|breaker| breaker.state.as_deref()).unwrap_or("closed");
+    let exit = || last_exit(component);
+    Some(match (state, breaker_state, component.health.as_deref().unwrap_or("unknown")) {
+        ("stopped", ..) if stopped_by_operator(component) => {
+            ("stopped", Severity::Info, "is stopped by the operator".into())
+        }
+        ("stopped", ..) => ("stopped", Severity::Warn, format!("is stopped{}", exit())),
+        ("refused", ..) => ("refused", Severity::Critical, format!("was refused{}", exit())),
+        ("open", ..) | (_, "open", _) => {
+            let until = breaker.and_then(|breaker| breaker.open_until);
+            let until =
+                until.map(|until| format!(" until {}", until.format("%F %T UTC"))).unwrap_or_default();
+            (
+                "breaker_open",
+                Severity::Critical,
+                format!("failed too often: its breaker is open{until}{}", exit()),
+            )
+        }
+        (_, _, "failed") => {
+            ("failed", Severity::Critical, format!("has failed{}{}", evidence(component), exit()))
+        }
+        ("backoff", ..) => ("backoff", Severity::Warn, format!("waits to be restarted{}", exit())),
+        ("half_open" | "half-open", ..) | (_, "half_open" | "half-open", _) => {
+            ("on_trial", Severity::Warn, format!("is on trial after its breaker was open{}", exit()))
+        }
+        (_, _, "degraded") => ("degraded", Severity::Warn, format!("is degraded{}", evidence(component))),
+        (_, _, "ok") => return None,
+        // Neither well nor ill; a start looks like this too.
+        _ => ("unknown", Severity::Info, format!("({state}) has not proved anything yet")),
+    })
+}
+
+/// An operator's stop says so; without an exit at all, or with a clean one, it was no failure either.
+fn stopped_by_operator(component: &Component) -> bool {
+    let said = |text: Option<&String>| text.is_some_and(|text| text.to_lowercase().contains("operator"));
+    let exit = component.last_exit.as_ref();
+    let class = exit.and_then(|exit| exit.class.as_deref());
+    said(component.evidence.as_ref().and_then(|evidence| evidence.what.as_ref()))
+        || said(exit.and_then(|exit| exit.detail.as_ref()))
+        || matches!(class, None | Some("clean" | "operator"))
+}
+
+fn last_exit(component: &Component) -> String {
+    let Some(exit) = &component.last_exit else { return String::new() };
+    match (&exit.class, &exit.detail) {
+        (Some(class), Some(detail)) => format!("; last exit: {class} ({detail})"),
+        (Some(only), None) | (None, Some(only)) => format!("; last exit: {only}"),
+        (None, None) => String::new(),
+    }
+}
+
+fn evidence(component: &Component) -> String {
+    let what = component.evidence.as_ref().and_then(|evidence| evidence.what.as_deref());
+    what.map(|what| format!(": {what}")).unwrap_or_default()
+}
+
+/// Findings about the machine. What is null is not judged.
+pub fn machine(resources: &Resources, previous: Option<&LastCheck>, thresholds: &Thresholds) -> Vec<Finding> {
+    let was = |subject: &str, least: Severity| {
+        let mut old = previous.iter().flat_map(|last| &last.findings);
+        old.any(|f| f.area == Area::Machine && f.subject == subject && f.severity >= least)
+    };
+    let mut found = Vec::new();
+    let mut add = |subject: &str, problem: &str, severity: Severity, text: String| {
+        found.push(Finding::new(Area::Machine, subject, problem, severity, text));
+    };
+
+    if let Some(disk) = &resources.disk
+        && let Some(used) = disk.used_percent()
+    {
+        let reaches = |limit: u8, severity: Severity| {
+            used >= f64::from(limit) - if was("disk", severity) { DISK_SLACK } else { 0.0 }
+        };
+        let path = disk.path.as_deref().unwrap_or("?");
+        let text = format!("disk {path} is {used:.0} % full");
+        if reaches(thresholds.disk_critical_percent, Severity::Critical) {
+            add("disk", "full", Severity::Critical, text);
+        } else if reaches(thresholds.disk_warn_percent, Severity::Warn) {
+            add("disk", "full", Severity::Warn, text);
+        }
+    }
+
+    if let Some(available) = resources.memory.as_ref().and_then(|memory| memory.available_bytes) {
+        let limit = thresholds.memory_critical_mib.saturating_mul(MIB) as f64;
+        let slack = if was("memory", Severity::Critical) { SLACK } else { 1.0 };
+        if (available as f64) < limit * slack {
+            let text = format!("only {} MiB of memory are available", available / MIB);
+            add("memory", "low", Severity::Critical, text);
+        }
+    }
+
+    let cores = resources.cpu.as_ref().and_then(|cpu| cpu.cores);
+    // Five minutes: a burst of one is no overload.
+    let load = resources.load.as_ref().and_then(|load| load.get(1).copied().flatten());
+    if let (Some(cores @ 1..), Some(load)) = (cores, load) {
+        let slack = if was("load", Severity::Warn) { SLACK } else { 1.0 };
+        if load > 2.0 * f64::from(cores) / slack {
+            let text = format!("the load is {load:.1}, more than two for each of {cores} cores");
+            add("load", "high", Severity::Warn, text);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+#[path = "findings_tests.rs"]
+mod tests;

@@ -1,0 +1,138 @@
+use openclaw_agent_api::prelude::*;
+
+use super::*;
+use crate::seen::typed;
+
+fn seen(components: Value, resources: Value) -> Seen {
+    Seen { status: typed(json!({"components": components})), resources: typed(resources) }
+}
+
+fn last(findings: Vec<Finding>) -> LastCheck {
+    let at = "2025-01-01T00:00:00Z".parse().unwrap();
+    LastCheck { at, findings, restarts: [("scout".to_owned(), 2)].into() }
+}
+
+/// `subject problem severity`, for each.
+fn keys(found: &[Finding]) -> Vec<String> {
+    found.iter().map(|f| format!("{} {} {:?}", f.subject, f.problem, f.severity)).collect()
+}
+
+fn of_component(component: Value) -> Vec<String> {
+    keys(&findings(&seen(json!([component]), json!({})), Some(&last(vec![])), &Thresholds::default()))
+}
+
+fn of_machine(resources: Value, previous: Option<&LastCheck>) -> Vec<String> {
+    keys(&findings(&seen(json!([]), resources), previous, &Thresholds::default()))
+}
+
+#[test]
+fn every_condition_has_its_finding() {
+    for (component, expected) in [
+        (json!({"state": "ready", "health": "ok"}), None),
+        (json!({"state": "starting", "health": "unknown"}), Some("scout unknown Info")),
+        (json!({"state": null, "health": null}), Some("scout unknown Info")),
+        (json!({"state": "ready", "health": "degraded"}), Some("scout degraded Warn")),
+        (json!({"state": "ready", "health": "failed"}), Some("scout failed Critical")),
+        (json!({"state": "backoff", "health": "degraded"}), Some("scout backoff Warn")),
+        (json!({"state": "refused", "health": "failed"}), Some("scout refused Critical")),
+        (
+            json!({"state": "ready", "health": "ok", "breaker": {"state": "open"}}),
+            Some("scout breaker_open Critical"),
+        ),
+        (
+            json!({"state": "ready", "health": "ok", "breaker": {"state": "half_open"}}),
+            Some("scout on_trial Warn"),
+        ),
+        (json!({"state": "stopped", "health": "failed"}), Some("scout stopped Info")),
+        (
+            json!({"state": "stopped", "last_exit": {"class": "clean", "detail": null}}),
+            Some("scout stopped Info"),
+        ),
+        (
+            json!({"state": "stopped", "last_exit": {"class": "signal", "detail": "9, stopped by the operator"}}),
+            Some("scout stopped Info"),
+        ),
+        (
+            json!({"state": "stopped", "evidence": {"what": "Operator stop"}, "last_exit": {"class": "hang"}}),
+            Some("scout stopped Info"),
+        ),
+        (json!({"state": "stopped", "last_exit": {"class": "signal"}}), Some("scout stopped Warn")),
+    ] {
+        let mut component = component;
+        component["name"] = json!("scout");
+        assert_eq!(of_component(component.clone()), Vec::from_iter(expected), "{component}");
+    }
+}
+
+#[test]
+fn it_never_watches_itself() {
+    let itself = json!({"name": "atlas", "state": "backoff", "health": "failed", "restarts": 9});
+    assert!(of_component(itself).is_empty());
+}
+
+#[test]
+fn restarts_are_told_when_there_are_more_than_before() {
+    let ready =
+        |restarts: u64| json!({"name": "scout", "state": "ready", "health": "ok", "restarts": restarts});
+    assert_eq!(of_component(ready(5)), ["scout restarted Warn"]);
+    assert!(of_component(ready(2)).is_empty());
+    // A daemon that counts from zero again has restarted nothing.
+    assert!(of_component(ready(0)).is_empty());
+}
+
+fn disk(used: u64) -> Value {
+    json!({"disk": {"path": "/", "total_bytes": 1000, "free_bytes": 1000 - used}})
+}
+
+#[test]
+fn the_disk_is_judged_at_its_thresholds() {
+    assert!(of_machine(disk(799), None).is_empty());
+    assert_eq!(of_machine(disk(800), None), ["disk full Warn"]);
+    assert_eq!(of_machine(disk(899), None), ["disk full Warn"]);
+    assert_eq!(of_machine(disk(900), None), ["disk full Critical"]);
+    assert!(of_machine(json!({"disk": {"total_bytes": 0, "free_bytes": 0}}), None).is_empty());
+    assert!(of_machine(json!({"disk": {"total_bytes": 10, "free_bytes": 20}}), None).is_empty());
+}
+
+#[test]
+fn a_value_at_the_edge_is_one_finding() {
+    let thresholds = Thresholds::default();
+    let before = last(findings(&seen(json!([]), disk(900)), None, &thresholds));
+    assert_eq!(of_machine(disk(885), Some(&before)), ["disk full Critical"]);
+    assert_eq!(of_machine(disk(879), Some(&before)), ["disk full Warn"]);
+    assert!(of_machine(disk(779), Some(&before)).is_empty());
+}
+
+#[test]
+fn memory_and_load_are_judged() {
+    let of = |mib: u64, load: f64| {
+        let resources = json!({
+            "cpu": {"cores": 2, "busy_percent": null}, "load": [0.0, load, 0.0],
+            "memory": {"total_bytes": null, "available_bytes": mib * MIB},
+        });
+        of_machine(resources, None)
+    };
+    assert!(of(256, 4.0).is_empty());
+    assert_eq!(of(255, 4.1), ["memory low Critical", "load high Warn"]);
+}
+
+#[test]
+fn what_is_null_is_not_judged() {
+    let nothing = json!({"cpu": null, "memory": null, "disk": null, "load": null, "uptime_seconds": null});
+    assert!(of_machine(nothing, None).is_empty());
+    assert!(of_machine(json!({"cpu": {"cores": 0}, "load": [null, null, null]}), None).is_empty());
+}
+
+#[test]
+fn not_to_see_is_not_to_be_mended() {
+    let thresholds = Thresholds::default();
+    let failed = json!([{"name": "scout", "state": "ready", "health": "failed"}]);
+    let before = last(findings(&seen(failed, disk(950)), None, &thresholds));
+    let blind = Seen { status: Err("away".into()), resources: Err("away".into()) };
+    let first = findings(&blind, Some(&before), &thresholds);
+    let expected =
+        ["scout failed Critical", "disk full Critical", "the team unseen Warn", "the machine unseen Warn"];
+    assert_eq!(keys(&first), expected);
+    // And does not pile up.
+    assert_eq!(keys(&findings(&blind, Some(&last(first)), &thresholds)), expected);
+}

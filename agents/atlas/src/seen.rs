@@ -1,0 +1,156 @@
+//! The answers of `supervisor.status` and `system.resources`, as far as Atlas judges them. Any field may be null.
+
+use std::collections::BTreeMap;
+
+use openclaw_agent_api::chrono::{DateTime, Utc};
+use openclaw_agent_api::prelude::*;
+use openclaw_agent_api::serde_json;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::NAME;
+
+/// The team, or why it could not be seen; the machine, or why not.
+#[derive(Debug)]
+pub struct Seen {
+    /// From `supervisor.status`.
+    pub status: Result<Status, String>,
+    /// From `system.resources`.
+    pub resources: Result<Resources, String>,
+}
+
+impl Seen {
+    /// Looks at both; what cannot be seen is part of what is seen.
+    pub fn look(ctx: &Context) -> Self {
+        Self {
+            status: ctx.status().map_err(|error| error.to_string()).and_then(typed),
+            resources: ctx.resources().map_err(|error| error.to_string()).and_then(typed),
+        }
+    }
+}
+
+/// An answer in its type.
+///
+/// # Errors
+/// What does not fit.
+pub fn typed<T: DeserializeOwned + Default>(answer: Value) -> Result<T, String> {
+    let typed: Option<T> =
+        serde_json::from_value(answer).map_err(|error| format!("the answer does not fit: {error}"))?;
+    Ok(typed.unwrap_or_default())
+}
+
+/// The team.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Status {
+    /// Agents and services.
+    pub components: Option<Vec<Component>>,
+}
+
+impl Status {
+    /// Every component with a name but Atlas itself.
+    pub fn others(&self) -> impl Iterator<Item = (&str, &Component)> {
+        let named = self.components.iter().flatten().filter_map(|c| Some((c.name.as_deref()?, c)));
+        named.filter(|(name, _)| *name != NAME)
+    }
+
+    /// How often each has been restarted, to be compared with the next look.
+    pub fn restarts(&self) -> BTreeMap<String, u64> {
+        self.others().filter_map(|(name, c)| Some((name.to_owned(), c.restarts?))).collect()
+    }
+}
+
+/// An agent or a service.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Component {
+    /// Unique in the team.
+    pub name: Option<String>,
+    /// `ready`, `backoff`, `stopped`, …
+    pub state: Option<String>,
+    /// `ok`, `degraded`, `failed` or `unknown`.
+    pub health: Option<String>,
+    /// What the health is known by.
+    pub evidence: Option<Evidence>,
+    /// Since the daemon first started it.
+    pub restarts: Option<u64>,
+    /// Its breaker.
+    pub breaker: Option<Breaker>,
+    /// How its last process ended.
+    pub last_exit: Option<Exit>,
+}
+
+/// What was last proved.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Evidence {
+    /// In words.
+    pub what: Option<String>,
+}
+
+/// A breaker.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Breaker {
+    /// `closed`, `open` or `half_open`.
+    pub state: Option<String>,
+    /// When it will admit a start again.
+    pub open_until: Option<DateTime<Utc>>,
+}
+
+/// The end of a process.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Exit {
+    /// `clean`, `signal`, `panic`, …
+    pub class: Option<String>,
+    /// In words.
+    pub detail: Option<String>,
+}
+
+/// The machine.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Resources {
+    /// Processors.
+    pub cpu: Option<Cpu>,
+    /// Memory.
+    pub memory: Option<Memory>,
+    /// The file system of the daemon's home.
+    pub disk: Option<Disk>,
+    /// The load averages of 1, 5 and 15 minutes.
+    pub load: Option<Vec<Option<f64>>>,
+    /// Since the machine was booted.
+    pub uptime_seconds: Option<u64>,
+}
+
+/// Processors.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Cpu {
+    /// How many.
+    pub cores: Option<u32>,
+    /// 0 to 100, of all together.
+    pub busy_percent: Option<f64>,
+}
+
+/// Memory.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Memory {
+    /// In bytes.
+    pub total_bytes: Option<u64>,
+    /// What can be had without swapping, in bytes.
+    pub available_bytes: Option<u64>,
+}
+
+/// A file system.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Disk {
+    /// Where it was looked at.
+    pub path: Option<String>,
+    /// In bytes.
+    pub total_bytes: Option<u64>,
+    /// In bytes.
+    pub free_bytes: Option<u64>,
+}
+
+impl Disk {
+    /// Percent used; none when it cannot be told.
+    pub fn used_percent(&self) -> Option<f64> {
+        let (total, free) = (self.total_bytes?, self.free_bytes?);
+        (total > 0).then(|| 100.0 * total.saturating_sub(free) as f64 / total as f64)
+    }
+}

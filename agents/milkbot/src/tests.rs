@@ -1,0 +1,240 @@
+use openclaw_agent_api::abi::methods;
+use openclaw_agent_api::testkit::{TestAgent, TestHost};
+
+use super::*;
+
+fn team() -> Value {
+    json!({
+        "daemon": {"version": "0.1.0", "pid": 7, "uptime_seconds": 7300, "home": null},
+        "components": [
+            {"name": "gateway", "kind": "service", "state": "ready", "health": "ok",
+             "evidence": {"what": "answered a request", "at": "2025-01-01T00:00:00Z"}, "restarts": 0},
+            {"name": "milkbot", "kind": "agent", "state": "ready", "health": "ok", "version": "0.1.0",
+             "commands": [{"usage": "/loop", "help": "listed by itself"}]},
+            {"name": "atlas", "kind": "agent", "state": "backoff", "health": "failed", "version": "0.2.0",
+             "restarts": 3, "breaker": {"state": "half_open", "failures": 2, "open_until": null},
+             "last_exit": {"class": "signal", "detail": "11 (SIGSEGV)", "at": null},
+             "description": "Watches.", "commands": [{"usage": "/resources", "help": "the machine"}]},
+            {"name": "blank", "kind": "agent", "state": null, "health": null, "evidence": null,
+             "breaker": null, "commands": null, "version": null},
+        ],
+    })
+}
+
+fn desk(host: TestHost) -> TestAgent<MilkBot> {
+    let at = "2025-01-01T00:00:12Z".parse().unwrap();
+    TestAgent::with_host(json!({}), host.at(at)).unwrap()
+}
+
+fn seeing() -> TestHost {
+    TestHost::default().answer(methods::SUPERVISOR_STATUS, team())
+}
+
+fn refused(kind: CallErrorKind) -> CallError {
+    CallError::new(kind, "because of the test")
+}
+
+fn called(agent: &TestAgent<MilkBot>, method: &str) -> Vec<Value> {
+    agent.host().calls().into_iter().filter(|(name, _)| name == method).map(|(_, payload)| payload).collect()
+}
+
+#[test]
+fn help_lists_every_agents_commands_and_its_own_once() {
+    let text = desk(seeing()).send("/help").unwrap().text;
+    assert!(text.contains("/tell AGENT TEXT - "), "{text}");
+    assert!(text.contains("\natlas:\n/resources - the machine"), "{text}");
+    assert!(!text.contains("/loop"), "{text}");
+}
+
+#[test]
+fn help_lists_its_own_when_the_team_cannot_be_seen() {
+    for kind in [CallErrorKind::NotGranted, CallErrorKind::Failed] {
+        let text = desk(TestHost::default().fail(methods::SUPERVISOR_STATUS, refused(kind)))
+            .send("/help")
+            .unwrap()
+            .text;
+        assert!(text.contains("/status - ") && text.contains("because of the test"), "{text}");
+    }
+}
+
+#[test]
+fn status_has_a_line_per_component() {
+    let reply = desk(seeing()).send("/status@milk_bot").unwrap();
+    let lines: Vec<_> = reply.text.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "openclaw 0.1.0, up 2 h",
+            "gateway: ready, health ok (answered a request 12 s ago)",
+            "milkbot: ready, health ok (no evidence yet)",
+            "atlas: backoff, health failed (no evidence yet), restarts 3, breaker half-open, last exit signal (11 (SIGSEGV))",
+            "blank: state unknown, health unknown (no evidence yet)",
+        ]
+    );
+    assert_eq!(reply.data, team());
+}
+
+#[test]
+fn status_without_the_grant_says_so() {
+    let host = TestHost::default().fail(methods::SUPERVISOR_STATUS, refused(CallErrorKind::NotGranted));
+    let reply = desk(host).send("/status").unwrap();
+    assert_eq!(reply.text, "I cannot see how the team is: because of the test");
+}
+
+#[test]
+fn an_empty_status_is_no_panic() {
+    for answer in [json!(null), json!({}), json!({"daemon": null, "components": null})] {
+        let agent = desk(TestHost::default().answer(methods::SUPERVISOR_STATUS, answer));
+        assert!(agent.send("/status").unwrap().text.contains("No components"));
+        assert_eq!(agent.send("/agents").unwrap().text, "No agents.");
+    }
+    let odd = desk(TestHost::default().answer(methods::SUPERVISOR_STATUS, json!({"components": 3})));
+    assert_eq!(odd.send("/status").unwrap_err().class, ErrorClass::Failed);
+}
+
+#[test]
+fn agents_are_agents_only() {
+    let text = desk(seeing()).send("/agents").unwrap().text;
+    assert!(text.contains("atlas 0.2.0, backoff: Watches."), "{text}");
+    assert!(text.contains("blank of unknown version, state unknown: no description"), "{text}");
+    assert!(!text.contains("gateway"), "{text}");
+}
+
+#[test]
+fn tasks_are_shown_whatever_is_null() {
+    let tasks = json!([
+        {"id": "t1", "queue": "atlas", "kind": "message", "state": "done", "attempts": 1, "max_attempts": 5,
+         "created_at": "2025-01-01T00:00:00Z", "error": null, "text": "/resources\nnow"},
+        {"id": null, "queue": null, "kind": null, "state": "dead", "attempts": null, "max_attempts": null,
+         "created_at": null, "error": "boom", "text": null},
+    ]);
+    let text = desk(TestHost::default().answer(methods::TASK_LIST, tasks)).send("/tasks").unwrap().text;
+    let shown = "t1 atlas message done, attempt 1 of 5, 12 s ago: /resources now\n? ? ? dead [error: boom]";
+    assert_eq!(text, shown);
+}
+
+#[test]
+fn a_question_is_answered_and_kept_with_its_conversation() {
+    let agent = desk(TestHost::default().answer(methods::ASK, json!("42")));
+    assert_eq!(agent.send("/ask what is it?").unwrap().text, "42");
+    agent.send("and then?").unwrap();
+    let prompts = called(&agent, methods::ASK);
+    assert!(prompts[0]["prompt"].as_str().unwrap().ends_with("what is it?"));
+    let second = prompts[1]["prompt"].as_str().unwrap();
+    assert!(second.contains("user: what is it?\nassistant: 42\n") && second.ends_with("and then?"));
+    assert_eq!(called(&agent, methods::MEMORY_REMEMBER).len(), 4);
+}
+
+#[test]
+fn without_a_model_it_says_how_to_configure_one() {
+    let error = CallError::new(CallErrorKind::NotConfigured, "add a provider to config/providers");
+    let agent = desk(TestHost::default().fail(methods::ASK, error));
+    let asked = agent.send("/ask why?").unwrap().text;
+    assert_eq!(asked, "No language model is configured: add a provider to config/providers");
+    let said = agent.send("hello there").unwrap().text;
+    assert!(said.contains("no language model") && said.contains("config/providers"), "{said}");
+    assert!(said.contains("/status") && !said.contains("/ask"), "{said}");
+}
+
+#[test]
+fn a_model_that_fails_is_tried_again_and_one_not_granted_is_not() {
+    let failing = desk(TestHost::default().fail(methods::ASK, refused(CallErrorKind::Failed)));
+    assert_eq!(failing.send("hi").unwrap_err().class, ErrorClass::Failed);
+    assert!(called(&failing, methods::MEMORY_REMEMBER).is_empty());
+    let closed = desk(TestHost::default().fail(methods::ASK, refused(CallErrorKind::NotGranted)));
+    assert!(closed.send("hi").unwrap().text.contains("because of the test"));
+}
+
+#[test]
+fn memory_that_fails_does_not_fail_the_answer() {
+    let host = TestHost::default()
+        .answer(methods::ASK, json!("fine"))
+        .fail(methods::MEMORY_TURNS, refused(CallErrorKind::Failed))
+        .fail(methods::MEMORY_REMEMBER, refused(CallErrorKind::NotGranted));
+    let agent = desk(host);
+    assert_eq!(agent.send("hi").unwrap().text, "fine");
+    let warnings = called(&agent, methods::LOG).into_iter().filter(|line| line["level"] == "warn").count();
+    assert_eq!(warnings, 2);
+}
+
+#[test]
+fn tell_waits_for_the_answer() {
+    let agent = desk(TestHost::default().answer(methods::TASK_RUN, json!({"text": "all well", "data": 1})));
+    let reply = agent.send("/tell atlas  how are you?").unwrap();
+    assert_eq!(reply, Reply::text("atlas: all well").with_data(json!(1)));
+    let asked = &called(&agent, methods::TASK_RUN)[0];
+    assert_eq!(asked["agent"], "atlas");
+    assert_eq!(asked["text"], "how are you?");
+    assert_eq!(asked["timeout_ms"], 30_000);
+}
+
+#[test]
+fn tell_says_what_did_not_happen() {
+    for kind in [CallErrorKind::Failed, CallErrorKind::NotGranted, CallErrorKind::NotConfigured] {
+        let agent = desk(TestHost::default().fail(methods::TASK_RUN, refused(kind)));
+        let reply = agent.send("/tell atlas hi").unwrap();
+        assert!(reply.text.contains("because of the test"), "{}", reply.text);
+        assert_eq!(reply.data["error"]["kind"], json!(kind));
+    }
+    let unknown = desk(TestHost::default().fail(methods::TASK_RUN, refused(CallErrorKind::Invalid)));
+    assert_eq!(unknown.send("/tell nobody hi").unwrap_err().class, ErrorClass::Invalid);
+}
+
+#[test]
+fn hand_leaves_a_follow_up() {
+    let agent = desk(seeing());
+    assert!(agent.send("/hand atlas do it").unwrap().text.starts_with("Handed to atlas"));
+    let handed = agent.follow_ups();
+    assert_eq!((handed[0].agent.as_str(), handed[0].text.as_str()), ("atlas", "do it"));
+    assert_eq!(handed[0].session.as_deref(), Some("test"));
+    let error = agent.send("/hand atlsa do it").unwrap_err();
+    assert!(error.class == ErrorClass::Invalid && error.message.contains("mean atlas"), "{error}");
+    assert_eq!(agent.follow_ups().len(), 1);
+}
+
+#[test]
+fn work_needs_an_address_and_never_goes_to_itself() {
+    let agent = desk(seeing());
+    for text in [
+        "/tell",
+        "/tell atlas",
+        "/hand",
+        "/hand atlas ",
+        "/tell milkbot hi",
+        "/hand milkbot hi",
+        "/tell A! x",
+        "/ask",
+    ] {
+        assert_eq!(agent.send(text).unwrap_err().class, ErrorClass::Invalid, "{text}");
+    }
+    assert!(called(&agent, methods::TASK_RUN).is_empty() && agent.follow_ups().is_empty());
+}
+
+#[test]
+fn another_agents_command_goes_to_it() {
+    let agent = desk(seeing().answer(methods::TASK_RUN, json!({"text": "plenty"})));
+    assert_eq!(agent.send("/Resources@milk_bot all").unwrap().text, "plenty");
+    let asked = &called(&agent, methods::TASK_RUN)[0];
+    assert_eq!((&asked["agent"], &asked["text"]), (&json!("atlas"), &json!("/resources all")));
+}
+
+#[test]
+fn an_unknown_command_names_the_nearest() {
+    let agent = desk(seeing());
+    for (typed, meant) in [("/resorces", "/resources"), ("/stauts", "/status"), ("/loop", "/help")] {
+        let error = agent.send(typed).unwrap_err();
+        assert_eq!(error.class, ErrorClass::Invalid);
+        assert!(error.message.contains(meant) && error.message.contains("/help"), "{error}");
+    }
+    assert!(called(&agent, methods::TASK_RUN).is_empty());
+}
+
+#[test]
+fn a_command_that_cannot_be_looked_up_is_tried_again() {
+    let away = desk(TestHost::default().fail(methods::SUPERVISOR_STATUS, refused(CallErrorKind::Failed)));
+    assert_eq!(away.send("/resources").unwrap_err().class, ErrorClass::Failed);
+    let closed =
+        desk(TestHost::default().fail(methods::SUPERVISOR_STATUS, refused(CallErrorKind::NotGranted)));
+    let error = closed.send("/resources").unwrap_err();
+    assert!(error.class == ErrorClass::Invalid && error.message.contains("cannot be seen"), "{error}");
+}

@@ -1,0 +1,152 @@
+use openclaw_agent_api::chrono::DateTime;
+use proptest::prelude::*;
+
+use super::*;
+use crate::signal::confidence;
+
+fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_700_000_000 + seconds, 0).unwrap()
+}
+
+/// A point a minute.
+fn series(prices: &[f64]) -> Vec<Point> {
+    prices.iter().zip(0..).map(|(&price, minute)| Point { at: at(60 * minute), price }).collect()
+}
+
+fn z(prices: &[f64]) -> Option<f64> {
+    read(&clean(series(prices)).points).map(|reading| reading.z)
+}
+
+#[test]
+fn a_hand_computed_series() {
+    // Returns 1 %, −1 %, 1 %, −1 %, … and +5 % at last: eight earlier ones, mean 0, s = 1 % · √(8/7).
+    let mut prices = vec![100.0];
+    for factor in [1.01, 0.99, 1.01, 0.99, 1.01, 0.99, 1.01, 0.99, 1.05] {
+        prices.push(prices.last().unwrap() * factor);
+    }
+    let reading = read(&series(&prices)).unwrap();
+    assert!((reading.z - 0.05 / (0.01 * (8.0_f64 / 7.0).sqrt())).abs() < 1e-9, "{reading:?}");
+    assert_eq!(reading.earlier, 8);
+}
+
+#[test]
+fn a_constant_history_never_divides_by_zero() {
+    let flat = [100.0; 11];
+    assert_eq!(z(&flat), Some(0.0));
+    let mut up = flat;
+    up[10] = 100.01;
+    assert_eq!(z(&up), Some(CAP));
+    let mut down = flat;
+    down[10] = 99.99;
+    assert_eq!(z(&down), Some(-CAP));
+    // Growth at one rate: the returns differ by rounding only.
+    let growth: Vec<_> = (0..20).map(|n| 100.0 * 1.01_f64.powi(n)).collect();
+    assert_eq!(z(&growth), Some(0.0));
+}
+
+#[test]
+fn ten_points_are_needed() {
+    assert_eq!(z(&[1.0; 9]), None);
+    assert_eq!(z(&[1.0; 10]), Some(0.0));
+    assert_eq!(z(&[]), None);
+}
+
+#[test]
+fn a_series_is_cleaned() {
+    let point = |seconds, price| Point { at: at(seconds), price };
+    let day = 24 * 3600;
+    let cleaned = clean(vec![
+        point(day, 5.0),
+        point(0, 1.0),
+        point(-1, 9.0),
+        point(7, 2.0),
+        point(7, 3.0),
+        point(7, f64::NAN),
+        point(8, 0.0),
+        point(9, -1.0),
+        point(day + 9, f64::INFINITY),
+    ]);
+    assert_eq!(cleaned.points, [point(0, 1.0), point(7, 3.0), point(day, 5.0)]);
+    assert_eq!((cleaned.ignored, cleaned.duplicates), (5, 1));
+}
+
+#[test]
+fn the_ends_of_time_and_number_are_no_panic() {
+    let ends = [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC];
+    assert_eq!(clean(ends.map(|at| Point { at, price: 1.0 }).to_vec()).ignored, 1);
+    for prices in [[f64::MIN_POSITIVE, f64::MAX].repeat(6), vec![5e-324; 12], vec![f64::MAX; 12]] {
+        assert!(z(&prices).unwrap().is_finite());
+    }
+}
+
+/// Any times within four days, to the nanosecond; any prices at all.
+fn wild() -> impl Strategy<Value = Vec<Point>> {
+    let point = (0..345_600_000_000_000_i64, prop::num::f64::ANY)
+        .prop_map(|(nanos, price)| Point { at: DateTime::from_timestamp_nanos(nanos), price });
+    prop::collection::vec(point, 0..60)
+}
+
+fn tame() -> impl Strategy<Value = Vec<f64>> {
+    prop::collection::vec(0.01..1e6_f64, MIN_POINTS..60)
+}
+
+proptest! {
+    #[test]
+    fn any_series_is_read_without_panic_or_nan(points in wild()) {
+        let sent = points.len();
+        let cleaned = clean(points);
+        prop_assert_eq!(cleaned.points.len() + cleaned.ignored + cleaned.duplicates, sent);
+        prop_assert!(cleaned.points.is_sorted_by(|a, b| a.at < b.at));
+        if let Some(reading) = read(&cleaned.points) {
+            prop_assert!(reading.z.abs() <= CAP);
+            for number in [reading.last, reading.mean, reading.deviation, reading.daily_volatility] {
+                prop_assert!(number.is_finite());
+            }
+            prop_assert!((0.5..=0.95).contains(&confidence(reading.z)));
+        }
+    }
+
+    #[test]
+    fn any_positive_prices_are_read(prices in prop::collection::vec(prop::num::f64::POSITIVE, MIN_POINTS..30)) {
+        prop_assert!(z(&prices).is_none_or(|z| z.abs() <= CAP));
+    }
+
+    #[test]
+    fn the_unit_of_the_price_does_not_matter(prices in tame(), power in -60..60_i32, scale in 0.001..1000.0_f64) {
+        let scaled = |by: f64| prices.iter().map(|price| price * by).collect::<Vec<_>>();
+        // By a power of two nothing is rounded.
+        prop_assert_eq!(z(&prices), z(&scaled(2.0_f64.powi(power))));
+        let (a, b) = (z(&prices).unwrap(), z(&scaled(scale)).unwrap());
+        prop_assert!((a - b).abs() < 1e-6, "{} and {}", a, b);
+    }
+
+    #[test]
+    fn the_mirrored_returns_give_the_opposite(
+        earlier in prop::collection::vec(-0.5..0.5_f64, 2..40), last in -0.5..0.5_f64
+    ) {
+        let mirrored: Vec<_> = earlier.iter().map(|value| -value).collect();
+        prop_assert_eq!(z_score(&mirrored, -last), -z_score(&earlier, last));
+    }
+
+    #[test]
+    fn the_sign_is_the_side_of_the_mean(prices in tame()) {
+        let reading = read(&series(&prices)).unwrap();
+        prop_assert!(reading.z == 0.0 || (reading.z > 0.0) == (reading.last > reading.mean));
+    }
+
+    #[test]
+    fn the_order_of_sending_does_not_matter(points in prop::collection::vec((0..80_000_i64, 1.0..2.0_f64), 0..60)) {
+        let mut seen = std::collections::BTreeMap::new();
+        points.iter().for_each(|&(seconds, price)| { seen.insert(seconds, price); });
+        let ordered: Vec<_> = seen.iter().map(|(&s, &price)| Point { at: at(s), price }).collect();
+        let sent = points.iter().map(|&(s, price)| Point { at: at(s), price }).collect();
+        prop_assert_eq!(clean(sent).points, ordered);
+    }
+
+    #[test]
+    fn confidence_grows_with_z(a in -9.0..9.0_f64, b in -9.0..9.0_f64) {
+        let (less, more) = if a.abs() <= b.abs() { (a, b) } else { (b, a) };
+        prop_assert!(confidence(less) <= confidence(more));
+        prop_assert_eq!(confidence(a), confidence(-a));
+    }
+}

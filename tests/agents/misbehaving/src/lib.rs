@@ -1,0 +1,176 @@
+//! A test agent that does what its message says, however bad: the daemon's tests send it.
+//!
+//! | text | what happens |
+//! |---|---|
+//! | `echo TEXT` | replies TEXT |
+//! | `greet` | replies the setting `greeting` |
+//! | `sleep MS TEXT` | replies TEXT after MS milliseconds |
+//! | `error TEXT`, `invalid TEXT` | an error of that class |
+//! | `panic TEXT` | panics |
+//! | `abort` | SIGABRT |
+//! | `segfault` | SIGSEGV |
+//! | `exit N` | the process ends with status N |
+//! | `loop` | busy for ever |
+//! | `eat` | allocates and touches memory, 1 MiB at a time, until Rust aborts or the kernel kills |
+//! | `flood N` | N lines on stderr |
+//! | `garbage N` | N bytes on stdout that are no UTF-8; with newlines among them when N is even |
+//! | `closefd` | closes fd 0, which is the socket to the supervisor |
+//! | `big N` | a reply of N bytes |
+//! | `append PATH LINE` | appends LINE to PATH in one write: an effect that can be counted |
+//! | `fail-until PATH N` | appends a line to PATH; an error until there are N, then a reply |
+//! | `fork` | leaves a child `sleep 1000` that holds this process's stdin, stdout and stderr; replies its pid |
+//! | `call METHOD JSON` | replies the answer of the host's METHOD, or its error, as JSON |
+//! | `hand AGENT TEXT` | a follow-up for AGENT |
+//! | `run AGENT TEXT` | replies what AGENT replied, or fails |
+//!
+//! The setting `start` does the same to `Agent::start`: see [`Start`].
+
+mod crash;
+mod effects;
+mod output;
+
+use std::time::Duration;
+
+use openclaw_agent_api::context::FollowUp;
+use openclaw_agent_api::prelude::*;
+use openclaw_agent_api::serde_json;
+use serde::Deserialize;
+
+/// What the host's start does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// It starts.
+    #[default]
+    Ok,
+    /// It takes an hour.
+    Hang,
+    /// It panics.
+    Panic,
+    /// The process ends with status 3.
+    Exit,
+    /// It answers an error.
+    Error,
+    /// SIGSEGV.
+    Segfault,
+}
+
+/// The settings.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// What `greet` replies.
+    pub greeting: String,
+    /// What the start does.
+    pub start: Start,
+}
+
+/// The agent.
+pub struct Misbehaving {
+    settings: Settings,
+}
+
+impl Agent for Misbehaving {
+    fn describe() -> Manifest {
+        Manifest::new("Fails in every way it is told to.").settings(json!({
+            "type": "object",
+            "properties": {
+                "greeting": {"type": "string"},
+                "start": {"enum": ["ok", "hang", "panic", "exit", "error", "segfault"]},
+            },
+            "additionalProperties": false,
+        }))
+    }
+
+    fn create(settings: Value) -> Result<Self> {
+        Ok(Self { settings: serde_json::from_value(settings)? })
+    }
+
+    fn start(&self, _ctx: &Context) -> Result<()> {
+        match self.settings.start {
+            Start::Ok => {}
+            Start::Hang => crash::sleep(Duration::from_secs(3600)),
+            Start::Panic => panic!("told to panic at the start"),
+            Start::Exit => crash::exit(3),
+            Start::Error => return Err(AgentError::failed("told to fail at the start")),
+            Start::Segfault => crash::segfault(),
+        }
+        Ok(())
+    }
+
+    fn handle(&self, ctx: &Context, message: &Message) -> Result<Reply> {
+        let (word, rest) = first(message.text.trim());
+        let text = match word {
+            "echo" => rest.to_owned(),
+            "greet" => self.settings.greeting.clone(),
+            "sleep" => {
+                let (millis, text) = first(rest);
+                crash::sleep(Duration::from_millis(number(millis)?));
+                text.to_owned()
+            }
+            "error" => return Err(AgentError::failed(rest)),
+            "invalid" => return Err(AgentError::invalid(rest)),
+            "panic" => panic!("{rest}"),
+            "abort" => std::process::abort(),
+            "segfault" => {
+                crash::segfault();
+                "still here".into()
+            }
+            "exit" => crash::exit(number(rest)?),
+            "loop" => crash::spin(),
+            "eat" => crash::eat(),
+            "closefd" => {
+                crash::close_stdin();
+                "closed".into()
+            }
+            "flood" => output::flood(number(rest)?)?,
+            "garbage" => output::garbage(number(rest)?)?,
+            "big" => "x".repeat(number(rest)?),
+            "append" => {
+                let (path, line) = first(rest);
+                effects::append(path, line)?;
+                "appended".into()
+            }
+            "fail-until" => {
+                let (path, lines) = first(rest);
+                effects::fail_until(path, number(lines)?)?
+            }
+            "fork" => effects::fork()?.id().to_string(),
+            "call" => {
+                let (method, payload) = first(rest);
+                let payload = if payload.is_empty() { json!({}) } else { serde_json::from_str(payload)? };
+                match ctx.call(method, payload) {
+                    Ok(answer) => answer.to_string(),
+                    Err(error) => json!(error).to_string(),
+                }
+            }
+            "hand" => {
+                let (agent, text) = first(rest);
+                let agent = agent.parse().map_err(|bad| AgentError::invalid(format!("{bad}")))?;
+                let session = message.session.clone();
+                ctx.hand_over(FollowUp { agent, text: text.into(), data: Value::Null, session });
+                "handed".into()
+            }
+            "run" => {
+                let (agent, text) = first(rest);
+                return Ok(ctx.run(agent, text, Duration::from_secs(30))?);
+            }
+            other => return Err(AgentError::invalid(format!("`{other}` is nothing this agent can do"))),
+        };
+        Ok(Reply::text(text))
+    }
+}
+
+/// The first word, and what follows the one space after it, as it is.
+fn first(text: &str) -> (&str, &str) {
+    text.split_once(' ').unwrap_or((text, ""))
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> Result<T> {
+    text.trim().parse().map_err(|_| AgentError::invalid(format!("`{text}` is no number that fits")))
+}
+
+export_agent!(Misbehaving);
+
+#[cfg(test)]
+mod tests;
