@@ -16,7 +16,7 @@ pub mod units;
 mod validate;
 
 pub use load::{BUILT_IN, Inputs, Loaded, Origin, load};
-pub use mistakes::{LoadError, Mistake, Mistakes, Place};
+pub use mistakes::{LoadError, Mistake, Mistakes, Place, nearest};
 pub use model::*;
 pub use paths::Paths;
 pub use secrets::Secrets;

@@ -56,6 +56,14 @@ pub mod duration {
     }
 }
 
+/// Reads a duration such as `30s`, for the command line.
+///
+/// # Errors
+/// A text without a unit, or a number.
+pub fn parse(text: &str) -> Result<std::time::Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write 250ms, 30s, 5m or 1h"))
+}
+
 /// A duration as people write it: `1m 30s`.
 pub fn text(duration: std::time::Duration) -> String {
     humantime::format_duration(duration).to_string()

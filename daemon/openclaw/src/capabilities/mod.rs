@@ -1,0 +1,110 @@
+//! What agents are granted, carried out. The supervisor has checked the grant before anything comes here.
+
+mod memory;
+mod system;
+mod team;
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use bus::{Bus, Channel, Envelope};
+use openclaw_agent_api::AgentName;
+use openclaw_agent_api::abi::methods;
+use openclaw_agent_api::context::{CallError, CallErrorKind};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use settings::Tasks;
+use store::{Clock, Store};
+use supervisor::capabilities::Capabilities;
+
+use crate::status::Board;
+
+/// Everything that stands behind the agents' door.
+pub struct Doors {
+    pub store: Store,
+    pub bus: Arc<dyn Bus>,
+    pub clock: Clock,
+    pub tasks: Tasks,
+    /// The file system whose room `system.resources` tells.
+    pub disk: PathBuf,
+    /// Set once the supervisor is there; it needs these doors first.
+    pub board: Arc<OnceLock<Board>>,
+}
+
+/// How an agent's operator gets an LLM.
+const NO_LLM: &str = "no language model is configured: this build carries no LLM provider yet; once it does, \
+                      list one in config/failover.json and put its key, such as OPENROUTER_API_KEY, into \
+                      config/.env (chmod 600)";
+
+#[async_trait]
+impl Capabilities for Doors {
+    async fn call(&self, agent: &AgentName, method: &str, payload: Value) -> Result<Value, CallError> {
+        let not_configured = |text: &str| Err(CallError::new(CallErrorKind::NotConfigured, text));
+        match method {
+            methods::MEMORY_GET => self.recall(agent, read(payload)?).await,
+            methods::MEMORY_SET => self.keep(agent, read(payload)?).await,
+            methods::MEMORY_DELETE => self.forget(agent, read(payload)?).await,
+            methods::MEMORY_LIST => self.keys(agent, read(payload)?).await,
+            methods::MEMORY_REMEMBER => self.remember(agent, read(payload)?).await,
+            methods::MEMORY_TURNS => self.turns(agent, read(payload)?).await,
+            methods::PUBLISH => self.publish(agent, read(payload)?).await,
+            methods::TASK_RUN => self.run(agent, read(payload)?).await,
+            methods::TASK_LIST => self.list(read(payload)?).await,
+            methods::SUPERVISOR_STATUS => self.status().await,
+            methods::SUPERVISOR_RESTART => self.restart(agent, read(payload)?).await,
+            methods::SYSTEM_RESOURCES => system::resources(&self.disk).await,
+            methods::ASK => not_configured(NO_LLM),
+            methods::SEARCH => {
+                not_configured("no search provider is configured: this build carries none yet")
+            }
+            methods::FETCH => not_configured("no page can be fetched: this build carries no HTTP client yet"),
+            methods::MISSIONS_PROPOSE => {
+                not_configured("no mission worker runs: this build carries none yet")
+            }
+            methods::SYSTEM_SERVICES => {
+                not_configured("no services to show: this build does not speak to systemd yet")
+            }
+            other => {
+                let text = format!("there is no method `{}` in this version", other.escape_debug());
+                Err(CallError::new(CallErrorKind::Invalid, text))
+            }
+        }
+    }
+}
+
+impl Doors {
+    async fn publish(&self, agent: &AgentName, signal: Signal) -> Result<Value, CallError> {
+        let envelope = Envelope::new(agent.as_str(), signal.kind, signal.data, self.clock.now());
+        self.bus.publish(Channel::OutcomeLearn, envelope).await.map_err(|error| failed(&error))?;
+        Ok(Value::Null)
+    }
+
+    fn board(&self) -> Result<&Board, CallError> {
+        self.board
+            .get()
+            .ok_or_else(|| CallError::new(CallErrorKind::Failed, "the daemon is still starting: try again"))
+    }
+}
+
+#[derive(Deserialize)]
+struct Signal {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    data: Value,
+}
+
+fn read<T: DeserializeOwned>(payload: Value) -> Result<T, CallError> {
+    serde_json::from_value(payload)
+        .map_err(|error| CallError::new(CallErrorKind::Invalid, format!("the call does not read: {error}")))
+}
+
+fn failed(error: &dyn std::fmt::Display) -> CallError {
+    CallError::new(CallErrorKind::Failed, error.to_string())
+}
+
+fn invalid(text: impl Into<String>) -> CallError {
+    CallError::new(CallErrorKind::Invalid, text)
+}

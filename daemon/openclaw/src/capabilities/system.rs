@@ -1,0 +1,48 @@
+//! `system.resources`: this machine, from `/proc`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::statvfs::statvfs;
+use openclaw_agent_api::context::CallError;
+use procfs::{Current, CurrentSI, KernelStats, LoadAverage, Meminfo, Uptime};
+use serde_json::{Value, json};
+
+use super::failed;
+
+/// Between two looks at the CPU's counters.
+const SAMPLE: Duration = Duration::from_millis(100);
+
+pub async fn resources(disk: &Path) -> Result<Value, CallError> {
+    let before = busy_and_total()?;
+    tokio::time::sleep(SAMPLE).await;
+    let after = busy_and_total()?;
+    let (busy, total) = (after.0.saturating_sub(before.0), after.1.saturating_sub(before.1).max(1));
+    let memory = Meminfo::current().map_err(|error| failed(&error))?;
+    let load = LoadAverage::current().map_err(|error| failed(&error))?;
+    let uptime = Uptime::current().map_err(|error| failed(&error))?;
+    let room = statvfs(disk).map_err(|errno| failed(&format!("{}: {errno}", disk.display())))?;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Ok(json!({
+        "cpu": {"cores": cores, "busy_percent": (busy as f64 * 1000.0 / total as f64).round() / 10.0},
+        "memory": {
+            "total_bytes": memory.mem_total,
+            "available_bytes": memory.mem_available.unwrap_or(memory.mem_free),
+        },
+        "disk": {
+            "path": disk,
+            "total_bytes": room.blocks() * room.fragment_size(),
+            "free_bytes": room.blocks_available() * room.fragment_size(),
+        },
+        "load": [load.one, load.five, load.fifteen],
+        "uptime_seconds": uptime.uptime as u64,
+    }))
+}
+
+fn busy_and_total() -> Result<(u64, u64), CallError> {
+    let cpu = KernelStats::current().map_err(|error| failed(&error))?.total;
+    let waiting = cpu.idle + cpu.iowait.unwrap_or(0);
+    let rest = [cpu.irq, cpu.softirq, cpu.steal].into_iter().flatten().sum::<u64>();
+    let busy = cpu.user + cpu.nice + cpu.system + rest;
+    Ok((busy, busy + waiting))
+}

@@ -1,0 +1,110 @@
+//! `task` and `supervisor`: the other agents.
+
+use std::time::Duration;
+
+use openclaw_agent_api::AgentName;
+use openclaw_agent_api::abi::kinds;
+use openclaw_agent_api::context::CallError;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use store::task::{Filter, NewTask, TaskId, TaskState};
+use supervisor::instance::Payload;
+
+use super::{Doors, failed, invalid};
+
+/// The longest wait for another agent.
+const LONGEST: Duration = Duration::from_secs(600);
+/// What is shown of a task's text in a list.
+const SHOWN: usize = 120;
+
+#[derive(Deserialize)]
+pub struct Run {
+    task_id: Option<TaskId>,
+    agent: String,
+    text: String,
+    timeout_ms: u64,
+}
+
+#[derive(Deserialize)]
+pub struct List {
+    limit: u32,
+}
+
+#[derive(Deserialize)]
+pub struct Restart {
+    agent: String,
+    #[serde(default)]
+    reason: String,
+}
+
+impl Doors {
+    /// Another agent's work, waited for. Its key is the caller's task, the agent and the text, so that a retry of
+    /// the caller finds the same work again.
+    pub async fn run(&self, caller: &AgentName, call: Run) -> Result<Value, CallError> {
+        let agent =
+            self.board()?.supervisor.agent(&call.agent).map_err(|error| invalid(error.to_string()))?;
+        if agent == *caller {
+            return Err(invalid("an agent that waits for itself would wait for ever: do it at once instead"));
+        }
+        let payload = serde_json::to_string(&Payload { text: call.text.clone(), data: None });
+        let payload = payload.map_err(|error| failed(&error))?;
+        let key = call.task_id.map(|parent| format!("{parent}:run:{:016x}", fnv1a(call.text.as_bytes())));
+        let task = NewTask {
+            id: TaskId::new(),
+            queue: agent.clone(),
+            kind: kinds::MESSAGE.into(),
+            payload,
+            session: None,
+            dedupe_key: key,
+            priority: 0,
+            max_attempts: self.tasks.max_attempts,
+            run_at: None,
+            source: format!("agent:{caller}"),
+        };
+        let (_, ended) = self.store.submit_and_watch(task).await.map_err(|error| failed(&error))?;
+        let most = Duration::from_millis(call.timeout_ms).min(LONGEST);
+        let ended = tokio::time::timeout(most, ended).await;
+        let late = || failed(&format!("`{agent}` has not answered within {} s; it goes on", most.as_secs()));
+        let ended = ended.map_err(|_| late())?.map_err(|_| late())?;
+        match (ended.state, ended.result, ended.error) {
+            (TaskState::Done, Some(reply), _) => serde_json::from_str(&reply).map_err(|error| failed(&error)),
+            (_, _, Some(error)) => Err(failed(&error)),
+            (state, _, _) => Err(failed(&format!("the work was {state}"))),
+        }
+    }
+
+    pub async fn list(&self, call: List) -> Result<Value, CallError> {
+        let filter = Filter { limit: call.limit.min(100), ..Filter::default() };
+        let tasks = self.store.tasks(&filter).await.map_err(|error| failed(&error))?;
+        let shown = tasks.into_iter().map(|task| {
+            let text: String =
+                task.payload["text"].as_str().unwrap_or_default().chars().take(SHOWN).collect();
+            json!({
+                "id": task.id, "queue": task.queue, "kind": task.kind, "state": task.state, "text": text,
+                "attempts": task.attempts, "max_attempts": task.max_attempts, "created_at": task.created_at,
+                "error": task.error,
+            })
+        });
+        Ok(shown.collect())
+    }
+
+    pub async fn status(&self) -> Result<Value, CallError> {
+        let document = self.board()?.document().await.map_err(|error| failed(&error))?;
+        serde_json::to_value(document).map_err(|error| failed(&error))
+    }
+
+    pub async fn restart(&self, caller: &AgentName, call: Restart) -> Result<Value, CallError> {
+        let supervisor = &self.board()?.supervisor;
+        let agent = supervisor.agent(&call.agent).map_err(|error| invalid(error.to_string()))?;
+        let restarted = supervisor.restart(&agent, format!("agent {caller}"), call.reason).await;
+        restarted.map_err(|error| failed(&error))?;
+        Ok(Value::Null)
+    }
+}
+
+/// FNV-1a, 64 bit: stable over versions, as std's hashes are not.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}

@@ -1,0 +1,111 @@
+//! The command line: what can be typed, and what is printed.
+
+pub mod agents;
+pub mod config;
+pub mod send;
+pub mod status;
+mod table;
+pub mod tasks;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use serde::Serialize;
+
+use crate::exit::{Code, Failure};
+
+/// Keeps a team of AI agents alive and working.
+#[derive(Parser)]
+#[command(
+    name = "openclaw",
+    version,
+    propagate_version = true,
+    after_help = "Start with `openclaw run`, then `openclaw send milkbot /help` in another terminal.\n\
+                  Exit codes: 0 well, 1 failed, 64 wrong call, 69 no daemon, 74 file, 75 try again, 78 wrong config."
+)]
+pub struct Cli {
+    /// The folder of the daemon's state [default: $OPENCLAW_HOME, else ./.openclaw]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub home: Option<PathBuf>,
+    /// The configuration [default: $OPENCLAW_CONFIG, else config/openclaw.toml in the home, then here]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be done.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Start the daemon in the foreground
+    Run(RunArgs),
+    /// Every component and agent: state, evidence, process, restarts, breaker
+    Status(status::StatusArgs),
+    /// List, start, stop and restart agents; read their logs and history
+    #[command(subcommand)]
+    Agents(agents::AgentsCommand),
+    /// Deliver a message to an agent and print its reply
+    Send(send::SendArgs),
+    /// The queue and its dead letters
+    #[command(subcommand)]
+    Tasks(tasks::TasksCommand),
+    /// Check and show the configuration
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Completions for a shell: `openclaw completions bash > /etc/bash_completion.d/openclaw`
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// This binary's version
+    Version {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `openclaw run`
+#[derive(Args)]
+#[command(
+    after_help = "Ctrl-C or SIGTERM drains: running handlers may end, nothing new begins. Twice stops at once."
+)]
+pub struct RunArgs {
+    /// Agents to run [default: all that the config enables]
+    pub components: Vec<String>,
+    /// What to log: `info`, `debug`, `warn,supervisor=debug` [default: daemon.log of the config]
+    #[arg(long, value_name = "FILTER", env = "OPENCLAW_LOG")]
+    pub log: Option<String>,
+}
+
+/// Prints a text; a reader that went away is not an error.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::of(Code::Io, &error)),
+        _ => Ok(()),
+    }
+}
+
+/// Prints a value as JSON.
+pub(crate) fn print_json<T: Serialize>(value: &T) -> Result<(), Failure> {
+    print(&serde_json::to_string_pretty(value).map_err(|error| Failure::of(Code::Failed, &error))?)
+}
+
+/// `openclaw completions`
+pub fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "openclaw", &mut script);
+    print(String::from_utf8_lossy(&script).trim_end())
+}
+
+/// `openclaw version`
+pub fn version(json: bool) -> Result<(), Failure> {
+    let version = env!("CARGO_PKG_VERSION");
+    if json {
+        return print_json(&serde_json::json!({"version": version, "abi": 1, "os": std::env::consts::OS,
+                                              "arch": std::env::consts::ARCH}));
+    }
+    print(&format!("openclaw {version}"))
+}

@@ -1,0 +1,93 @@
+//! `openclaw status`
+
+use std::io::{IsTerminal, Write, stdout};
+use std::time::Duration;
+
+use clap::Args;
+use settings::Inputs;
+
+use super::table::{ago, judged, short, span, table as new_table};
+use super::{print, print_json};
+use crate::control::Ask;
+use crate::control::client::Client;
+use crate::exit::{Code, Failure};
+use crate::status::{Component, Document};
+
+/// `openclaw status`
+#[derive(Args)]
+#[command(
+    after_help = "Health is evidence: `ok` means proved lately, `unknown` that nothing is proved and nothing known\n\
+                        to be wrong. Exit code 1 when a component is failed."
+)]
+pub struct StatusArgs {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    /// Show it anew every second, until Ctrl-C
+    #[arg(long)]
+    watch: bool,
+}
+
+/// Prints how the whole stands.
+pub fn run(inputs: &Inputs, args: &StatusArgs) -> Result<(), Failure> {
+    loop {
+        let document: Document = Client::connect(inputs)?.ask(Ask::Status)?;
+        let on_terminal = stdout().is_terminal();
+        if args.watch && on_terminal {
+            // Home, and clear to the end.
+            let _ = write!(stdout(), "\x1b[H\x1b[J");
+        }
+        if args.json {
+            print_json(&document)?
+        } else {
+            print(&text(&document, on_terminal))?
+        }
+        if !args.watch {
+            let failed = document.components.iter().any(|component| component.health == "failed");
+            return if failed { Err(Failure::new(Code::Failed, "")) } else { Ok(()) };
+        }
+        #[allow(clippy::disallowed_methods, reason = "a person watches, and this is the pace")]
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+fn text(document: &Document, on_terminal: bool) -> String {
+    let daemon = &document.daemon;
+    let up = span(i64::try_from(daemon.uptime_seconds).unwrap_or(i64::MAX));
+    let head =
+        format!("openclaw {}, pid {}, up {up}, home {}", daemon.version, daemon.pid, daemon.home.display());
+    let not_well = |c: &&Component| !matches!(c.health.as_str(), "ok") && c.state != "ready";
+    let why: Vec<_> =
+        document.components.iter().filter(not_well).map(|c| format!("{}: {}", c.name, c.reason)).collect();
+    let why = if why.is_empty() { String::new() } else { format!("\n\n{}", why.join("\n")) };
+    format!("{head}\n\n{}{why}", table(document, on_terminal))
+}
+
+/// The components as a table.
+pub fn table(document: &Document, on_terminal: bool) -> String {
+    let head = ["name", "state", "health", "evidence", "pid", "since", "restarts", "breaker", "last exit"];
+    let mut table = new_table(&head, on_terminal);
+    for component in &document.components {
+        let exit = component.last_exit.as_ref();
+        table.add_row([
+            component.name.as_str().into(),
+            judged(&component.state, on_terminal),
+            judged(&component.health, on_terminal),
+            evidence(component).into(),
+            component.pid.map_or_else(|| "-".into(), |pid| pid.to_string()).into(),
+            ago(Some(component.since)).into(),
+            component.restarts.into(),
+            component.breaker.state.as_str().into(),
+            exit.map_or_else(|| "-".into(), |exit| short(&format!("{}: {}", exit.class, exit.detail), 60))
+                .into(),
+        ]);
+    }
+    table.to_string()
+}
+
+fn evidence(component: &Component) -> String {
+    match component.evidence.at {
+        Some(_) => format!("{} {}", component.evidence.what, ago(component.evidence.at)),
+        None => component.evidence.what.clone(),
+    }
+}

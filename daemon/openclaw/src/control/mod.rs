@@ -1,0 +1,141 @@
+//! The operator's socket: frames as on the wire to hosts, one JSON object each. Requests carry a number that comes
+//! back with the answer, so that many can be under way on one connection.
+
+pub mod client;
+pub mod server;
+
+use openclaw_agent_api::AgentName;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use store::task::{Filter, TaskId};
+
+use crate::exit::Failure;
+
+/// Client → daemon.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// Comes back with the answer.
+    pub id: u64,
+    /// What to do.
+    pub ask: Ask,
+}
+
+/// What can be asked for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Ask {
+    /// The whole as it stands.
+    Status,
+    /// Deliver a message.
+    Send(Message),
+    /// Start, stop or restart an agent, and wait until it has settled.
+    Agent {
+        /// Which.
+        name: String,
+        /// What to do.
+        action: Action,
+        /// Why, for the history.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// The last transitions of an agent, newest first.
+    History {
+        /// Which.
+        name: String,
+        /// How many.
+        limit: u32,
+    },
+    /// Tasks, newest first.
+    Tasks(Filter),
+    /// One task.
+    Task {
+        /// Which.
+        id: TaskId,
+    },
+    /// Queue a failed or cancelled task anew.
+    Retry {
+        /// Which.
+        id: TaskId,
+    },
+    /// Cancel a queued task.
+    Cancel {
+        /// Which.
+        id: TaskId,
+    },
+}
+
+/// What can be done to an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Bring it up.
+    Start,
+    /// Bring it down, and leave it so.
+    Stop,
+    /// A new host.
+    Restart,
+}
+
+/// A message to an agent.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Message {
+    /// To whom.
+    pub agent: String,
+    /// What is said.
+    #[serde(default)]
+    pub text: String,
+    /// Structured input beside the text.
+    #[serde(default)]
+    pub data: Option<Box<RawValue>>,
+    /// Messages of one session are handled in order.
+    #[serde(default)]
+    pub session: Option<String>,
+    /// A second message with the same key is the first one.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// Higher first.
+    #[serde(default)]
+    pub priority: i32,
+    /// Wait so long for the answer, in milliseconds; none: do not wait.
+    #[serde(default)]
+    pub wait_ms: Option<u64>,
+}
+
+/// What became of a message: `openclaw send --json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Sent {
+    /// Its task.
+    pub task_id: TaskId,
+    /// Where the task is in its life.
+    pub state: String,
+    /// The agent's reply.
+    pub result: Option<Value>,
+    /// What failed.
+    pub error: Option<String>,
+    /// Tries so far.
+    pub attempts: u32,
+    /// From acceptance to the end, or until now.
+    pub duration_ms: f64,
+}
+
+/// What became of an agent: `openclaw agents start --json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Settled {
+    /// Which.
+    pub name: AgentName,
+    /// Its state now.
+    pub state: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Daemon → client.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Answer {
+    /// The request's number; 0 when it could not be read.
+    pub id: u64,
+    /// What came of it.
+    pub result: Result<Box<RawValue>, Failure>,
+}

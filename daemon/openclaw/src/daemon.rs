@@ -1,0 +1,206 @@
+//! `openclaw run`: the boot story. Settings → lock → store → recover → supervise → serve → drain.
+
+use std::collections::BTreeSet;
+use std::io::{IsTerminal, Write};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bus::LocalBus;
+use nix::sys::resource::{Resource, setrlimit};
+use openclaw_agent_api::AgentName;
+use settings::{Inputs, Loaded, Origin, Settings};
+use store::{Clock, Store};
+use supervisor::instance::Surroundings;
+use supervisor::logs::Logs;
+use supervisor::process::Program;
+use supervisor::{Options, Supervisor};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+
+use crate::capabilities::Doors;
+use crate::cli::RunArgs;
+use crate::control::server::{self, Server};
+use crate::exit::{Code, Failure};
+use crate::home::{self, Home};
+use crate::status::Board;
+use crate::{cli, journal};
+
+/// The parts of the design that later versions bring.
+const NOT_BUILT: [&str; 6] =
+    ["gateway", "heartbeat-bridge", "mission-worker", "event-reactor", "learning", "dashboard"];
+
+/// Runs until it is told to stop.
+pub fn run(inputs: &Inputs, args: &RunArgs) -> Result<(), Failure> {
+    // Secrets never reach a core dump.
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    let loaded = settings::load(inputs)?;
+    journal::start(args.log.as_deref().unwrap_or(&loaded.settings.daemon.log))?;
+    let agents = chosen(&loaded.settings, &args.components)?;
+    let home = Home::enter(&loaded.paths)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // Two suffice for all that waits; the work is done in the hosts and in the database's thread.
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Code::TryAgain, format!("no threads for the daemon: {error}")))?;
+    let ended = runtime.block_on(serve(loaded, agents));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    drop(home);
+    ended
+}
+
+async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>) -> Result<(), Failure> {
+    let Loaded { settings, paths, origin, .. } = loaded;
+    let mut stop = Stop::listen()?;
+    let clock = Clock::new();
+    // Bound before any work starts: whoever connects early waits for the answer.
+    let listener = server::bind(&paths.socket)?;
+
+    let backend = store::open_sqlite(&paths.database).await?;
+    let tasks = settings.tasks.clone();
+    let options = store::Options {
+        lease: tasks.lease,
+        max_queued: tasks.max_queued,
+        keep: tasks.keep,
+        keep_rows: tasks.keep_rows,
+    };
+    let (store, engine) = Store::start(backend, options).await?;
+
+    let board = Arc::new(OnceLock::new());
+    let doors = Doors {
+        store: store.clone(),
+        bus: Arc::new(LocalBus::default()),
+        clock,
+        tasks: tasks.clone(),
+        disk: paths.home.clone(),
+        board: board.clone(),
+    };
+    let (logs, log_thread) = Logs::start(paths.logs.clone())
+        .map_err(|error| Failure::new(Code::TryAgain, format!("no thread for the logs: {error}")))?;
+    let around = Surroundings {
+        program: Program::this(),
+        lock: home::hosts_lock(&paths),
+        tasks: tasks.clone(),
+        store: store.clone(),
+        capabilities: Arc::new(doors),
+        logs,
+        clock,
+    };
+    let longest_ping = settings.supervision.ping_interval + settings.supervision.ping_timeout;
+    let (libraries, workspace) = (paths.agents.clone(), paths.workspace.clone());
+    let options = Options { settings, agents, libraries, workspace, around };
+    let (supervisor, handle) = Supervisor::new(options).await?;
+    let this = Board {
+        supervisor: handle.clone(),
+        store: store.clone(),
+        clock,
+        started_at: clock.now(),
+        home: paths.home.clone(),
+        stale: longest_ping,
+    };
+    let this = board.get_or_init(|| this).clone();
+
+    let mut services = JoinSet::new();
+    services.spawn(Arc::new(Server { board: this.clone(), tasks }).serve(listener));
+    let mut supervising = JoinSet::new();
+    supervising.spawn(supervisor.run());
+
+    let mut welcome = JoinSet::new();
+    welcome.spawn(first_screen(this, origin));
+
+    let asked = stop.asked().await;
+    tracing::info!("{asked}: draining; once more stops at once");
+    drop(welcome);
+    handle.shutdown().await?;
+    tokio::select! {
+        _ = supervising.join_next() => {}
+        again = stop.asked() => {
+            tracing::warn!("{again} again: stopping at once; tasks in work are done again at the next start");
+            return Err(Failure::new(Code::Failed, "stopped before everything was drained"));
+        }
+    }
+    services.shutdown().await;
+    store.close();
+    let _ = engine.await;
+    let _ = home::clear_socket(&paths.socket);
+    // The board and the doors hold each other; the process ends now in any case.
+    drop(log_thread);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The agents that the command line names, or all that are enabled.
+fn chosen(settings: &Settings, components: &[String]) -> Result<BTreeSet<AgentName>, Failure> {
+    if components.is_empty() {
+        let enabled = settings.agents.iter().filter(|(_, agent)| agent.is_enabled());
+        return Ok(enabled.map(|(name, _)| name.clone()).collect());
+    }
+    let known = |component: &String| match settings.agents.get_key_value(component.as_str()) {
+        Some((name, _)) => Ok(name.clone()),
+        None if NOT_BUILT.contains(&component.as_str()) => {
+            Err(Failure::new(Code::Unavailable, format!("the component `{component}` is not built yet")))
+        }
+        None => {
+            let near = settings::nearest(component, settings.agents.keys().map(AgentName::as_str));
+            let near = near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default();
+            let shown = component.escape_debug();
+            let remedy = format!("add [agents.{shown}] to the config, or see `openclaw config show`");
+            Err(Failure::new(Code::Usage, format!("there is no component `{shown}`{near}: {remedy}")))
+        }
+    };
+    components.iter().map(known).collect()
+}
+
+/// What asks the daemon to stop.
+struct Stop {
+    signals: [(&'static str, Signal); 3],
+}
+
+impl Stop {
+    fn listen() -> Result<Self, Failure> {
+        let on = |name, kind| signal(kind).map(|signal| (name, signal));
+        let listen = || {
+            Ok([
+                on("SIGTERM", SignalKind::terminate())?,
+                on("SIGINT", SignalKind::interrupt())?,
+                on("SIGHUP", SignalKind::hangup())?,
+            ])
+        };
+        let signals = listen().map_err(|error: std::io::Error| Failure::of(Code::TryAgain, &error))?;
+        Ok(Self { signals })
+    }
+
+    async fn asked(&mut self) -> &'static str {
+        let [(term, a), (int, b), (hup, c)] = &mut self.signals;
+        tokio::select! {
+            _ = a.recv() => term,
+            _ = b.recv() => int,
+            _ = c.recv() => hup,
+        }
+    }
+}
+
+/// Once all agents have settled: what is up, and what to type next.
+async fn first_screen(board: Board, origin: Origin) {
+    for name in board.supervisor.known() {
+        let _ = board.supervisor.settled(name, Duration::from_secs(15)).await;
+    }
+    let Ok(document) = board.document().await else { return };
+    let config = match origin {
+        Origin::File(path) => path.display().to_string(),
+        Origin::BuiltIn => "built in; write your own to config/openclaw.toml".into(),
+    };
+    let talker = board.supervisor.known().iter().next().map_or("NAME", |name| name.as_str());
+    let talker = board.supervisor.known().get("milkbot").map_or(talker, |name| name.as_str());
+    let mut out = std::io::stdout();
+    let table = cli::status::table(&document, out.is_terminal());
+    let home = document.daemon.home.display();
+    // A closed standard output is no reason to stop.
+    let _ = writeln!(
+        out,
+        "\nOpenClaw {} is up, pid {}.\n  home    {home}\n  config  {config}\n\n{table}\n\n\
+         Next, in another terminal:\n  openclaw --home {home} send {talker} /help\n  openclaw --home {home} status\n\
+         Ctrl-C drains and stops; twice stops at once.\n",
+        document.daemon.version, document.daemon.pid,
+    );
+}

@@ -1,0 +1,28 @@
+//! Where the daemon's own lines go: journald under systemd, else standard error.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::exit::{Code, Failure};
+
+/// Starts writing lines that pass `filter`.
+pub fn start(filter: &str) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
+        Failure::new(
+            Code::Config,
+            format!("daemon.log is no filter ({error}): write `info` or `warn,supervisor=debug`"),
+        )
+    })?;
+    // systemd sets this when standard error is the journal's.
+    let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
+    let text = || {
+        let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        layer.with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).boxed()
+    };
+    let layer = journal.map_or_else(text, Layer::boxed);
+    let started = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
+    started.map_err(|error| Failure::new(Code::Failed, format!("the log cannot be started: {error}")))
+}

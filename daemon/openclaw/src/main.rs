@@ -1,0 +1,55 @@
+//! OpenClaw: keeps a team of AI agents alive and working.
+
+mod capabilities;
+mod cli;
+mod control;
+mod daemon;
+mod exit;
+mod home;
+mod journal;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use exit::{Code, Failure};
+
+fn main() -> ExitCode {
+    // Before everything else: a host must not pay for what it does not use.
+    if std::env::args_os().nth(1).is_some_and(|arg| arg == "agent-host") {
+        supervisor::host::run();
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let asked_for = !error.use_stderr();
+            // A closed pipe is the reader's choice.
+            let _ = error.print();
+            return if asked_for { ExitCode::SUCCESS } else { Failure::new(Code::Usage, "").into() };
+        }
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                eprintln!("openclaw: {failure}");
+            }
+            failure.into()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let inputs = settings::Inputs::of_process(cli.home, cli.config).map_err(|e| Failure::of(Code::Io, &e))?;
+    match cli.command {
+        Command::Run(args) => daemon::run(&inputs, &args),
+        Command::Status(args) => cli::status::run(&inputs, &args),
+        Command::Agents(command) => cli::agents::run(&inputs, command),
+        Command::Send(args) => cli::send::run(&inputs, args),
+        Command::Tasks(command) => cli::tasks::run(&inputs, command),
+        Command::Config(command) => cli::config::run(&inputs, command),
+        Command::Completions { shell } => cli::completions(shell),
+        Command::Version { json } => cli::version(json),
+    }
+}

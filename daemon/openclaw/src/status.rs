@@ -1,0 +1,212 @@
+//! The whole as it stands: `openclaw status --json`, and what agents granted `supervisor.status` see.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use openclaw_agent_api::manifest::{Command, PanicStrategy};
+use serde::{Deserialize, Serialize};
+use store::{Clock, Store};
+use supervisor::policy::{State, StopReason};
+use supervisor::{AgentStatus, Handle, Health};
+
+use crate::exit::Failure;
+
+/// The document.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Document {
+    /// The daemon.
+    pub daemon: Daemon,
+    /// Its parts.
+    pub components: Vec<Component>,
+}
+
+/// The daemon.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Daemon {
+    /// Its version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Since its start.
+    pub uptime_seconds: u64,
+    /// Its home.
+    pub home: PathBuf,
+}
+
+/// An agent, or a service within the daemon.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Component {
+    /// Its name.
+    pub name: String,
+    /// `agent` or `service`.
+    pub kind: String,
+    /// stopped, starting, ready, backoff, open, half_open, draining, refused.
+    pub state: String,
+    /// ok, degraded, failed, unknown.
+    pub health: String,
+    /// What it last proved.
+    pub evidence: Evidence,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// In this state since.
+    pub since: DateTime<Utc>,
+    /// Successors started so far.
+    pub restarts: u64,
+    /// Its breaker.
+    pub breaker: Breaker,
+    /// Its version.
+    pub version: Option<String>,
+    /// The hash of its library.
+    pub sha256: Option<String>,
+    /// How its last host ended.
+    pub last_exit: Option<LastExit>,
+    /// Why it is in this state.
+    pub reason: String,
+    /// Tasks in work.
+    pub running: u32,
+    /// What it says of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// What can be typed to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<Command>,
+    /// Set when its panics cannot be caught.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub panic: Option<PanicStrategy>,
+}
+
+/// A proof, and when it was given.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Evidence {
+    /// What was proved.
+    pub what: String,
+    /// When.
+    pub at: Option<DateTime<Utc>>,
+}
+
+/// A breaker.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Breaker {
+    /// closed, open, half_open.
+    pub state: String,
+    /// Failures since it closed last.
+    pub failures: u64,
+    /// Until when it is open.
+    pub open_until: Option<DateTime<Utc>>,
+}
+
+/// The end of a host.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LastExit {
+    /// clean, error, signal, panic, hang, out_of_memory, start_timeout, refused.
+    pub class: String,
+    /// The rest.
+    pub detail: String,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// Who can tell how the whole stands. Cheap to clone.
+#[derive(Clone)]
+pub struct Board {
+    pub supervisor: Handle,
+    pub store: Store,
+    pub clock: Clock,
+    pub started_at: DateTime<Utc>,
+    pub home: PathBuf,
+    /// Evidence older than this proves nothing.
+    pub stale: Duration,
+}
+
+impl Board {
+    /// The whole as it stands.
+    pub async fn document(&self) -> Result<Document, Failure> {
+        let now = self.clock.now();
+        let agents = self.supervisor.status().await?;
+        let uptime = (now - self.started_at).to_std().unwrap_or_default();
+        let daemon = Daemon {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            uptime_seconds: uptime.as_secs(),
+            home: self.home.clone(),
+        };
+        let mut components = vec![self.store()];
+        components.extend(agents.iter().map(|agent| component(agent, now, self.stale)));
+        Ok(Document { daemon, components })
+    }
+
+    fn store(&self) -> Component {
+        let health = self.store.health();
+        let (state, verdict, reason) = match &health.error {
+            None => ("ready", "ok", "results and new tasks are stored".to_owned()),
+            Some(error) => ("backoff", "failed", format!("{error} ({} results wait)", health.held)),
+        };
+        Component {
+            name: "store".into(),
+            kind: "service".into(),
+            state: state.into(),
+            health: verdict.into(),
+            evidence: Evidence { what: "committed a transaction".into(), at: Some(health.committed_at) },
+            pid: Some(std::process::id()),
+            since: self.started_at,
+            restarts: 0,
+            breaker: Breaker { state: "closed".into(), failures: 0, open_until: None },
+            version: Some(env!("CARGO_PKG_VERSION").into()),
+            sha256: None,
+            last_exit: None,
+            reason,
+            running: 0,
+            description: Some("the durable queue, SQLite".into()),
+            commands: Vec::new(),
+            panic: None,
+        }
+    }
+}
+
+/// An agent, as the document has it.
+pub fn component(agent: &AgentStatus, now: DateTime<Utc>, stale: Duration) -> Component {
+    let record = &agent.record;
+    let (what, at) = match &record.state {
+        State::Stopped { why: why @ StopReason::Operator { .. } } => (why.to_string(), Some(record.since)),
+        _ => {
+            let (what, at) = agent.evidence();
+            (what.to_owned(), at)
+        }
+    };
+    let (breaker, open_until) = match &record.state {
+        State::Open { until } => ("open", Some(*until)),
+        State::HalfOpen { .. } => ("half_open", None),
+        _ => ("closed", None),
+    };
+    let health = match agent.health(now, stale) {
+        Health::Ok => "ok",
+        Health::Degraded => "degraded",
+        Health::Failed => "failed",
+        Health::Unknown => "unknown",
+    };
+    let manifest = agent.manifest.as_deref();
+    Component {
+        name: agent.name.to_string(),
+        kind: "agent".into(),
+        state: record.state.name().into(),
+        health: health.into(),
+        evidence: Evidence { what, at },
+        pid: agent.vitals.pid,
+        since: record.since,
+        restarts: record.restarts,
+        breaker: Breaker { state: breaker.into(), failures: record.breaker.failures, open_until },
+        version: manifest.map(|manifest| manifest.version.clone()),
+        sha256: agent.sha256.clone(),
+        last_exit: record.last_exit.as_ref().map(|exit| LastExit {
+            class: exit.class.to_string(),
+            detail: exit.detail.clone(),
+            at: exit.at,
+        }),
+        reason: agent.reason.clone(),
+        running: agent.vitals.running,
+        description: manifest.map(|manifest| manifest.description.clone()),
+        commands: manifest.map(|manifest| manifest.commands.clone()).unwrap_or_default(),
+        panic: manifest.map(|manifest| manifest.panic).filter(|panic| *panic == PanicStrategy::Abort),
+    }
+}
