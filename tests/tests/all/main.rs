@@ -1,0 +1,3 @@
+//! The shipped binary, tried from outside.
+
+mod first;
