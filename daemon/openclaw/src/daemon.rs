@@ -85,6 +85,7 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>) -> Result<(), Failur
         capabilities: Arc::new(doors),
         logs,
         clock,
+        fingerprints: Arc::default(),
     };
     let longest_ping = settings.supervision.ping_interval + settings.supervision.ping_timeout;
     let (libraries, workspace) = (paths.agents.clone(), paths.workspace.clone());
@@ -195,11 +196,15 @@ async fn first_screen(board: Board, origin: Origin) {
     let mut out = std::io::stdout();
     let table = cli::status::table(&document, out.is_terminal());
     let home = document.daemon.home.display();
+    // As it was called here, so that it can be pasted.
+    let program = std::env::args().next().unwrap_or_else(|| "openclaw".into());
+    let default = std::env::current_dir().is_ok_and(|here| here.join(".openclaw") == document.daemon.home);
+    let call = if default { program } else { format!("{program} --home {home}") };
     // A closed standard output is no reason to stop.
     let _ = writeln!(
         out,
         "\nOpenClaw {} is up, pid {}.\n  home    {home}\n  config  {config}\n\n{table}\n\n\
-         Next, in another terminal:\n  openclaw --home {home} send {talker} /help\n  openclaw --home {home} status\n\
+         Next, in another terminal:\n  {call} send {talker} /help\n  {call} status\n\
          Ctrl-C drains and stops; twice stops at once.\n",
         document.daemon.version, document.daemon.pid,
     );

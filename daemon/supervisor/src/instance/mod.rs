@@ -34,6 +34,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::capabilities::SharedCapabilities;
+use crate::fingerprint::Fingerprints;
 use crate::logs::Logs;
 use crate::policy::{Call, Exit, ExitClass};
 use crate::process::{Process, Program};
@@ -83,6 +84,8 @@ pub struct Surroundings {
     pub logs: Logs,
     /// The time.
     pub clock: Clock,
+    /// What each library's content is known by.
+    pub fingerprints: Arc<Fingerprints>,
 }
 
 /// Supervisor → instance.
@@ -101,6 +104,8 @@ pub enum Order {
 pub enum Report {
     /// The library is open.
     Manifest(Box<Manifest>),
+    /// The hash of the library.
+    Fingerprint(String),
     /// It takes tasks.
     Ready,
     /// It does not answer, or a handler does not end.
@@ -182,6 +187,7 @@ enum Side {
     Answer { call: u64, answer: Result<Value, CallError> },
     Renewed { lost: Vec<TaskId> },
     Slot { index: usize },
+    Fingerprint(Option<String>),
 }
 
 struct Instance {
@@ -292,6 +298,9 @@ impl Instance {
             lock: instance.around.lock.clone(),
         };
         instance.send(&open);
+        let (fingerprints, library) =
+            (instance.around.fingerprints.clone(), instance.assignment.library.clone());
+        instance.side.spawn_blocking(move || Side::Fingerprint(fingerprints.of(&library)));
         instance
     }
 
@@ -314,6 +323,7 @@ impl Instance {
                 Wake::Order(order) => self.order(order, &process),
                 Wake::Task(task) => self.deliver(task),
                 Wake::Withdrawn => self.withdrawn(),
+                Wake::Side(Side::Fingerprint(Some(hash))) => self.report(Report::Fingerprint(hash)).await,
                 Wake::Side(side) => self.finished(side),
                 Wake::Alarm => self.alarm(&process).await,
             }
@@ -471,6 +481,7 @@ impl Instance {
                 }
             }
             Side::Slot { index } => self.schedule(index),
+            Side::Fingerprint(_) => {}
         }
     }
 
