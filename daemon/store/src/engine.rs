@@ -11,6 +11,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::Clock;
 use crate::Error;
 use crate::backend::{Applied, Backend, Batch, Claimant, NewEvent, Order};
 use crate::inbox::{HELD_EVENTS, Inbox, Pending};
@@ -71,6 +72,7 @@ impl Held {
 }
 
 pub(crate) struct Engine {
+    clock: Clock,
     backend: Arc<dyn Backend>,
     inbox: Arc<Inbox>,
     options: Options,
@@ -95,7 +97,8 @@ impl Engine {
         options: Options,
     ) -> Result<(Self, watch::Receiver<Health>), Error> {
         let claimant = Claimant { owner: Uuid::now_v7().to_string(), lease: options.lease };
-        let now = Utc::now();
+        let clock = Clock::new();
+        let now = clock.now();
         backend.recover(&claimant, now).await?;
         let mut waiting = HashMap::new();
         for (queue, depth) in backend.depths().await? {
@@ -106,6 +109,7 @@ impl Engine {
         let next_due = backend.next_due(now).await?;
         let (health, watched) = watch::channel(Health { committed_at: now, error: None, held: 0 });
         let engine = Self {
+            clock,
             sweep_at: Instant::now() + options.lease / 3,
             prune_at: Instant::now() + PRUNE_EVERY,
             lanes: Lanes::default(),
@@ -139,10 +143,7 @@ impl Engine {
     }
 
     async fn wait(&self) {
-        let due = self.next_due.map(|at| {
-            let left = (at - Utc::now()).to_std().unwrap_or_default();
-            Instant::now() + left
-        });
+        let due = self.next_due.map(|at| self.clock.instant(at));
         // While the database is away, only the retry matters: a claim would fail as well.
         let alarm = match self.retry_at {
             Some(at) => at,
@@ -160,7 +161,7 @@ impl Engine {
 
     /// One turn: a batch, its transaction, and everybody told.
     async fn turn(&mut self, mut arrived: Pending) {
-        let now = Utc::now();
+        let now = self.clock.now();
         let left = self.lanes.change(std::mem::take(&mut arrived.lanes));
         arrived.completions.extend(left.into_iter().map(released));
         for (id, watcher) in std::mem::take(&mut arrived.watches) {

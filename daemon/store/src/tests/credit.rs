@@ -50,7 +50,7 @@ async fn after_a_withdrawal_nothing_comes_and_nothing_is_lost() {
     }
     let mut consumer = rig.consumer(5);
     let first = next(&mut consumer).await;
-    let rest = within(consumer.withdraw()).await;
+    let rest = withdraw(&mut consumer).await;
     assert_eq!(rest.len(), 2);
     rig.submit(task()).await;
     rig.settle().await;
@@ -80,7 +80,7 @@ async fn withdrawing_amid_a_storm_loses_nothing() {
     while got.len() < 200 {
         consumer.credit(7);
         let first = next(&mut consumer).await;
-        let rest = within(consumer.withdraw()).await;
+        let rest = withdraw(&mut consumer).await;
         for task in std::iter::once(first).chain(rest) {
             assert!(got.insert(task.id), "{} came twice", task.id);
         }

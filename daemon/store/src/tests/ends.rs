@@ -226,7 +226,7 @@ async fn a_closed_store_stores_what_came_before_and_answers_closed() {
     assert!(matches!(rig.store.task(id).await, Err(Error::Closed)));
     assert!(within(rig.store.renew(vec![(id, 1)])).await.is_empty());
     assert!(within(consumer.next()).await.is_none());
-    assert!(within(consumer.withdraw()).await.is_empty());
+    assert!(withdraw(&mut consumer).await.is_empty());
 
     let sqlite = Sqlite::open(&rig.dir.path().join("store.db")).await.unwrap();
     assert_eq!(sqlite.task(id).await.unwrap().unwrap().state, TaskState::Done);

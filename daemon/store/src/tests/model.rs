@@ -96,7 +96,7 @@ impl World {
             Step::Submit(all) => self.submit(all).await,
             Step::Credit(queue, more) => self.consumers[queue].credit(more),
             Step::Withdraw(queue) => {
-                for task in within(self.consumers[queue].withdraw()).await {
+                for task in withdraw(&mut self.consumers[queue]).await {
                     self.got(task);
                 }
             }

@@ -307,6 +307,10 @@ impl Turn<'_, '_> {
                 self.record.restarts += 1;
                 self.spawn(SUPERVISOR, reason);
             }
+            // Still no token: the wait goes on, and the history is not filled with it.
+            Err(until) if matches!(self.record.state, State::Backoff { .. }) => {
+                self.record.state = State::Backoff { until, attempt };
+            }
             Err(until) => {
                 let reason = "too many agents restart at once: it waits for its turn".into();
                 self.change(State::Backoff { until, attempt }, SUPERVISOR, reason);
