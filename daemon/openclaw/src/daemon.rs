@@ -83,8 +83,9 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>) -> Result<(), Failur
         tasks: tasks.clone(),
         store: store.clone(),
         capabilities: Arc::new(doors),
-        logs,
+        logs: logs.clone(),
         clock,
+        fingerprints: Arc::default(),
     };
     let longest_ping = settings.supervision.ping_interval + settings.supervision.ping_timeout;
     let (libraries, workspace) = (paths.agents.clone(), paths.workspace.clone());
@@ -123,8 +124,8 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>) -> Result<(), Failur
     store.close();
     let _ = engine.await;
     let _ = home::clear_socket(&paths.socket);
-    // The board and the doors hold each other; the process ends now in any case.
-    drop(log_thread);
+    logs.close();
+    let _ = log_thread.join();
     tracing::info!("stopped");
     Ok(())
 }
@@ -195,11 +196,15 @@ async fn first_screen(board: Board, origin: Origin) {
     let mut out = std::io::stdout();
     let table = cli::status::table(&document, out.is_terminal());
     let home = document.daemon.home.display();
+    // As it was called here, so that it can be pasted.
+    let program = std::env::args().next().unwrap_or_else(|| "openclaw".into());
+    let default = std::env::current_dir().is_ok_and(|here| here.join(".openclaw") == document.daemon.home);
+    let call = if default { program } else { format!("{program} --home {home}") };
     // A closed standard output is no reason to stop.
     let _ = writeln!(
         out,
         "\nOpenClaw {} is up, pid {}.\n  home    {home}\n  config  {config}\n\n{table}\n\n\
-         Next, in another terminal:\n  openclaw --home {home} send {talker} /help\n  openclaw --home {home} status\n\
+         Next, in another terminal:\n  {call} send {talker} /help\n  {call} status\n\
          Ctrl-C drains and stops; twice stops at once.\n",
         document.daemon.version, document.daemon.pid,
     );

@@ -8,7 +8,7 @@
 //! ```
 
 pub mod capabilities;
-mod fingerprint;
+pub mod fingerprint;
 pub mod grants;
 mod handle;
 pub mod host;

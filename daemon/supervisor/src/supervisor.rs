@@ -14,7 +14,6 @@ use store::backend::{NewEvent, TRANSITION};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use crate::fingerprint::Fingerprints;
 use crate::handle::{Ask, Error, Handle};
 use crate::instance::{self, Assignment, End, Order, Report, SharedVitals, Surroundings, vitals};
 use crate::logs::Line;
@@ -47,7 +46,6 @@ pub struct Supervisor {
     budget: Budget,
     drain_timeout: Duration,
     around: Surroundings,
-    fingerprints: Fingerprints,
     reports: mpsc::Receiver<(AgentName, Report)>,
     reporter: mpsc::Sender<(AgentName, Report)>,
     asks: mpsc::Receiver<Ask>,
@@ -99,7 +97,6 @@ impl Supervisor {
             budget: Budget::new(daemon.restart_budget, daemon.restart_refill, now),
             drain_timeout: daemon.drain_timeout,
             around,
-            fingerprints: Fingerprints::default(),
             reports,
             reporter,
             asks,
@@ -137,6 +134,12 @@ impl Supervisor {
             Report::Manifest(manifest) => {
                 if let Some(slot) = self.slots.get_mut(name) {
                     slot.manifest = Some(manifest);
+                }
+                return;
+            }
+            Report::Fingerprint(sha256) => {
+                if let Some(slot) = self.slots.get_mut(name) {
+                    slot.sha256 = Some(sha256);
                 }
                 return;
             }
@@ -269,7 +272,6 @@ impl Supervisor {
         let Some(slot) = self.slots.get_mut(name) else { return };
         let (orders, waiting) = mpsc::channel(ORDERS);
         slot.orders = Some(orders);
-        slot.sha256 = self.fingerprints.of(&slot.assignment.library);
         let (assignment, around) = (slot.assignment.clone(), self.around.clone());
         let (reporter, vitals) = (self.reporter.clone(), slot.vitals.clone());
         self.instances.spawn(instance::run(assignment, around, waiting, reporter, vitals));

@@ -34,6 +34,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::capabilities::SharedCapabilities;
+use crate::fingerprint::Fingerprints;
 use crate::logs::Logs;
 use crate::policy::{Call, Exit, ExitClass};
 use crate::process::{Process, Program};
@@ -83,6 +84,8 @@ pub struct Surroundings {
     pub logs: Logs,
     /// The time.
     pub clock: Clock,
+    /// What each library's content is known by.
+    pub fingerprints: Arc<Fingerprints>,
 }
 
 /// Supervisor → instance.
@@ -101,6 +104,8 @@ pub enum Order {
 pub enum Report {
     /// The library is open.
     Manifest(Box<Manifest>),
+    /// The hash of the library.
+    Fingerprint(String),
     /// It takes tasks.
     Ready,
     /// It does not answer, or a handler does not end.
@@ -156,7 +161,7 @@ pub async fn run(
     shared: SharedVitals,
 ) {
     let name = assignment.name.clone();
-    let end = match Process::spawn(&around.program, name.as_str(), &assignment.workspace) {
+    let (end, leftover) = match Process::spawn(&around.program, name.as_str(), &assignment.workspace) {
         Ok((process, streams)) => {
             let log = Log::new(name.clone(), around.logs.clone(), assignment.config.log_rate);
             let mut pumps = JoinSet::new();
@@ -165,16 +170,38 @@ pub async fn run(
             vitals(&shared).pid = Some(process.pid());
             let instance =
                 Instance::new(assignment, around, streams.socket, log, reports.clone(), shared.clone());
-            instance.live(process, pumps, orders).await
+            let (end, leftover) = instance.live(process, pumps, orders).await;
+            (end, Some(leftover))
         }
         Err(error) => {
             let detail = format!("no host could be started: {error}");
-            End::Exited(Exit::new(ExitClass::Error, detail, around.clock.now()))
+            (End::Exited(Exit::new(ExitClass::Error, detail, around.clock.now())), None)
         }
     };
     *vitals(&shared) = Vitals::default();
     // The supervisor outlives its instances, but for a stop that does not wait.
     let _ = reports.send((name, Report::Ended(end))).await;
+    // Only now: a successor must not wait for this.
+    if let Some(leftover) = leftover {
+        leftover.give_back().await;
+    }
+}
+
+/// What was leased for a host and never reached it. The credit was taken back before the successor's consumer
+/// attached, so this ends with the engine's next turn.
+struct Leftover {
+    done: oneshot::Receiver<()>,
+    consumer: Consumer,
+    store: Store,
+}
+
+impl Leftover {
+    async fn give_back(mut self) {
+        let _ = self.done.await;
+        while let Some(task) = self.consumer.try_next() {
+            self.store.release(task);
+        }
+    }
 }
 
 /// Something that was begun on the side.
@@ -182,6 +209,7 @@ enum Side {
     Answer { call: u64, answer: Result<Value, CallError> },
     Renewed { lost: Vec<TaskId> },
     Slot { index: usize },
+    Fingerprint(Option<String>),
 }
 
 struct Instance {
@@ -292,6 +320,9 @@ impl Instance {
             lock: instance.around.lock.clone(),
         };
         instance.send(&open);
+        let (fingerprints, library) =
+            (instance.around.fingerprints.clone(), instance.assignment.library.clone());
+        instance.side.spawn_blocking(move || Side::Fingerprint(fingerprints.of(&library)));
         instance
     }
 
@@ -300,7 +331,7 @@ impl Instance {
         process: Process,
         mut pumps: JoinSet<()>,
         mut orders: mpsc::Receiver<Order>,
-    ) -> End {
+    ) -> (End, Leftover) {
         loop {
             self.give_credit();
             self.write();
@@ -314,6 +345,7 @@ impl Instance {
                 Wake::Order(order) => self.order(order, &process),
                 Wake::Task(task) => self.deliver(task),
                 Wake::Withdrawn => self.withdrawn(),
+                Wake::Side(Side::Fingerprint(Some(hash))) => self.report(Report::Fingerprint(hash)).await,
                 Wake::Side(side) => self.finished(side),
                 Wake::Alarm => self.alarm(&process).await,
             }
@@ -471,6 +503,7 @@ impl Instance {
                 }
             }
             Side::Slot { index } => self.schedule(index),
+            Side::Fingerprint(_) => {}
         }
     }
 
@@ -604,7 +637,7 @@ impl Instance {
         self.report(Report::Hang { what }).await;
     }
 
-    fn end(mut self, code: Option<i32>, signal: Option<i32>) -> End {
+    fn end(mut self, code: Option<i32>, signal: Option<i32>) -> (End, Leftover) {
         let now = self.around.clock.now();
         let status = Exit::from_status(code, signal, &self.log.last_words(), now);
         let told_to = !matches!(self.stop, Stop::No);
@@ -622,21 +655,11 @@ impl Instance {
             settings::units::text(self.assignment.config.handler_timeout)
         );
         self.work.abandon((!innocent).then_some(&blame), &hang, now);
-        let leftover = self.consumer.take_back();
-        let store = self.around.store.clone();
-        let mut consumer = self.consumer;
-        // What was leased and not received goes back once the engine has taken the credit back. The engine keeps
-        // the channel until the next consumer attaches, so this ends by itself.
-        #[allow(clippy::disallowed_methods, reason = "it ends with the engine's next turn")]
-        tokio::spawn(async move {
-            let _ = leftover.await;
-            while let Some(task) = consumer.try_next() {
-                store.release(task);
-            }
-        });
+        let leftover =
+            Leftover { done: self.consumer.take_back(), consumer: self.consumer, store: self.around.store };
         match self.ended {
-            Some(Ended::Refused(why)) => End::Refused(why),
-            _ => End::Exited(exit),
+            Some(Ended::Refused(why)) => (End::Refused(why), leftover),
+            _ => (End::Exited(exit), leftover),
         }
     }
 
