@@ -69,6 +69,29 @@ fn a_senders_mistake_is_not_retried() -> Result<()> {
 }
 
 #[test]
+fn an_error_of_any_length_is_stored_in_part() -> Result<()> {
+    let (home, _daemon) = stage("")?;
+    let sent = ask(&home, "misbehaving", &format!("error {}", "ü".repeat(100_000)))?;
+    let error = sent["error"].as_str().context("an error")?;
+    assert!(error.starts_with("üüü") && error.ends_with('…'), "{error}");
+    assert!(error.chars().count() <= 2001, "{}", error.len());
+    Ok(())
+}
+
+#[test]
+fn a_panic_of_any_length_is_a_sentence() -> Result<()> {
+    let (home, _daemon) = stage("")?;
+    ask(&home, "misbehaving", &format!("panic one\ntwo {}", "ü".repeat(100_000)))?;
+    let after = home.until("misbehaving", "ready")?;
+    let detail = after["last_exit"]["detail"].as_str().context("a detail")?;
+    crate::support::assert_sentence(detail, &["one two üüü"]);
+    for step in history(&home, "misbehaving")? {
+        crate::support::assert_sentence(step["reason"].as_str().context("a reason")?, &[]);
+    }
+    Ok(())
+}
+
+#[test]
 fn a_panic() -> Result<()> {
     costs_its_host("", "panic told to", "panic", "told to", "told to")
 }

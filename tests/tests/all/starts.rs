@@ -11,7 +11,9 @@ fn fails_to_start(mode: &str, class: &str, detail: &str) -> Result<()> {
     let config = |mode: &str| {
         let limit = if mode == "ok" { "10s" } else { "300ms" };
         let own = format!("start_timeout = \"{limit}\"\nsettings = {{ start = \"{mode}\" }}\n");
+        // A start that hangs is not waited for when it is to stop.
         quick(&format!("[agents.misbehaving]\n{own}"))
+            .replace("[daemon]", "[daemon]\ndrain_timeout = \"300ms\"")
     };
     let home = Home::new(&config(mode), &["scout", "misbehaving"])?;
     let daemon = home.start_ready(&["scout"])?;

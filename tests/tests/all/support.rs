@@ -44,7 +44,7 @@ pub fn stage(own: &str) -> Result<(Home, Daemon)> {
 /// Sends a message and waits for its end.
 pub fn ask(home: &Home, agent: &str, text: &str) -> Result<Value> {
     let answer = home.socket()?.call(message(agent, text, None, Some(30_000)))?;
-    answer.map_err(|error| anyhow::anyhow!("`{text}` to {agent}: {error}"))
+    answer.map_err(|error| anyhow::anyhow!("`{text:.200}` to {agent}: {error}"))
 }
 
 /// Sends a message, whose task must be done; answers the reply's text.

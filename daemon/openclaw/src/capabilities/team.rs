@@ -103,7 +103,12 @@ impl Doors {
     pub async fn restart(&self, caller: &AgentName, call: Restart) -> Result<Value, CallError> {
         let supervisor = &self.board()?.supervisor;
         let agent = supervisor.agent(&call.agent).map_err(|error| invalid(error.to_string()))?;
-        let restarted = supervisor.restart(&agent, format!("agent {caller}"), call.reason).await;
+        let actor = format!("agent {caller}");
+        let reason = match call.reason.trim() {
+            "" => format!("restarted by {actor}"),
+            reason => reason.to_owned(),
+        };
+        let restarted = supervisor.restart(&agent, actor, reason).await;
         restarted.map_err(|error| failed(&error))?;
         Ok(Value::Null)
     }

@@ -1,12 +1,13 @@
 //! `openclaw send`
 
-use std::io::{Read, stdin};
+use std::io::{IsTerminal, Read, stdin, stdout};
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::value::RawValue;
 use settings::Inputs;
 
+use super::table::printable;
 use super::{print, print_json};
 use crate::control::client::Client;
 use crate::control::{Ask, Message, Sent};
@@ -77,7 +78,11 @@ pub fn run(inputs: &Inputs, args: SendArgs) -> Result<(), Failure> {
     }
     match sent.state.as_str() {
         "done" if args.json => Ok(()),
-        "done" => print(sent.result.as_ref().and_then(|reply| reply["text"].as_str()).unwrap_or_default()),
+        "done" => {
+            let text = sent.result.as_ref().and_then(|reply| reply["text"].as_str()).unwrap_or_default();
+            // A program gets it as it is.
+            if stdout().is_terminal() { print(&printable(text)) } else { print(text) }
+        }
         "failed" | "cancelled" => {
             let why = sent.error.unwrap_or_else(|| "it was cancelled".into());
             let message = format!("{} failed after {} tries: {why}", args.agent, sent.attempts);

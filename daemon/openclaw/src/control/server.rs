@@ -217,6 +217,12 @@ impl Server {
             if text.as_ref().is_some_and(|text| text.len() > KEY || text.is_empty()) {
                 return usage(format!("a {what} has 1 to {KEY} bytes: nothing was stored"));
             }
+            if text.as_ref().is_some_and(|text| text.chars().any(char::is_control)) {
+                return usage(format!("a {what} has no control characters: nothing was stored"));
+            }
+        }
+        if message.text.is_empty() && message.data.is_none() {
+            return usage("there is nothing to say, neither text nor data: nothing was stored".into());
         }
         let payload = Payload { text: message.text, data: message.data };
         let payload = serde_json::to_string(&payload).map_err(|error| Failure::of(Code::Usage, &error))?;

@@ -332,14 +332,14 @@ impl Instance {
         mut pumps: JoinSet<()>,
         mut orders: mpsc::Receiver<Order>,
     ) -> (End, Leftover) {
-        loop {
+        let heard_out = loop {
             self.give_credit();
             self.write();
             match self.wait(&process, &mut orders).await {
-                Wake::Gone => break,
+                Wake::Gone => break false,
                 Wake::Socket { readable } => {
                     if readable && !self.read().await {
-                        break;
+                        break true;
                     }
                 }
                 Wake::Order(order) => self.order(order, &process),
@@ -351,8 +351,13 @@ impl Instance {
             }
             self.next_step();
             self.show();
-        }
+        };
         let (code, signal) = process.reap().await;
+        if !heard_out {
+            // Its end may be seen before what it said of it: a result, a refusal, a panic.
+            let last = async { while self.socket.readable().await.is_ok() && self.read().await {} };
+            let _ = tokio::time::timeout(LAST_WORDS, last).await;
+        }
         let heard = async { while pumps.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(LAST_WORDS, heard).await;
         self.end(code, signal)
@@ -639,6 +644,7 @@ impl Instance {
 
     fn end(mut self, code: Option<i32>, signal: Option<i32>) -> (End, Leftover) {
         let now = self.around.clock.now();
+        self.log.close();
         let status = Exit::from_status(code, signal, &self.log.last_words(), now);
         let told_to = !matches!(self.stop, Stop::No);
         let exit = match &self.ended {

@@ -8,6 +8,7 @@ use super::breaker::humantime;
 use super::{
     Budget, Call, Desired, Exit, ExitClass, Next, Probe, Record, State, StopReason, Time, Transition,
 };
+use crate::sentence::sentence;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,6 +129,8 @@ struct Turn<'t, 'c> {
 }
 
 const SUPERVISOR: &str = "supervisor";
+/// A reason is a sentence, whoever gave it.
+const REASON: usize = 400;
 
 impl Turn<'_, '_> {
     fn handle(&mut self, event: Event) {
@@ -344,6 +347,7 @@ impl Turn<'_, '_> {
     }
 
     fn refused(&mut self, why: String) {
+        let why = sentence(&why, REASON);
         if !self.record.state.has_host() {
             return;
         }
@@ -473,6 +477,7 @@ impl Turn<'_, '_> {
     fn note(&mut self, from: &str, actor: &str, reason: String) {
         let to = self.record.state.name().into();
         let (from, actor, at) = (from.into(), actor.into(), self.ctx.now);
+        let reason = sentence(&reason, REASON);
         self.actions.push(Action::Note(Transition { from, to, actor, reason, at }));
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::Time;
+use crate::sentence::sentence;
 
 /// What kind of end it was; decides what follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,15 +62,13 @@ pub struct Exit {
     pub at: Time,
 }
 
-/// A panic's message may be of any length.
-const DETAIL: usize = 500;
+/// A panic's message may be of any length; with what is said around it, it still is a sentence.
+const DETAIL: usize = 300;
 
 impl Exit {
     /// An end of a known class.
     pub fn new(class: ExitClass, detail: impl Into<String>, at: Time) -> Self {
-        let detail: String = detail.into();
-        let detail = detail.chars().take(DETAIL).collect();
-        Self { class, detail, at }
+        Self { class, detail: sentence(&detail.into(), DETAIL), at }
     }
 
     /// Tells the class from the wait status and the last lines on standard error.

@@ -52,7 +52,7 @@ fn of_several_panics_the_last_one_killed_it() {
 #[test]
 fn a_panics_message_is_cut_at_a_character() {
     let exit = Exit::new(ExitClass::Panic, "é".repeat(10_000), at(0.0));
-    assert_eq!(exit.detail.chars().count(), 500);
+    assert_eq!(exit.detail.chars().count(), 300);
 }
 
 #[test]
