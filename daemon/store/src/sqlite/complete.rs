@@ -21,6 +21,7 @@ pub const COMPLETE: &str = "update task_queue set
        error = coalesce(j.value ->> 'error', case when j.value ->> 'state' = 'done' then null else error end),
        run_at = coalesce(j.value ->> 'run_at', run_at), attempts = attempts - (j.value ->> 'uncounted'),
        lease_owner = null, lease_until = null, updated_at = ?2,
+       blocked = session is not null and j.value ->> 'state' = 'queued',
        finished_at = case when j.value ->> 'state' = 'queued' then null else ?2 end
      from json_each(?1) j
      where task_queue.id = j.value ->> 'id' and task_queue.lease_token = j.value ->> 'token'
@@ -56,7 +57,7 @@ pub async fn complete(
             continue;
         };
         let state = state_after(&completion.outcome);
-        if let (true, Some(session)) = (state.ended(), row.get::<Option<String>, _>(2)) {
+        if let Some(session) = row.get(2) {
             sessions.insert((completion.agent.clone(), session));
         }
         let attempts: u32 = row.get(3);

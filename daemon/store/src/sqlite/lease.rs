@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
-use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, Row};
 
 use super::read::time;
 use super::session::unblock;
@@ -30,7 +30,8 @@ pub const SWEEP: &str =
     "update task_queue set
        state = case when attempts >= max_attempts then 'failed' else 'queued' end,
        finished_at = case when attempts >= max_attempts then ?1 end,
-       error = 'the worker stopped renewing its lease', lease_owner = null, lease_until = null, updated_at = ?1
+       error = 'the worker stopped renewing its lease', lease_owner = null, lease_until = null, updated_at = ?1,
+       blocked = session is not null and attempts < max_attempts
      where state = 'leased' and lease_until < ?1
      returning id, session, attempts, created_at, queue, state, error";
 
@@ -98,11 +99,11 @@ pub async fn sweep(
         applied.swept = true;
         let (queue, state): (String, String) = (row.get(4), row.get(5));
         let Ok(queue) = queue.parse::<AgentName>() else { continue };
-        if state != TaskState::Failed.as_str() {
-            continue;
-        }
         if let Some(session) = row.get(1) {
             sessions.insert((queue.clone(), session));
+        }
+        if state != TaskState::Failed.as_str() {
+            continue;
         }
         let duration = (now - time(row.get(3))).to_std().unwrap_or_default();
         let (id, attempts, error) = (id(row, 0)?, row.get(2), row.get(6));
@@ -121,9 +122,20 @@ pub async fn recover(
 ) -> Result<u64, Error> {
     // Nobody else holds this database's lock, so every lease is of an earlier life; that life's end is not the
     // task's fault.
-    let sql = "update task_queue set state = 'queued', attempts = attempts - 1, lease_owner = null,
-                 lease_until = null, updated_at = ?2
-               where state = 'leased' and lease_owner is not ?1";
-    let freed = sqlx::query(sql).bind(&claimant.owner).bind(stamp(now)).execute(&mut *db).await?;
-    Ok(freed.rows_affected())
+    let sql =
+        "update task_queue set state = 'queued', attempts = attempts - 1, blocked = session is not null,
+                 lease_owner = null, lease_until = null, updated_at = ?2
+               where state = 'leased' and lease_owner is not ?1
+               returning queue, session";
+    let mut tx = db.begin_with("begin immediate").await?;
+    let freed = sqlx::query(sql).bind(&claimant.owner).bind(stamp(now)).fetch_all(&mut *tx).await?;
+    let mut sessions = HashSet::new();
+    for row in &freed {
+        if let (Ok(queue), Some(session)) = (row.get::<String, _>(0).parse(), row.get(1)) {
+            sessions.insert((queue, session));
+        }
+    }
+    unblock(&mut tx, &sessions).await?;
+    tx.commit().await?;
+    Ok(freed.len() as u64)
 }

@@ -1,5 +1,6 @@
-//! The order within a session: of its unended tasks one at the most is not `blocked`, the earliest (or, after a
-//! retry of an earlier one, that which an agent is at work on).
+//! The order within a session: of its unended tasks one is not `blocked`, that which an agent is at work on, or else
+//! the earliest. So a task that goes back blocks itself, and then the earliest is let go: mostly the same one, but a
+//! dead letter before it may have been retried meanwhile.
 
 use std::collections::HashSet;
 
@@ -15,7 +16,7 @@ pub const UNBLOCK: &str = "update task_queue set blocked = 0 where blocked = 1 a
                  and t.state in ('queued', 'leased'))
        from json_each(?1) j)";
 
-/// The task of each of these sessions that was not blocked has ended: the earliest of the others may run.
+/// All that has not ended of each of these sessions is blocked: the earliest may run.
 pub async fn unblock(
     db: &mut SqliteConnection,
     sessions: &HashSet<(AgentName, String)>,

@@ -154,3 +154,35 @@ async fn orders_reach_whoever_waits() {
     rig.store.retry(first.id).await.unwrap();
     assert_eq!(next(&mut consumer).await.id, first.id);
 }
+
+#[tokio::test]
+async fn who_goes_back_lets_an_earlier_one_that_was_retried_go_first() {
+    let mut bare = Bare::new().await;
+    for back in ["released", "failed", "swept", "recovered"] {
+        let session = |session: &str| NewTask { max_attempts: 5, ..of_session(session) };
+        let (first, second) = (session(back), session(back));
+        bare.submit(vec![first.clone(), second.clone()]).await;
+        let leased = bare.claim(9).await;
+        bare.complete(vec![fails(&leased[0], None)]).await;
+        let leased = bare.claim(9).await;
+        assert_eq!(ids(&leased), [second.id]);
+        bare.apply(Batch { orders: vec![Order::Retry(first.id)], ..Batch::default() }).await;
+        match back {
+            "released" => drop(bare.complete(vec![ends(&leased[0], Outcome::Released)]).await),
+            "failed" => drop(bare.complete(vec![fails(&leased[0], Some(bare.now))]).await),
+            "swept" => {
+                bare.later(31);
+                bare.apply(Batch { sweep: true, ..Batch::default() }).await;
+            }
+            _ => {
+                let claimant = Claimant { owner: "another".into(), ..bare.claimant.clone() };
+                assert_eq!(bare.sqlite.recover(&claimant, bare.now).await.unwrap(), 1);
+            }
+        }
+        for id in [first.id, second.id] {
+            let leased = bare.claim(9).await;
+            assert_eq!(ids(&leased), [id], "{back}");
+            bare.complete(vec![done(&leased[0], "1")]).await;
+        }
+    }
+}
