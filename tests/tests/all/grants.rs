@@ -86,7 +86,7 @@ fn what_is_not_configured_says_so() -> Result<()> {
     }
     // The front desk passes it on to the person.
     let said = reply(&home, "milkbot", "/ask who are you?")?;
-    assert!(said.contains("no language model is configured"), "{said}");
+    assert!(said.contains("o language model is configured"), "{said}");
     Ok(())
 }
 

@@ -81,10 +81,22 @@ pub fn tasks(home: &Home, agent: &str, state: &str) -> Result<Vec<Value>> {
     Ok(list.as_array().context("a list of tasks")?.clone())
 }
 
-/// An agent's transitions, oldest first.
-pub fn history(home: &Home, agent: &str) -> Result<Vec<Value>> {
+/// The transitions that are stored of an agent, oldest first.
+pub fn transitions(home: &Home, agent: &str) -> Result<Vec<Value>> {
     let list = home.json(&["agents", "history", agent, "-n", "1000", "--json"])?;
     Ok(list.as_array().context("a history")?.clone())
+}
+
+/// An agent's transitions, oldest first, up to the state that it is in: they are stored a moment after they happen.
+pub fn history(home: &Home, agent: &str) -> Result<Vec<Value>> {
+    wait_for(&format!("the history of {agent}"), || {
+        let now = home.component(agent)?;
+        let steps = transitions(home, agent)?;
+        let newest = steps.iter().rev().find(|step| step["from"] != step["to"] || step["at"] == now["since"]);
+        let whole = newest.is_some_and(|step| step["to"] == now["state"] && step["at"] == now["since"]);
+        Ok(whole.then_some(steps))
+    })
+    .with_context(|| home.log())
 }
 
 /// The states of a history, each as it was entered.
