@@ -9,7 +9,7 @@
 //!                                 Backend (SQLite; PostgreSQL is to be the second)
 //! ```
 //!
-//! The [`engine`] owns everything in memory (credits, watchers, results that wait for a full disk) and turns what
+//! The engine owns everything in memory (credits, watchers, results that wait for a full disk) and turns what
 //! arrives meanwhile into one [`Batch`](backend::Batch). A [`Backend`](backend::Backend) owns the database and
 //! carries a batch out as one transaction. [`Store`] is the handle that others hold.
 
