@@ -87,7 +87,6 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>) -> Result<(), Failur
         clock,
         fingerprints: Arc::default(),
     };
-    let longest_ping = settings.supervision.ping_interval + settings.supervision.ping_timeout;
     let (libraries, workspace) = (paths.agents.clone(), paths.workspace.clone());
     let options = Options { settings, agents, libraries, workspace, around };
     let (supervisor, handle) = Supervisor::new(options).await?;
@@ -97,7 +96,7 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>) -> Result<(), Failur
         clock,
         started_at: clock.now(),
         home: paths.home.clone(),
-        stale: longest_ping,
+        stale: tasks.lease,
     };
     let this = board.get_or_init(|| this).clone();
 

@@ -35,6 +35,8 @@ pub struct Daemon {
     pub uptime_seconds: u64,
     /// Its home.
     pub home: PathBuf,
+    /// Its clock, which all times here are of.
+    pub now: DateTime<Utc>,
 }
 
 /// An agent, or a service within the daemon.
@@ -118,7 +120,7 @@ pub struct Board {
     pub clock: Clock,
     pub started_at: DateTime<Utc>,
     pub home: PathBuf,
-    /// Evidence older than this proves nothing.
+    /// A commit older than this proves nothing: the store proves itself more often.
     pub stale: Duration,
 }
 
@@ -155,15 +157,19 @@ impl Board {
             pid: std::process::id(),
             uptime_seconds: uptime.as_secs(),
             home: self.home.clone(),
+            now,
         };
-        let mut components = vec![self.store()];
-        components.extend(agents.iter().map(|agent| component(agent, now, self.stale)));
+        let mut components = vec![self.store(now)];
+        components.extend(agents.iter().map(|agent| component(agent, now)));
         Ok(Document { daemon, components })
     }
 
-    fn store(&self) -> Component {
+    fn store(&self, now: DateTime<Utc>) -> Component {
         let health = self.store.health();
         let (state, verdict, reason) = match &health.error {
+            None if (now - health.committed_at).to_std().unwrap_or_default() > self.stale => {
+                ("ready", "unknown", "nothing has been committed for longer than it should take".to_owned())
+            }
             None => ("ready", "ok", "results and new tasks are stored".to_owned()),
             Some(error) => ("backoff", "failed", format!("{error} ({} results wait)", health.held)),
         };
@@ -190,7 +196,7 @@ impl Board {
 }
 
 /// An agent, as the document has it.
-pub fn component(agent: &AgentStatus, now: DateTime<Utc>, stale: Duration) -> Component {
+pub fn component(agent: &AgentStatus, now: DateTime<Utc>) -> Component {
     let record = &agent.record;
     let (what, at) = match &record.state {
         State::Stopped { why: why @ StopReason::Operator { .. } } => (why.to_string(), Some(record.since)),
@@ -204,7 +210,7 @@ pub fn component(agent: &AgentStatus, now: DateTime<Utc>, stale: Duration) -> Co
         State::HalfOpen { .. } => ("half_open", None),
         _ => ("closed", None),
     };
-    let health = match agent.health(now, stale) {
+    let health = match agent.health(now) {
         Health::Ok => "ok",
         Health::Degraded => "degraded",
         Health::Failed => "failed",

@@ -21,6 +21,7 @@ pub mod process;
 pub mod sentence;
 mod status;
 mod supervisor;
+mod throttle;
 pub mod wire;
 
 pub use handle::{Error, Handle};

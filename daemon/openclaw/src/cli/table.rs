@@ -31,8 +31,8 @@ pub fn judged(word: &str, on_terminal: bool) -> Cell {
 }
 
 /// `3 s ago`; `-` when never.
-pub fn ago(at: Option<DateTime<Utc>>) -> String {
-    at.map_or_else(|| "-".into(), |at| format!("{} ago", span((Utc::now() - at).num_seconds())))
+pub fn ago(at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> String {
+    at.map_or_else(|| "-".into(), |at| format!("{} ago", span((now - at).num_seconds())))
 }
 
 /// `3 s`, `5 min`, `2 h`, `4 days`.

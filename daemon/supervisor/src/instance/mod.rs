@@ -9,7 +9,7 @@ mod work;
 
 pub use work::Payload;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -30,7 +30,7 @@ use store::{Consumer, Store};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::capabilities::SharedCapabilities;
@@ -43,6 +43,8 @@ use crate::{grants, manifest_check};
 use pump::Log;
 use work::{Rules, Work};
 
+/// What is read of a host before anything else has its turn: 16 chunks of 16 KiB.
+const CHUNKS: usize = 16;
 /// Calls of one agent that are carried out at once; beyond it they are refused.
 const CALLS: usize = 256;
 /// After a host's death, how long its last words are waited for: a grandchild may hold the pipe.
@@ -163,7 +165,7 @@ pub async fn run(
     let name = assignment.name.clone();
     let (end, leftover) = match Process::spawn(&around.program, name.as_str(), &assignment.workspace) {
         Ok((process, streams)) => {
-            let log = Log::new(name.clone(), around.logs.clone(), assignment.config.log_rate);
+            let log = Log::new(name.clone(), around.logs.clone(), assignment.config.log_rate, around.clock);
             let mut pumps = JoinSet::new();
             pumps.spawn(pump::pump(streams.stdout, "stdout", Level::Info, log.clone()));
             pumps.spawn(pump::pump(streams.stderr, "stderr", Level::Warn, log.clone()));
@@ -210,6 +212,7 @@ enum Side {
     Renewed { lost: Vec<TaskId> },
     Slot { index: usize },
     Fingerprint(Option<String>),
+    Nothing,
 }
 
 struct Instance {
@@ -226,6 +229,8 @@ struct Instance {
     withdrawing: Option<oneshot::Receiver<()>>,
     stop: Stop,
     side: JoinSet<Side>,
+    /// The calls among them.
+    calls: HashMap<Id, u64>,
     schedules: Vec<openclaw_agent_api::manifest::Schedule>,
     ping: Ping,
     renew_at: Instant,
@@ -301,6 +306,7 @@ impl Instance {
             withdrawing: None,
             stop: Stop::No,
             side: JoinSet::new(),
+            calls: HashMap::new(),
             schedules: Vec::new(),
             ping: Ping { seq: 0, sent_at: now, answered: true },
             ended: None,
@@ -317,6 +323,7 @@ impl Instance {
             library: instance.assignment.library.clone(),
             concurrency: instance.assignment.config.concurrency,
             memory_limit: instance.assignment.config.memory_limit.bytes(),
+            log_rate: instance.assignment.config.log_rate,
             lock: instance.around.lock.clone(),
         };
         instance.send(&open);
@@ -382,10 +389,12 @@ impl Instance {
             order = orders.recv() => Wake::Order(order),
             task = self.consumer.next() => Wake::Task(task),
             () = withdrawn => Wake::Withdrawn,
-            Some(side) = self.side.join_next() => match side {
-                Ok(side) => Wake::Side(side),
-                // A call that panicked or was aborted: its caller waits until its handler runs out of time.
-                Err(_) => Wake::Alarm,
+            Some(side) = self.side.join_next_with_id() => match side {
+                Ok((id, side)) => {
+                    self.calls.remove(&id);
+                    Wake::Side(side)
+                }
+                Err(error) => Wake::Side(self.broken(&error)),
             },
             () = tokio::time::sleep_until(alarm) => Wake::Alarm,
         }
@@ -406,7 +415,8 @@ impl Instance {
     /// False: the host is gone.
     async fn read(&mut self) -> bool {
         let mut chunk = [0; 16 * 1024];
-        loop {
+        // A host that writes without end must not keep its instance from orders and alarms.
+        for _ in 0..CHUNKS {
             match self.socket.try_read(&mut chunk) {
                 Ok(0) => return false,
                 Ok(read) => self.decoder.extend(&chunk[..read]),
@@ -489,9 +499,22 @@ impl Instance {
             Err(error) => return self.finished(refused(CallErrorKind::Invalid, error.to_string())),
         };
         let capabilities = self.around.capabilities.clone();
-        self.side.spawn(async move {
+        let task = self.side.spawn(async move {
             Side::Answer { call, answer: capabilities.call(&name, &method, payload).await }
         });
+        self.calls.insert(task.id(), call);
+    }
+
+    /// Something on the side panicked; an agent that waits for it is told.
+    fn broken(&mut self, error: &JoinError) -> Side {
+        tracing::error!(agent = %self.assignment.name, %error, "a defect of the daemon");
+        match self.calls.remove(&error.id()) {
+            Some(call) => {
+                let text = "the daemon failed at it; its log says more";
+                Side::Answer { call, answer: Err(CallError::new(CallErrorKind::Failed, text)) }
+            }
+            None => Side::Nothing,
+        }
     }
 
     fn finished(&mut self, side: Side) {
@@ -508,7 +531,7 @@ impl Instance {
                 }
             }
             Side::Slot { index } => self.schedule(index),
-            Side::Fingerprint(_) => {}
+            Side::Fingerprint(_) | Side::Nothing => {}
         }
     }
 
@@ -559,11 +582,11 @@ impl Instance {
         let mut next = task;
         while let Some(task) = next {
             self.credited = self.credited.saturating_sub(1);
-            if self.work.len() >= self.limit {
+            match self.work.adopt(task) {
+                None => {}
                 // It was leased before the limit sank.
-                self.around.store.release(task);
-            } else {
-                self.hand_over(task);
+                Some(task) if self.work.len() >= self.limit => self.around.store.release(task),
+                Some(task) => self.hand_over(task),
             }
             next = self.consumer.try_next();
         }
@@ -655,7 +678,8 @@ impl Instance {
         };
         // Only an end by itself can be a task's fault; a panic's task has been put down already.
         let blame = format!("the agent ended while at work on it: {exit}");
-        let innocent = told_to || exit.class == ExitClass::Panic;
+        let silent = matches!(self.ended, Some(Ended::Hung(_))) && !self.work.any_overdue();
+        let innocent = (told_to && !silent) || exit.class == ExitClass::Panic;
         let hang = format!(
             "it took longer than handler_timeout, {}",
             settings::units::text(self.assignment.config.handler_timeout)

@@ -135,6 +135,23 @@ impl Work {
         found
     }
 
+    /// Whether a handler is out of time.
+    pub fn any_overdue(&self) -> bool {
+        self.running.values().any(|running| running.hung)
+    }
+
+    /// A task that is in work here already, under a lease that was lost while this daemon stood still, goes on under
+    /// the new one. Answers a task that is not.
+    pub fn adopt(&mut self, task: LeasedTask) -> Option<LeasedTask> {
+        match self.running.get_mut(&task.id) {
+            Some(running) => {
+                running.task = task;
+                None
+            }
+            None => Some(task),
+        }
+    }
+
     /// A handler has ended. Answers what the breaker should count, if anything.
     pub fn done(
         &mut self,

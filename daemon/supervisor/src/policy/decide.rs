@@ -18,6 +18,8 @@ pub enum Event {
         /// Who.
         actor: String,
     },
+    /// Its turn to start has come: at boot, or after a fall of its group.
+    Turn,
     /// Somebody wants it down, and it to stay so.
     Stop {
         /// Who.
@@ -95,6 +97,8 @@ pub struct Context<'c> {
     pub jitter: f64,
     /// How long handlers may take to end.
     pub drain_timeout: Duration,
+    /// Others that start before it fall with it: it waits for its turn.
+    pub others_first: bool,
 }
 
 /// After SIGKILL is due: how long until the kill is tried again.
@@ -136,6 +140,7 @@ impl Turn<'_, '_> {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Start { actor } => self.start(&actor),
+            Event::Turn => self.turn(),
             Event::Stop { actor } => {
                 self.record.desired = Desired::Down { actor: actor.clone() };
                 let reason = format!("stopped by {actor}");
@@ -154,9 +159,22 @@ impl Turn<'_, '_> {
                     self.record.state,
                     State::Starting { .. } | State::Ready { .. } | State::HalfOpen { .. }
                 ) {
-                    self.drain(Next::Start, SUPERVISOR, format!("restarted with `{name}`, which fell"));
+                    let reason = format!("it falls with `{name}`");
+                    self.drain(Next::Stopped { why: StopReason::FellWith { name } }, SUPERVISOR, reason);
                 }
             }
+        }
+    }
+
+    fn turn(&mut self) {
+        match &self.record.state {
+            // What failed before a start of the daemon still counts.
+            State::Stopped { why: StopReason::NotStarted } => self.spawn("boot", "started at boot".into()),
+            State::Stopped { why: StopReason::FellWith { name } } => {
+                let reason = format!("restarted after the fall of `{name}`");
+                self.take_and_spawn(self.record.attempt.max(1), reason);
+            }
+            _ => {}
         }
     }
 
@@ -189,6 +207,7 @@ impl Turn<'_, '_> {
             }
             // An open breaker outlives the daemon.
             State::Draining { next: Next::Open { .. }, .. } if why == StopReason::Shutdown => {}
+            State::Draining { next: Next::Stopped { why: same }, .. } if *same == why => {}
             State::Draining { next, .. } => {
                 *next = Next::Stopped { why };
                 self.note("draining", actor, reason);
@@ -294,7 +313,11 @@ impl Turn<'_, '_> {
         self.record.attempt = self.record.attempt.saturating_add(1);
         let attempt = self.record.attempt;
         let pause = self.pause(attempt);
-        if pause.is_zero() {
+        if pause.is_zero() && self.ctx.others_first {
+            let name = "itself".to_owned();
+            let reason = format!("{exit}; those before it in its group start first");
+            self.change(State::Stopped { why: StopReason::FellWith { name } }, SUPERVISOR, reason);
+        } else if pause.is_zero() {
             self.take_and_spawn(attempt, format!("restarted at once after {exit}"));
         } else {
             let until = self.ctx.now + pause;

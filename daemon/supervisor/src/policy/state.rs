@@ -103,6 +103,11 @@ pub enum Next {
 pub enum StopReason {
     /// Its turn to start has not come.
     NotStarted,
+    /// It fell with a member of its group, and starts again when its turn comes.
+    FellWith {
+        /// With whom.
+        name: String,
+    },
     /// A person stopped it.
     Operator {
         /// Who.
@@ -121,6 +126,7 @@ impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotStarted => f.write_str("not started yet"),
+            Self::FellWith { name } => write!(f, "fell with `{name}`, and starts again when its turn comes"),
             Self::Operator { actor } => write!(f, "stopped by {actor}"),
             Self::Shutdown => f.write_str("the daemon stopped"),
             Self::Finished { exit } => write!(f, "ended ({exit}); its restart policy leaves it so"),
@@ -179,7 +185,7 @@ impl State {
     pub const fn is_down(&self) -> bool {
         match self {
             Self::Refused { .. } => true,
-            Self::Stopped { why } => !matches!(why, StopReason::NotStarted),
+            Self::Stopped { why } => !matches!(why, StopReason::NotStarted | StopReason::FellWith { .. }),
             _ => false,
         }
     }

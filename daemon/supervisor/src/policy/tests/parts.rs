@@ -136,6 +136,8 @@ fn members_start_in_order() {
         State::Starting { deadline: at(1.0) },
         State::HalfOpen { probe: Probe::Starting { deadline: at(1.0) } },
         draining,
+        State::Stopped { why: StopReason::FellWith { name: "c".into() } },
+        State::Backoff { until: at(1.0), attempt: 2 },
     ] {
         assert_eq!(turns(coming.clone()), (true, false, false), "{coming:?}");
     }
@@ -144,7 +146,7 @@ fn members_start_in_order() {
         State::Ready { since: at(1.0) },
         State::HalfOpen { probe: Probe::Running { since: at(1.0) } },
         State::Open { until: at(1.0) },
-        State::Backoff { until: at(1.0), attempt: 2 },
+        State::Backoff { until: at(1.0), attempt: 4 },
         State::Refused { why: "ABI".into() },
         State::Stopped { why: StopReason::Operator { actor: "cli".into() } },
     ] {

@@ -61,6 +61,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         4 => Just(Happening::Told(hang())),
         10 => call.prop_map(|call| Happening::Told(task(call))),
         3 => Just(Happening::Told(sibling())),
+        6 => Just(Happening::Told(TURN)),
         2 => Just(Happening::Reboot),
     ]
 }
@@ -171,6 +172,7 @@ impl World {
             now: self.now,
             jitter: self.jitter,
             drain_timeout: DRAIN,
+            others_first: false,
         };
         let actions = decide(&mut self.record, event.clone(), &mut ctx);
         let operator = matches!(event, Event::Start { .. } | Event::Stop { .. } | Event::Restart { .. });
@@ -181,7 +183,11 @@ impl World {
                 Action::Spawn => {
                     prop_assert!(!self.alive, "two hosts");
                     self.alive = true;
-                    let planned = matches!(before.state, State::Draining { next: Next::Start, .. });
+                    let planned = matches!(
+                        before.state,
+                        State::Draining { next: Next::Start, .. }
+                            | State::Stopped { why: StopReason::NotStarted }
+                    );
                     self.caused += u64::from(!operator && !planned);
                 }
                 Action::Limit(limit) => self.limit = *limit,
@@ -281,6 +287,7 @@ impl World {
             now,
             jitter: self.jitter,
             drain_timeout: DRAIN,
+            others_first: false,
         };
         decide(&mut record, DUE, &mut ctx);
         let next = next_due(&record, &self.config);

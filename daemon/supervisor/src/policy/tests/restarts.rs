@@ -231,17 +231,26 @@ fn a_host_that_will_not_die_is_killed_again() {
 fn a_member_that_goes_with_its_group_is_not_counted() {
     let mut story = Story::new();
     story.goes(&[(0.0, start(), "starting by 10", "spawn"), (1.0, READY, "ready", "limit 4")]);
-    for now in 2..20 {
-        let (now, by, started) = (f64::from(now), now + 10, f64::from(now) + 10.5);
+    for now in 2..6 {
+        let (now, by, started) = (f64::from(now), now + 10, f64::from(now) + 10.6);
+        let draining = format!("draining by {by} to stopped (fell with hermes)");
         story.goes(&[
-            (now, sibling(), &format!("draining by {by} to start"), &format!("limit 0, drain by {by}")),
-            (now + 0.1, sibling(), &format!("draining by {by} to start"), ""),
-            (now + 0.5, exits(ExitClass::Clean), &format!("starting by {started}"), "spawn"),
-            (now + 0.6, READY, "ready", "limit 4"),
+            (now, sibling(), &draining, &format!("limit 0, drain by {by}")),
+            (now + 0.1, sibling(), &draining, ""),
+            (now + 0.5, exits(ExitClass::Clean), "stopped (fell with hermes)", ""),
+            (now + 0.6, TURN, &format!("starting by {started}"), "spawn"),
+            (now + 0.7, READY, "ready", "limit 4"),
         ]);
     }
     assert_eq!((story.record.attempt, story.record.breaker.failures), (0, 0));
-    assert_eq!(story.budget.take(at(20.0)), Ok(()));
+    assert_eq!(story.record.restarts, 4);
+}
+
+#[test]
+fn a_members_turn_takes_a_token_of_the_budget() {
+    let mut story = Story::of(State::Stopped { why: StopReason::FellWith { name: "hermes".into() } });
+    story.budget_empty(1.0, 4);
+    story.goes(&[(1.5, TURN, "backoff 1 until 5", ""), (5.0, DUE, "starting by 15", "spawn")]);
 }
 
 #[test]

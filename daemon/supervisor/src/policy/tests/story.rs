@@ -78,6 +78,7 @@ impl Story {
             now: at(seconds),
             jitter: self.jitter,
             drain_timeout: Duration::from_secs(10),
+            others_first: false,
         };
         let actions = decide(&mut self.record, event, &mut ctx);
         let mut noted = None;
@@ -118,6 +119,7 @@ pub fn seconds(time: Time) -> f64 {
 pub fn told(state: &State) -> String {
     let after_stop = |why: &StopReason| match why {
         StopReason::NotStarted => "stopped (not started)".to_owned(),
+        StopReason::FellWith { name } => format!("stopped (fell with {name})"),
         StopReason::Operator { actor } => format!("stopped ({actor})"),
         StopReason::Shutdown => "stopped (shutdown)".into(),
         StopReason::Finished { exit } => format!("stopped (finished: {})", exit.class),
@@ -202,4 +204,5 @@ pub fn sibling() -> Event {
 
 pub const READY: Event = Event::HostReady;
 pub const DUE: Event = Event::Due;
+pub const TURN: Event = Event::Turn;
 pub const SHUTDOWN: Event = Event::Shutdown;
