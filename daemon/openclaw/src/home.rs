@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,6 +27,11 @@ impl Home {
                 .mode(0o700)
                 .create(folder)
                 .map_err(|e| failed("make", folder, &e))?;
+        }
+        // Messages, logs and sockets are nobody else's, also where somebody else made the folder.
+        for folder in [&paths.logs, &paths.run, &paths.workspace] {
+            fs::set_permissions(folder, PermissionsExt::from_mode(0o700))
+                .map_err(|e| failed("close", folder, &e))?;
         }
         let mut lock = open(&paths.lock)?;
         match lock.try_lock() {

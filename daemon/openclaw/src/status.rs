@@ -136,15 +136,17 @@ impl Board {
         mut ended: oneshot::Receiver<Ended>,
         most: Duration,
     ) -> Result<Option<Ended>, supervisor::Error> {
-        if let Ok(ended) = tokio::time::timeout(most.min(AT_ONCE), &mut ended).await {
-            return Ok(ended.ok());
-        }
-        if self.supervisor.one(agent).await?.record.state.is_down() {
-            return Ok(None);
-        }
-        let rest = tokio::time::timeout(most.saturating_sub(AT_ONCE), ended).await;
+        let waited = tokio::time::timeout(most, async {
+            if let Ok(ended) = tokio::time::timeout(AT_ONCE, &mut ended).await {
+                return Ok(ended.ok());
+            }
+            tokio::select! {
+                ended = &mut ended => Ok(ended.ok()),
+                down = self.supervisor.down(agent) => down.map(|()| None),
+            }
+        });
         // Out of time; or the engine watches too much already.
-        Ok(rest.ok().and_then(Result::ok))
+        waited.await.unwrap_or(Ok(None))
     }
 
     /// The whole as it stands.

@@ -34,10 +34,11 @@ impl fmt::Display for TaskId {
 }
 
 impl FromStr for TaskId {
-    type Err = uuid::Error;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, uuid::Error> {
-        text.parse().map(Self)
+    fn from_str(text: &str) -> Result<Self, String> {
+        let why = "no task's id: copy one, such as 01a1fb4d-96cf-7061-9233-e37030140f8b, from `openclaw tasks list`";
+        text.parse().map(Self).map_err(|_| why.into())
     }
 }
 

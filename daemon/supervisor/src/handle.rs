@@ -139,6 +139,21 @@ impl Handle {
         }
     }
 
+    /// Waits until only a person would bring an agent up again.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::Gone`].
+    pub async fn down(&self, name: &AgentName) -> Result<(), Error> {
+        let mut changes = self.changes.clone();
+        loop {
+            changes.mark_unchanged();
+            if self.one(name).await?.record.state.is_down() {
+                return Ok(());
+            }
+            changes.changed().await.map_err(|_| Error::Gone)?;
+        }
+    }
+
     /// One agent as it stands.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ pub mod policy;
 pub mod process;
 pub mod sentence;
 mod status;
+pub mod submission;
 mod supervisor;
 mod throttle;
 pub mod wire;

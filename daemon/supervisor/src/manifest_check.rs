@@ -10,6 +10,9 @@ use crate::sentence::sentence;
 /// What is shown of what may be of any length, so that what to do is still read.
 const SHOWN: usize = 120;
 
+/// A schedule's period, in seconds. A day: what is done once is remembered for a week.
+const PERIOD: std::ops::RangeInclusive<u64> = 1..=86_400;
+
 /// Checks name, grants and settings.
 ///
 /// # Errors
@@ -30,6 +33,12 @@ pub fn check(
         return Err(format!(
             "it needs `{}`, which it is not granted: add it to agents.{name}.grants if you want that",
             sentence(need, SHOWN)
+        ));
+    }
+    if let Some(schedule) = manifest.schedules.iter().find(|s| !PERIOD.contains(&s.every_seconds)) {
+        let (shown, every) = (sentence(&schedule.name, SHOWN), schedule.every_seconds);
+        return Err(format!(
+            "its schedule `{shown}` comes every {every} s: use 1 second to 1 day in `Agent::describe`"
         ));
     }
     let Some(schema) = &manifest.settings else { return Ok(()) };

@@ -319,6 +319,10 @@ impl Supervisor {
     /// Into the journal, the agent's log, the history and the record.
     fn note(&mut self, name: &AgentName, transition: Transition) {
         let Transition { from, to, actor, reason, at } = &transition;
+        // A wait that goes on for the same reason is one line of the history, not hundreds.
+        if from == to && self.slots.get(name).is_some_and(|slot| slot.reason == *reason) {
+            return;
+        }
         let level = match to.as_str() {
             "open" | "refused" => Level::Error,
             "backoff" => Level::Warn,

@@ -83,10 +83,13 @@ pub fn run(inputs: &Inputs, args: SendArgs) -> Result<(), Failure> {
             // A program gets it as it is.
             if stdout().is_terminal() { print(&printable(text)) } else { print(text) }
         }
-        "failed" | "cancelled" => {
-            let why = sent.error.unwrap_or_else(|| "it was cancelled".into());
-            let message = format!("{} failed after {} tries: {why}", args.agent, sent.attempts);
-            Err(Failure::new(Code::Failed, message))
+        "cancelled" => {
+            Err(Failure::new(Code::Failed, format!("the message to {} was cancelled", args.agent)))
+        }
+        "failed" => {
+            let why = sent.error.unwrap_or_else(|| "for an unknown reason".into());
+            let tries = if sent.attempts == 1 { "1 try".into() } else { format!("{} tries", sent.attempts) };
+            Err(Failure::new(Code::Failed, format!("{} failed after {tries}: {why}", args.agent)))
         }
         _ if args.no_wait && args.json => Ok(()),
         _ if args.no_wait => print(&format!("{} is {}", sent.task_id, sent.state)),

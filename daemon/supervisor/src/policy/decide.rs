@@ -333,10 +333,6 @@ impl Turn<'_, '_> {
                 self.record.restarts += 1;
                 self.spawn(SUPERVISOR, reason);
             }
-            // Still no token: the wait goes on, and the history is not filled with it.
-            Err(until) if matches!(self.record.state, State::Backoff { .. }) => {
-                self.record.state = State::Backoff { until, attempt };
-            }
             Err(until) => {
                 let reason = "too many agents restart at once: it waits for its turn".into();
                 self.change(State::Backoff { until, attempt }, SUPERVISOR, reason);
@@ -407,6 +403,13 @@ impl Turn<'_, '_> {
     }
 
     fn drain(&mut self, next: Next, actor: &str, reason: String) {
+        // One that is not ready yet has nothing to finish, and may hang at it.
+        if !self.record.state.is_ready() {
+            let deadline = self.ctx.now + self.ctx.config.kill_grace + KILL_AGAIN;
+            self.change(State::Draining { deadline, next }, actor, reason);
+            self.actions.push(Action::Kill);
+            return;
+        }
         let deadline = self.ctx.now + self.ctx.drain_timeout;
         self.change(State::Draining { deadline, next }, actor, reason);
         self.actions.push(Action::Drain { deadline });

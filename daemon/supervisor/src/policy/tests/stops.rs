@@ -71,8 +71,8 @@ fn a_stop_of_what_has_no_host_is_at_once() {
 fn a_stop_while_starting_ends_the_start() {
     Story::new().goes(&[
         (0.0, start(), "starting by 10", "spawn"),
-        (1.0, stop(), "draining by 11 to stopped (cli)", "drain by 11"),
-        (1.5, READY, "draining by 11 to stopped (cli)", "limit 0"),
+        (1.0, stop(), "draining by 7 to stopped (cli)", "kill"),
+        (1.5, READY, "draining by 7 to stopped (cli)", "limit 0"),
         (2.0, crash(), "stopped (cli)", ""),
     ]);
 }
@@ -115,7 +115,7 @@ fn a_restart_drains_and_starts_and_is_not_counted() {
         (2.0, restart(), "draining by 12 to start", "limit 0, drain by 12"),
         (3.0, restart(), "draining by 12 to start", ""),
         (4.0, crash(), "starting by 14", "spawn"),
-        (5.0, restart(), "draining by 15 to start", "drain by 15"),
+        (5.0, restart(), "draining by 11 to start", "kill"),
         (6.0, exits(ExitClass::Clean), "starting by 16", "spawn"),
     ]);
     assert_eq!((story.record.restarts, story.record.breaker.failures), (2, 0));
@@ -140,7 +140,7 @@ fn a_host_that_refuses_while_it_is_stopped_is_gone() {
     let mut story = Story::new();
     story.goes(&[
         (0.0, start(), "starting by 10", "spawn"),
-        (1.0, stop(), "draining by 11 to stopped (cli)", "drain by 11"),
+        (1.0, stop(), "draining by 7 to stopped (cli)", "kill"),
         (2.0, refused(), "stopped (cli)", ""),
     ]);
     assert_eq!(story.next_due(), None);
