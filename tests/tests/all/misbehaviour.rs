@@ -135,15 +135,20 @@ fn memory_without_end() -> Result<()> {
 
 #[test]
 fn a_hang_costs_the_tasks_beside_it_no_try() -> Result<()> {
-    let (home, _daemon) = stage("handler_timeout = \"700ms\"\nconcurrency = 2")?;
-    let folder = home.path().join("effects");
+    let (home, _daemon) = stage("handler_timeout = \"1s\"\nconcurrency = 2")?;
     let hung = leave(&home, "misbehaving", "loop")?;
     wait_for("the loop to run", || Ok((home.component("misbehaving")?["running"] == 1).then_some(())))?;
-    // It runs beside the loop when the host is killed, and has time of its own left.
-    let innocent = leave(&home, "misbehaving", &format!("sleep 500 {}", folder.display()))?;
-    assert_eq!(crate::support::ended(&home, &hung)?["state"], "failed");
+    // It waits for a reader beside the loop when the host is killed, and has time of its own left.
+    let fifo = home.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU)?;
+    let innocent = leave(&home, "misbehaving", &format!("append {} effect", fifo.display()))?;
+    wait_for("both to run", || Ok((home.component("misbehaving")?["running"] == 2).then_some(())))?;
+    wait_for("a successor", || Ok((home.component("misbehaving")?["restarts"] == 1).then_some(())))?;
+    assert_eq!(fs::read_to_string(&fifo)?, "effect\n");
     let innocent = crate::support::ended(&home, &innocent)?;
     assert_eq!((&innocent["state"], &innocent["attempts"]), (&"done".into(), &1.into()), "{innocent}");
+    let hung = crate::support::ended(&home, &hung)?;
+    assert_eq!((&hung["state"], &hung["attempts"]), (&"failed".into(), &2.into()), "{hung}");
     Ok(())
 }
 
@@ -230,7 +235,7 @@ fn what_an_agent_forked_goes_with_its_host() -> Result<()> {
 
 #[test]
 fn a_host_that_is_stopped_hangs() -> Result<()> {
-    let own = "ping_interval = \"100ms\"\nping_timeout = \"300ms\"";
+    let own = "ping_interval = \"100ms\"\nping_timeout = \"1s\"";
     let (home, _daemon) = stage(own)?;
     let host = pid(&home, "misbehaving")?;
     beside_scout(&home, || {
@@ -239,7 +244,7 @@ fn a_host_that_is_stopped_hangs() -> Result<()> {
     })?;
     let after = home.until("misbehaving", "ready")?;
     assert_eq!(after["last_exit"]["class"], "hang", "{after}");
-    assert_eq!(after["last_exit"]["detail"], "no answer to a ping within 300ms", "{after}");
+    assert_eq!(after["last_exit"]["detail"], "no answer to a ping within 1s", "{after}");
     gone(host)?;
     assert_back(&home)
 }
