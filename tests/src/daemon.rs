@@ -104,12 +104,17 @@ impl Home {
         .with_context(|| format!("last seen: {last}"))
     }
 
-    /// Starts a daemon here and waits until it answers; its log goes to `daemon.log`.
-    pub fn start(&self) -> Result<Daemon> {
+    /// Starts a daemon here, and waits for nothing; its log goes to `daemon.log`.
+    pub fn spawn(&self) -> Result<Daemon> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path().join("daemon.log"))?;
         let mut command = self.command(&["run"])?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let mut daemon = Daemon { child: command.spawn()? };
+        Ok(Daemon { child: command.spawn()? })
+    }
+
+    /// Starts a daemon here and waits until it answers.
+    pub fn start(&self) -> Result<Daemon> {
+        let mut daemon = self.spawn()?;
         wait_for("the daemon to answer", || {
             if let Some(status) = daemon.child.try_wait()? {
                 bail!("the daemon ended with {status}: {}", self.log());
@@ -136,6 +141,17 @@ impl Home {
     /// What the daemon said so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.path().join("daemon.log")).unwrap_or_default()
+    }
+
+    /// The numbers of all processes whose working folder lies in this home: the daemon, every host, however young,
+    /// and what hosts left behind.
+    pub fn processes(&self) -> Result<Vec<i32>> {
+        let numbers = fs::read_dir("/proc")?.flatten();
+        let numbers = numbers.filter_map(|entry| entry.file_name().to_string_lossy().parse::<i32>().ok());
+        let lives_here = |pid: &i32| {
+            fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(self.path()))
+        };
+        Ok(numbers.filter(lives_here).collect())
     }
 
     /// The numbers of all host processes that live in this home, by the lock that each holds.
