@@ -4,8 +4,9 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::process::Stdio;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use openclaw_tests::daemon::{Daemon, Home};
+use openclaw_tests::socket::message;
 use openclaw_tests::wait_for;
 use serde_json::Value;
 
@@ -131,4 +132,44 @@ fn a_waiting_task_can_be_cancelled_and_a_running_one_cannot() -> Result<()> {
     case.until(&waiting, "done")?;
     assert_eq!(case.effects("effects"), 2);
     Ok(())
+}
+
+/// Each poisonous message costs its tries and no more, and every host that it ends is one restart.
+fn is_poison(text: &str, messages: u64) -> Result<()> {
+    let config = r#"
+        [daemon]
+        restart_budget = 1000
+        [tasks]
+        max_attempts = 3
+        retry_initial = "1ms"
+        [agents.misbehaving]
+        concurrency = 1
+        backoff = { initial = "1ms", max = "1ms" }
+        breaker = { intensity = 1000, min_calls = 1000 }
+    "#;
+    let case = Case::new(config)?;
+    let mut socket = case.home.socket()?;
+    let sends = (0..messages).map(|_| message("misbehaving", text, None, Some(60_000)));
+    for _ in socket.asks(sends)? {
+        let (_, sent) = socket.answer()?;
+        let sent = sent.map_err(|failure| anyhow!("{failure}"))?;
+        assert_eq!((&sent["state"], &sent["attempts"]), (&"failed".into(), &3.into()), "{sent}");
+    }
+    let end = case.home.until("misbehaving", "ready")?;
+    assert_eq!(
+        (&end["restarts"], &end["last_exit"]["class"]),
+        (&(3 * messages).into(), &"panic".into()),
+        "{end}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_panic_is_counted_against_its_message() -> Result<()> {
+    is_poison("panic at the disco", 10)
+}
+
+#[test]
+fn a_panic_of_a_library_that_aborts_is_counted_against_its_message() -> Result<()> {
+    is_poison("abort thread 'agent' panicked at the disco", 10)
 }

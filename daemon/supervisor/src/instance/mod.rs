@@ -314,7 +314,11 @@ impl Instance {
             self.give_credit();
             self.write();
             match self.wait(&process, &mut orders).await {
-                Wake::Gone => break,
+                Wake::Gone => {
+                    // What it said before lies in the socket still: results, and why it ended.
+                    self.read().await;
+                    break;
+                }
                 Wake::Socket { readable } => {
                     if readable && !self.read().await {
                         break;
@@ -625,9 +629,10 @@ impl Instance {
             Some(Ended::Hung(what)) if told_to => Exit::new(ExitClass::Hang, what.clone(), now),
             _ => status,
         };
-        // Only an end by itself can be a task's fault; a panic's task has been put down already.
+        // Only an end by itself can be a task's fault. Of a panic that the host told of, the task has been put down
+        // already; a library built with panic=abort ends without a word.
         let blame = format!("the agent ended while at work on it: {exit}");
-        let innocent = told_to || exit.class == ExitClass::Panic;
+        let innocent = told_to || matches!(self.ended, Some(Ended::Panicked(_)));
         let hang = format!(
             "it took longer than handler_timeout, {}",
             settings::units::text(self.assignment.config.handler_timeout)

@@ -7,7 +7,7 @@
 //! | `sleep MS TEXT` | replies TEXT after MS milliseconds |
 //! | `error TEXT`, `invalid TEXT` | an error of that class |
 //! | `panic TEXT` | panics |
-//! | `abort` | SIGABRT |
+//! | `abort TEXT` | TEXT on stderr, and SIGABRT |
 //! | `segfault` | SIGSEGV |
 //! | `exit N` | the process ends with status N |
 //! | `loop` | busy for ever |
@@ -115,7 +115,7 @@ impl Agent for Misbehaving {
             "error" => return Err(AgentError::failed(rest)),
             "invalid" => return Err(AgentError::invalid(rest)),
             "panic" => panic!("{rest}"),
-            "abort" => std::process::abort(),
+            "abort" => crash::abort(rest),
             "segfault" => {
                 crash::segfault();
                 "still here".into()

@@ -1,7 +1,7 @@
 //! Clients that send work with effects which can be counted, and repeat what was not acknowledged.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -78,16 +78,18 @@ impl Client {
         })
     }
 
-    /// Sends bursts and waits for each one's last, until told to stop. Answers what was accepted.
-    pub fn run(mut self, stop: &AtomicBool) -> Result<Vec<Accepted>> {
+    /// Sends bursts and waits for each one's last, until told to stop; counts what should be done by then. Answers
+    /// what was accepted.
+    pub fn run(mut self, stop: &AtomicBool, done: &AtomicU32) -> Result<Vec<Accepted>> {
         let mut accepted = Vec::new();
         while !stop.load(Ordering::Relaxed) {
             let burst = self.rng.u32(1..=8);
             for left in (0..burst).rev() {
                 let number = accepted.len() as u32;
-                let done = self.send(number, left == 0).with_context(|| self.name.clone())?;
-                accepted.push(done);
+                let sent = self.send(number, left == 0).with_context(|| self.name.clone())?;
+                accepted.push(sent);
             }
+            done.fetch_add(burst, Ordering::Relaxed);
         }
         Ok(accepted)
     }

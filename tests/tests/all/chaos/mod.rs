@@ -7,7 +7,7 @@ mod check;
 mod load;
 
 use std::env;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -65,10 +65,11 @@ fn whatever_is_killed_every_task_ends_once_and_sessions_keep_their_order() -> Re
 
     let home = Home::new(CONFIG, &AGENTS)?;
     let daemon = home.start_ready(&AGENTS)?;
-    let stop = AtomicBool::new(false);
+    let (stop, done) = (AtomicBool::new(false), AtomicU32::new(0));
     let (struck, accepted) = thread::scope(|scope| {
-        let clients: Vec<_> = Client::all(&home, &mut rng).map(|c| scope.spawn(|| c.run(&stop))).collect();
-        let struck = strike(&home, daemon, rounds, &mut rng);
+        let clients: Vec<_> =
+            Client::all(&home, &mut rng).map(|c| scope.spawn(|| c.run(&stop, &done))).collect();
+        let struck = strike(&home, daemon, rounds, &done, &mut rng);
         stop.store(true, Ordering::Relaxed);
         let accepted: Result<Vec<_>> =
             clients.into_iter().map(|c| c.join().map_err(|_| anyhow!("a client panicked"))?).collect();
@@ -108,10 +109,15 @@ struct Blows {
     daemons_stopped: u32,
 }
 
-fn strike(home: &Home, daemon: Daemon, rounds: u32, rng: &mut Rng) -> Result<Struck> {
+fn strike(home: &Home, daemon: Daemon, rounds: u32, done: &AtomicU32, rng: &mut Rng) -> Result<Struck> {
     let mut struck = Struck { daemon, blows: Blows::default() };
     for _ in 0..rounds {
-        pause(rng.u64(0..100));
+        // Mostly into the midst of work, now and then into a start.
+        if rng.u32(0..5) > 0 {
+            let enough = done.load(Ordering::Relaxed) + rng.u32(1..30);
+            wait_for("work to be done", || Ok((done.load(Ordering::Relaxed) >= enough).then_some(())))?;
+        }
+        pause(rng.u64(0..30));
         let Struck { mut daemon, mut blows } = struck;
         match rng.u32(0..100) {
             0..5 => {
