@@ -83,7 +83,7 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>) -> Result<(), Failur
         tasks: tasks.clone(),
         store: store.clone(),
         capabilities: Arc::new(doors),
-        logs,
+        logs: logs.clone(),
         clock,
         fingerprints: Arc::default(),
     };
@@ -124,8 +124,8 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>) -> Result<(), Failur
     store.close();
     let _ = engine.await;
     let _ = home::clear_socket(&paths.socket);
-    // The board and the doors hold each other; the process ends now in any case.
-    drop(log_thread);
+    logs.close();
+    let _ = log_thread.join();
     tracing::info!("stopped");
     Ok(())
 }

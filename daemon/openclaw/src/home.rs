@@ -74,6 +74,8 @@ fn taken(lock: &mut File, home: &Path) -> Failure {
 fn failed(what: &str, path: &Path, error: &io::Error) -> Failure {
     let remedy = match error.kind() {
         io::ErrorKind::PermissionDenied => ": run as the user who owns it, or choose another with --home",
+        io::ErrorKind::NotADirectory | io::ErrorKind::ReadOnlyFilesystem => ": choose another with --home",
+        io::ErrorKind::StorageFull => ": free some space, or choose another with --home",
         _ => "",
     };
     Failure::new(Code::Io, format!("cannot {what} {}: {error}{remedy}", path.display()))

@@ -4,11 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use openclaw_agent_api::AgentName;
 use openclaw_agent_api::manifest::{Command, PanicStrategy};
 use serde::{Deserialize, Serialize};
+use store::task::Ended;
 use store::{Clock, Store};
 use supervisor::policy::{State, StopReason};
 use supervisor::{AgentStatus, Handle, Health};
+use tokio::sync::oneshot;
 
 use crate::exit::Failure;
 
@@ -119,7 +122,29 @@ pub struct Board {
     pub stale: Duration,
 }
 
+/// An agent that has not answered within this is worth a look at its state.
+const AT_ONCE: Duration = Duration::from_millis(50);
+
 impl Board {
+    /// Waits for the end of a task of `agent`, at most so long; an agent that will not come up by itself is not
+    /// waited for: the task keeps.
+    pub async fn end_of(
+        &self,
+        agent: &AgentName,
+        mut ended: oneshot::Receiver<Ended>,
+        most: Duration,
+    ) -> Result<Option<Ended>, supervisor::Error> {
+        if let Ok(ended) = tokio::time::timeout(most.min(AT_ONCE), &mut ended).await {
+            return Ok(ended.ok());
+        }
+        if self.supervisor.one(agent).await?.record.state.is_down() {
+            return Ok(None);
+        }
+        let rest = tokio::time::timeout(most.saturating_sub(AT_ONCE), ended).await;
+        // Out of time; or the engine watches too much already.
+        Ok(rest.ok().and_then(Result::ok))
+    }
+
     /// The whole as it stands.
     pub async fn document(&self) -> Result<Document, Failure> {
         let now = self.clock.now();

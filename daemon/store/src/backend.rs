@@ -31,7 +31,7 @@ pub struct Batch {
     pub records: Vec<(AgentName, String)>,
     /// Free the tasks whose lease has run out.
     pub sweep: bool,
-    /// Delete what is older than this, and beyond so many rows.
+    /// Delete some of what is older than this, and beyond so many rows.
     pub prune: Option<(DateTime<Utc>, u32)>,
     /// Lease so many tasks of these agents.
     pub claims: Vec<(AgentName, u32)>,
@@ -146,11 +146,13 @@ pub struct Applied {
     /// Tasks that follow-ups added, by agent.
     pub followed: Vec<AgentName>,
     /// Renewals whose lease held no more.
-    pub lost: Vec<TaskId>,
+    pub lost: Vec<(TaskId, i64)>,
     /// Leased tasks, oldest first.
     pub claimed: Vec<LeasedTask>,
     /// Whether a sweep freed or ended any task.
     pub swept: bool,
+    /// Whether there is more to prune.
+    pub prune_more: bool,
 }
 
 /// Under what the engine claims.
@@ -180,7 +182,7 @@ pub trait Backend: Send + Sync + 'static {
     async fn apply(&self, batch: &Batch, claimant: &Claimant, now: DateTime<Utc>) -> Result<Applied, Error>;
     /// Frees what an earlier life of this daemon had leased; those tries do not count.
     async fn recover(&self, claimant: &Claimant, now: DateTime<Utc>) -> Result<u64, Error>;
-    /// When the next task that waits for its time is due, if later than `after`.
+    /// When the next task that waits for its time is due, if later than `after`; blocked or not.
     async fn next_due(&self, after: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Error>;
     /// The tasks of each agent by state.
     async fn depths(&self) -> Result<Vec<(String, Depth)>, Error>;

@@ -139,7 +139,11 @@ impl Handle {
         }
     }
 
-    async fn one(&self, name: &AgentName) -> Result<AgentStatus, Error> {
+    /// One agent as it stands.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::Gone`].
+    pub async fn one(&self, name: &AgentName) -> Result<AgentStatus, Error> {
         let found = self.status().await?.into_iter().find(|status| status.name == *name);
         found.ok_or_else(|| Error::Unknown { name: name.to_string(), near: None })
     }

@@ -18,6 +18,7 @@ mod manifest_check;
 pub mod orphans;
 pub mod policy;
 pub mod process;
+pub mod sentence;
 mod status;
 mod supervisor;
 pub mod wire;

@@ -320,6 +320,16 @@ impl Supervisor {
 
 impl Slot {
     fn new(assignment: Assignment, record: Record) -> Self {
+        let reason = match &record.state {
+            State::Stopped { why } => why.to_string(),
+            state => {
+                let what = if matches!(state, State::Open { .. }) { "open breaker" } else { "pause" };
+                let name = &assignment.name;
+                format!(
+                    "the {what} outlives the daemon's restart: `openclaw agents history {name}` tells why"
+                )
+            }
+        };
         Self {
             assignment,
             record,
@@ -327,7 +337,7 @@ impl Slot {
             sha256: None,
             orders: None,
             vitals: SharedVitals::default(),
-            reason: "not started yet".into(),
+            reason,
         }
     }
 

@@ -63,9 +63,16 @@ impl Doors {
         };
         let (_, ended) = self.store.submit_and_watch(task).await.map_err(|error| failed(&error))?;
         let most = Duration::from_millis(call.timeout_ms).min(LONGEST);
-        let ended = tokio::time::timeout(most, ended).await;
-        let late = || failed(&format!("`{agent}` has not answered within {} s; it goes on", most.as_secs()));
-        let ended = ended.map_err(|_| late())?.map_err(|_| late())?;
+        let ended = self.board()?.end_of(&agent, ended, most).await.map_err(|error| failed(&error))?;
+        let Some(ended) = ended else {
+            let state =
+                self.board()?.supervisor.one(&agent).await.map_err(|error| failed(&error))?.record.state;
+            let state = state.name();
+            let most = settings::units::text(most);
+            return Err(failed(&format!(
+                "`{agent}` is {state} and has not answered within {most}; the work keeps"
+            )));
+        };
         match (ended.state, ended.result, ended.error) {
             (TaskState::Done, Some(reply), _) => serde_json::from_str(&reply).map_err(|error| failed(&error)),
             (_, _, Some(error)) => Err(failed(&error)),
@@ -96,7 +103,12 @@ impl Doors {
     pub async fn restart(&self, caller: &AgentName, call: Restart) -> Result<Value, CallError> {
         let supervisor = &self.board()?.supervisor;
         let agent = supervisor.agent(&call.agent).map_err(|error| invalid(error.to_string()))?;
-        let restarted = supervisor.restart(&agent, format!("agent {caller}"), call.reason).await;
+        let actor = format!("agent {caller}");
+        let reason = match call.reason.trim() {
+            "" => format!("restarted by {actor}"),
+            reason => reason.to_owned(),
+        };
+        let restarted = supervisor.restart(&agent, actor, reason).await;
         restarted.map_err(|error| failed(&error))?;
         Ok(Value::Null)
     }

@@ -15,7 +15,7 @@ use settings::{Inputs, Paths};
 use supervisor::logs::{self, Line};
 use supervisor::policy::Transition;
 
-use super::table::{ago, judged, table};
+use super::table::{ago, judged, short, table};
 use super::{print, print_json};
 use crate::control::client::Client;
 use crate::control::{Action, Ask, Settled};
@@ -109,7 +109,7 @@ fn list(inputs: &Inputs, json: bool) -> Result<(), Failure> {
             judged(&agent.state, on_terminal),
             agent.version.as_deref().unwrap_or("-").into(),
             ago(Some(agent.since)).into(),
-            agent.description.as_deref().unwrap_or(&agent.reason).into(),
+            short(agent.description.as_deref().unwrap_or(&agent.reason), 120).into(),
         ]);
     }
     print(&table.to_string())

@@ -52,3 +52,10 @@ pub fn short(text: &str, most: usize) -> String {
     let kept: String = line.chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if cut { format!("{kept}…") } else { kept }
 }
+
+/// Several lines, without what a terminal would obey.
+pub fn printable(text: &str) -> String {
+    let shown =
+        |c: char| if c.is_control() && c != '\n' && c != '\t' { char::REPLACEMENT_CHARACTER } else { c };
+    text.chars().map(shown).collect()
+}

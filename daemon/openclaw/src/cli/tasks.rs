@@ -9,7 +9,7 @@ use serde_json::Value;
 use settings::Inputs;
 use store::task::{Filter, TaskId, TaskState};
 
-use super::table::{ago, judged, short, table};
+use super::table::{ago, judged, printable, short, table};
 use super::{print, print_json};
 use crate::control::Ask;
 use crate::control::client::Client;
@@ -137,5 +137,5 @@ fn show(task: &Task) -> String {
     add("data", task.payload.get("data").map(|data| short(&data.to_string(), 200)));
     add("error", task.error.clone());
     add("reply", task.result.as_ref().and_then(|reply| reply["text"].as_str()).map(str::to_owned));
-    lines.join("\n")
+    printable(&lines.join("\n"))
 }

@@ -161,7 +161,7 @@ pub async fn run(
     shared: SharedVitals,
 ) {
     let name = assignment.name.clone();
-    let end = match Process::spawn(&around.program, name.as_str(), &assignment.workspace) {
+    let (end, leftover) = match Process::spawn(&around.program, name.as_str(), &assignment.workspace) {
         Ok((process, streams)) => {
             let log = Log::new(name.clone(), around.logs.clone(), assignment.config.log_rate);
             let mut pumps = JoinSet::new();
@@ -170,16 +170,38 @@ pub async fn run(
             vitals(&shared).pid = Some(process.pid());
             let instance =
                 Instance::new(assignment, around, streams.socket, log, reports.clone(), shared.clone());
-            instance.live(process, pumps, orders).await
+            let (end, leftover) = instance.live(process, pumps, orders).await;
+            (end, Some(leftover))
         }
         Err(error) => {
             let detail = format!("no host could be started: {error}");
-            End::Exited(Exit::new(ExitClass::Error, detail, around.clock.now()))
+            (End::Exited(Exit::new(ExitClass::Error, detail, around.clock.now())), None)
         }
     };
     *vitals(&shared) = Vitals::default();
     // The supervisor outlives its instances, but for a stop that does not wait.
     let _ = reports.send((name, Report::Ended(end))).await;
+    // Only now: a successor must not wait for this.
+    if let Some(leftover) = leftover {
+        leftover.give_back().await;
+    }
+}
+
+/// What was leased for a host and never reached it. The credit was taken back before the successor's consumer
+/// attached, so this ends with the engine's next turn.
+struct Leftover {
+    done: oneshot::Receiver<()>,
+    consumer: Consumer,
+    store: Store,
+}
+
+impl Leftover {
+    async fn give_back(mut self) {
+        let _ = self.done.await;
+        while let Some(task) = self.consumer.try_next() {
+            self.store.release(task);
+        }
+    }
 }
 
 /// Something that was begun on the side.
@@ -309,19 +331,15 @@ impl Instance {
         process: Process,
         mut pumps: JoinSet<()>,
         mut orders: mpsc::Receiver<Order>,
-    ) -> End {
-        loop {
+    ) -> (End, Leftover) {
+        let heard_out = loop {
             self.give_credit();
             self.write();
             match self.wait(&process, &mut orders).await {
-                Wake::Gone => {
-                    // What it said before lies in the socket still: results, and why it ended.
-                    self.read().await;
-                    break;
-                }
+                Wake::Gone => break false,
                 Wake::Socket { readable } => {
                     if readable && !self.read().await {
-                        break;
+                        break true;
                     }
                 }
                 Wake::Order(order) => self.order(order, &process),
@@ -333,8 +351,13 @@ impl Instance {
             }
             self.next_step();
             self.show();
-        }
+        };
         let (code, signal) = process.reap().await;
+        if !heard_out {
+            // Its end may be seen before what it said of it: a result, a refusal, a panic.
+            let last = async { while self.socket.readable().await.is_ok() && self.read().await {} };
+            let _ = tokio::time::timeout(LAST_WORDS, last).await;
+        }
         let heard = async { while pumps.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(LAST_WORDS, heard).await;
         self.end(code, signal)
@@ -619,8 +642,9 @@ impl Instance {
         self.report(Report::Hang { what }).await;
     }
 
-    fn end(mut self, code: Option<i32>, signal: Option<i32>) -> End {
+    fn end(mut self, code: Option<i32>, signal: Option<i32>) -> (End, Leftover) {
         let now = self.around.clock.now();
+        self.log.close();
         let status = Exit::from_status(code, signal, &self.log.last_words(), now);
         let told_to = !matches!(self.stop, Stop::No);
         let exit = match &self.ended {
@@ -638,21 +662,11 @@ impl Instance {
             settings::units::text(self.assignment.config.handler_timeout)
         );
         self.work.abandon((!innocent).then_some(&blame), &hang, now);
-        let leftover = self.consumer.take_back();
-        let store = self.around.store.clone();
-        let mut consumer = self.consumer;
-        // What was leased and not received goes back once the engine has taken the credit back. The engine keeps
-        // the channel until the next consumer attaches, so this ends by itself.
-        #[allow(clippy::disallowed_methods, reason = "it ends with the engine's next turn")]
-        tokio::spawn(async move {
-            let _ = leftover.await;
-            while let Some(task) = consumer.try_next() {
-                store.release(task);
-            }
-        });
+        let leftover =
+            Leftover { done: self.consumer.take_back(), consumer: self.consumer, store: self.around.store };
         match self.ended {
-            Some(Ended::Refused(why)) => End::Refused(why),
-            _ => End::Exited(exit),
+            Some(Ended::Refused(why)) => (End::Refused(why), leftover),
+            _ => (End::Exited(exit), leftover),
         }
     }
 

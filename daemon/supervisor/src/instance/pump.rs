@@ -56,9 +56,21 @@ impl Log {
             }
         };
         if dropped > 0 {
-            self.put(Level::Warn, "supervisor", None, format!("{dropped} lines were dropped: over log_rate"));
+            self.dropped(dropped);
         }
         self.put(level, source, task, text);
+    }
+
+    /// Nothing more comes: says what was dropped since the last line.
+    pub fn close(&self) {
+        let dropped = std::mem::take(&mut self.lock().dropped);
+        if dropped > 0 {
+            self.dropped(dropped);
+        }
+    }
+
+    fn dropped(&self, lines: u64) {
+        self.put(Level::Warn, "supervisor", None, format!("{lines} lines were dropped: over log_rate"));
     }
 
     /// The last lines on standard error, oldest first.

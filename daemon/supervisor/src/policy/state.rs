@@ -175,6 +175,15 @@ impl State {
         self.is_ready() || !self.has_host()
     }
 
+    /// Whether only a person brings it up again.
+    pub const fn is_down(&self) -> bool {
+        match self {
+            Self::Refused { .. } => true,
+            Self::Stopped { why } => !matches!(why, StopReason::NotStarted),
+            _ => false,
+        }
+    }
+
     /// How many tasks it may have at once.
     pub const fn limit(&self, concurrency: u32) -> u32 {
         match self {
