@@ -1,6 +1,6 @@
 //! The folders of one daemon, and the lock that makes it the only one there.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -34,10 +34,8 @@ impl Home {
                 .map_err(|e| failed("close", folder, &e))?;
         }
         let mut lock = open(&paths.lock)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(taken(&mut lock, &paths.home)),
-            Err(TryLockError::Error(error)) => return Err(failed("lock", &paths.lock, &error)),
+        if !supervisor::orphans::own(&lock).map_err(|errno| failed("lock", &paths.lock, &errno.into()))? {
+            return Err(taken(&mut lock, &paths.home));
         }
         let pid = std::process::id().to_string();
         lock.set_len(0)

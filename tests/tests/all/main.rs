@@ -1,6 +1,7 @@
 //! The shipped binary, tried from outside.
 
 mod breaker;
+mod chaos;
 mod configuration;
 mod first;
 mod full_disk;
@@ -8,7 +9,12 @@ mod grants;
 mod groups;
 mod messages;
 mod misbehaviour;
+mod order;
+mod outside;
 mod printed;
+mod queue;
 mod refusals;
+mod schedule;
 mod starts;
+mod stop;
 mod support;

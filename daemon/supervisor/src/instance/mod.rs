@@ -676,10 +676,12 @@ impl Instance {
             Some(Ended::Hung(what)) if told_to => Exit::new(ExitClass::Hang, what.clone(), now),
             _ => status,
         };
-        // Only an end by itself can be a task's fault; a panic's task has been put down already.
+        // Only an end by itself can be a task's fault. Of a panic that the host told of, the task has been put down
+        // already; a library built with panic=abort ends without a word.
         let blame = format!("the agent ended while at work on it: {exit}");
+        // A host that answers no ping names no culprit either.
         let silent = matches!(self.ended, Some(Ended::Hung(_))) && !self.work.any_overdue();
-        let innocent = (told_to && !silent) || exit.class == ExitClass::Panic;
+        let innocent = (told_to && !silent) || matches!(self.ended, Some(Ended::Panicked(_)));
         let hang = format!(
             "it took longer than handler_timeout, {}",
             settings::units::text(self.assignment.config.handler_timeout)
