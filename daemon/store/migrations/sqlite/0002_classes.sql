@@ -1,0 +1,12 @@
+-- Ended tasks are pruned by class, so that successes push out neither dead letters nor dedupe keys. Each ended row is in
+-- one of the three, as it was in the one index that they replace.
+
+drop index task_queue_finished;
+create index task_queue_ended on task_queue (finished_at)
+    where finished_at is not null and dedupe_key is null and state <> 'failed';
+create index task_queue_ended_keyed on task_queue (finished_at)
+    where finished_at is not null and dedupe_key is not null and state <> 'failed';
+create index task_queue_ended_failed on task_queue (finished_at) where state = 'failed';
+
+-- The newest turns of an agent, whatever the conversation.
+create index agent_turns_agent on agent_turns (agent_name, id);
