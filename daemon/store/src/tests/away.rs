@@ -217,16 +217,25 @@ async fn an_idle_store_sweeps_no_more_and_proves_itself_now_and_then() {
     outage.store.complete(done(&outage.leased, "1"));
     flush(&outage.store).await;
     tokio::time::pause();
+    // What blocks keeps the paused time from leaping on while the database works.
+    let (_hold, held) = std::sync::mpsc::channel::<()>();
+    let _blocked = tokio::task::spawn_blocking(move || held.recv());
+    let step = async || {
+        tokio::time::advance(lease / 30).await;
+        outage.store.renew(Vec::new()).await;
+    };
     // One sweep finds that no lease is out.
     while !outage.flaky.seen().iter().any(|(_, sweep, ..)| *sweep) {
-        tokio::time::sleep(lease / 3).await;
+        step().await;
     }
     let (before, proven) = (outage.flaky.seen().len(), outage.store.health().committed_at);
-    let since = tokio::time::Instant::now();
-    while outage.store.health().committed_at < proven + TimeDelta::seconds(40) {
-        tokio::time::sleep(lease / 30).await;
-        assert!(since.elapsed() < Duration::from_secs(300), "it proves nothing");
+    for _ in 0..200 {
+        step().await;
     }
+    assert!(outage.store.health().committed_at > proven + TimeDelta::seconds(40), "it proves nothing");
     let seen = &outage.flaky.seen()[before..];
-    assert!(seen.len() <= 5 && seen.iter().all(|(_, sweep, proof, _)| !sweep && *proof), "{seen:?}");
+    assert!(
+        (3..=6).contains(&seen.len()) && seen.iter().all(|(_, sweep, proof, _)| !sweep && *proof),
+        "{seen:?}"
+    );
 }
