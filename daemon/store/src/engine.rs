@@ -1,12 +1,13 @@
 //! The store's one task: turns what arrived meanwhile into a batch, has it carried out, and tells everybody.
 
 mod answer;
+mod bound;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use openclaw_agent_api::AgentName;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -25,6 +26,8 @@ use crate::watchers::Watchers;
 const RETRY: Duration = Duration::from_millis(250);
 /// Between two prunings.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
+/// An idle store proves no oftener than this that it can write.
+const IDLE_PROOF: TimeDelta = TimeDelta::seconds(10);
 
 /// How the store is to work.
 #[derive(Clone, Debug)]
@@ -42,7 +45,9 @@ pub struct Options {
 /// What the store last proved.
 #[derive(Clone, Debug, Serialize)]
 pub struct Health {
-    /// When a transaction was last committed.
+    /// When a transaction was last committed. Sweeps, prunings and the proofs of an idle store write a row each, so
+    /// this says that the disk could be written then: at work every third of a lease at the latest, idle every third
+    /// of a lease or every 10 s, whichever is rarer.
     pub committed_at: DateTime<Utc>,
     /// Why the last one failed, if it did.
     pub error: Option<String>,
@@ -86,6 +91,8 @@ pub(crate) struct Engine {
     waiting: HashMap<AgentName, u32>,
     held: Held,
     next_due: Option<DateTime<Utc>>,
+    /// Whether a lease may be out: an idle store has nothing to sweep.
+    lent: bool,
     sweep_at: Instant,
     prune_at: Instant,
     retry_at: Option<Instant>,
@@ -125,6 +132,7 @@ impl Engine {
             health,
             waiting,
             next_due,
+            lent: false,
         };
         Ok((engine, watched))
     }
@@ -166,13 +174,8 @@ impl Engine {
         let now = self.clock.now();
         let left = self.lanes.change(std::mem::take(&mut arrived.lanes));
         arrived.completions.extend(left.into_iter().map(released));
-        for (id, watcher) in std::mem::take(&mut arrived.watches) {
-            self.watchers.add(id, watcher);
-        }
-        self.refuse_what_is_too_much(&mut arrived);
         self.wake_due(now).await;
-        let flushes = std::mem::take(&mut arrived.flushes);
-        let batch = self.batch(&mut arrived, now);
+        let batch = self.batch(&mut arrived, now).await;
         if !batch.is_empty() {
             match self.backend.apply(&batch, &self.claimant, now).await {
                 Ok(applied) => self.committed(batch, arrived, applied, now).await,
@@ -181,12 +184,9 @@ impl Engine {
         }
         let held = self.held.completions.len();
         self.health.send_if_modified(|health| std::mem::replace(&mut health.held, held) != held);
-        for reply in flushes {
-            let _ = reply.send(());
-        }
     }
 
-    fn batch(&mut self, arrived: &mut Pending, now: DateTime<Utc>) -> Batch {
+    async fn batch(&mut self, arrived: &mut Pending, now: DateTime<Utc>) -> Batch {
         self.held.add(
             std::mem::take(&mut arrived.completions),
             std::mem::take(&mut arrived.events),
@@ -195,7 +195,10 @@ impl Engine {
         // While the database is away, what is held is tried once per `RETRY`, not with each arrival.
         let retry_due = self.retry_at.is_some_and(|at| at <= Instant::now());
         let store_held = self.retry_at.is_none() || retry_due || arrived.closing;
-        let held = if store_held { std::mem::take(&mut self.held) } else { Held::default() };
+        let mut held = if store_held { std::mem::take(&mut self.held) } else { Held::default() };
+        let mut coming = HashMap::new();
+        self.bound_follow_ups(&mut held.completions, &mut coming);
+        self.refuse_what_is_too_much(arrived, coming).await;
         let mut batch = Batch {
             completions: held.completions,
             events: held.events.into(),
@@ -208,13 +211,13 @@ impl Engine {
             ..Batch::default()
         };
         // While the database is away nobody can renew, so no lease is lost either.
-        if self.retry_at.is_none() && self.sweep_at <= Instant::now() {
-            self.sweep_at = Instant::now() + self.options.lease / 3;
-            batch.sweep = true;
+        if self.retry_at.is_none() {
+            self.tick(&mut batch, now);
         }
         if self.prune_at <= Instant::now() {
             self.prune_at = Instant::now() + PRUNE_EVERY;
             batch.prune = Some((now - self.options.keep, self.options.keep_rows));
+            batch.proof = true;
         }
         self.mark_ready(&batch);
         if self.retry_at.is_none() && !arrived.closing {
@@ -223,29 +226,28 @@ impl Engine {
         batch
     }
 
+    /// Each third of a lease: a sweep while leases are out, else a proof that the database can be written.
+    fn tick(&mut self, batch: &mut Batch, now: DateTime<Utc>) {
+        let (at, lease) = (Instant::now(), self.options.lease);
+        if at < self.sweep_at {
+            return;
+        }
+        if at > self.sweep_at + lease / 6 {
+            // The whole daemon was paused, and those at work as well, perhaps: they may renew first.
+            self.sweep_at = at + lease;
+            return;
+        }
+        self.sweep_at = at + lease / 3;
+        batch.sweep = self.lent;
+        batch.proof |= self.lent || now - self.health.borrow().committed_at >= IDLE_PROOF;
+    }
+
     /// What the batch adds or frees can be claimed in the same transaction.
     fn mark_ready(&mut self, batch: &Batch) {
         batch.completions.iter().for_each(|completion| self.lanes.touch(&completion.agent));
         added(batch).for_each(|task| self.lanes.touch(&task.queue));
         if batch.sweep {
             self.lanes.touch_all();
-        }
-    }
-
-    fn refuse_what_is_too_much(&mut self, arrived: &mut Pending) {
-        let max = self.options.max_queued;
-        let mut coming: HashMap<AgentName, u32> = HashMap::new();
-        let (fits, beyond) = std::mem::take(&mut arrived.submissions).into_iter().partition(|submission| {
-            let queue = &submission.task.queue;
-            let waiting = self.waiting.get(queue).copied().unwrap_or(0);
-            let more = coming.entry(queue.clone()).or_default();
-            *more += 1;
-            waiting + *more <= max
-        });
-        arrived.submissions = fits;
-        for submission in beyond {
-            let queue = submission.task.queue.to_string();
-            let _ = submission.reply.send(Err(Error::QueueFull { queue, waiting: max }));
         }
     }
 

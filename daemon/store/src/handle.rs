@@ -69,26 +69,6 @@ impl Store {
         answer.await.map_err(|_| Error::Closed)?
     }
 
-    /// Waits for the end of a task.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchTask`]; [`Error::Closed`] when the daemon ends first.
-    pub async fn ended(&self, id: TaskId) -> Result<Ended, Error> {
-        let (watch, ended) = oneshot::channel();
-        // Watch first, then look: an end between the two is not missed.
-        let (reply, watched) = oneshot::channel();
-        self.inbox.put(|pending| {
-            pending.watches.push((id, watch));
-            pending.flushes.push(reply);
-        });
-        watched.await.map_err(|_| Error::Closed)?;
-        let task = self.task(id).await?;
-        match task.ended() {
-            Some(ended) => Ok(ended),
-            None => ended.await.map_err(|_| Error::Closed),
-        }
-    }
-
     /// Leaves the end of a try to be stored. Does not wait; what cannot be stored now is kept and tried again.
     pub fn complete(&self, completion: Completion) {
         self.inbox.put(|pending| pending.completions.push(completion));
@@ -155,13 +135,6 @@ impl Store {
         self.inbox.put(|pending| drop(pending.records.insert(agent, record)));
     }
 
-    /// Waits until what came before has been tried.
-    pub async fn flush(&self) {
-        let (reply, done) = oneshot::channel();
-        self.inbox.put(|pending| pending.flushes.push(reply));
-        let _ = done.await;
-    }
-
     /// Stores what came before, and ends the engine.
     pub fn close(&self) {
         self.inbox.put(|pending| pending.closing = true);
@@ -180,7 +153,8 @@ impl Store {
         self.backend.task(id).await?.ok_or_else(|| Error::NoSuchTask(id.to_string()))
     }
 
-    /// Tasks, newest first.
+    /// Tasks, newest first, 10,000 at the most. Without results, and with the beginnings of texts and errors alone:
+    /// [`task`](Self::task) has the whole.
     ///
     /// # Errors
     /// [`Error::Database`]; so for all reads below.
@@ -226,6 +200,14 @@ impl Store {
     /// [`Error::Database`].
     pub async fn keys(&self, agent: &AgentName, prefix: &str, limit: u32) -> Result<Vec<String>, Error> {
         self.backend.keys(agent, prefix, limit).await
+    }
+
+    /// How many keys an agent's memory has.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn memory_keys(&self, agent: &AgentName) -> Result<u32, Error> {
+        self.backend.memory_keys(agent).await
     }
 
     /// The last turns of a conversation, oldest first.

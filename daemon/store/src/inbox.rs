@@ -36,11 +36,9 @@ pub(crate) struct Pending {
     pub orders: Vec<(Order, Reply<AgentName>)>,
     pub memory: Vec<(MemoryChange, Reply<()>)>,
     pub renewals: Vec<Renewal>,
-    pub watches: Vec<(TaskId, oneshot::Sender<Ended>)>,
     pub lanes: Vec<LaneOp>,
     pub events: VecDeque<NewEvent>,
     pub records: HashMap<AgentName, String>,
-    pub flushes: Vec<oneshot::Sender<()>>,
     pub closing: bool,
 }
 

@@ -2,6 +2,7 @@
 //! database's does.
 
 mod away;
+mod bounds;
 mod credit;
 mod dedupe;
 mod disk;
@@ -27,7 +28,7 @@ use tokio::task::JoinHandle;
 
 use crate::backend::{Applied, Backend, Batch, Claimant};
 use crate::sqlite::Sqlite;
-use crate::task::{Completion, LeasedTask, NewTask, Outcome, Submitted, TaskId, TaskState};
+use crate::task::{Completion, Ended, LeasedTask, NewTask, Outcome, Submitted, TaskId, TaskState};
 use crate::{Consumer, Error, Options, Store};
 
 /// No condition here takes a tenth of it.
@@ -142,8 +143,8 @@ impl Rig {
 
     /// What came before has had its turn, and what that turn made claimable another one.
     async fn settle(&self) {
-        within(self.store.flush()).await;
-        within(self.store.flush()).await;
+        flush(&self.store).await;
+        flush(&self.store).await;
     }
 
     /// What a query for one number says.
@@ -156,6 +157,24 @@ impl Rig {
         let options = SqliteConnectOptions::new().filename(self.dir.path().join("store.db"));
         options.connect().await.expect("it opens")
     }
+}
+
+/// What came before has been tried: an answer comes with the turn, also when there is nothing to renew.
+async fn flush(store: &Store) {
+    within(store.renew(Vec::new())).await;
+}
+
+/// The task, once it has ended.
+async fn ended(store: &Store, id: TaskId) -> Ended {
+    within(async {
+        loop {
+            if let Some(ended) = store.task(id).await.expect("it is there").ended() {
+                return ended;
+            }
+            flush(store).await;
+        }
+    })
+    .await
 }
 
 async fn next(consumer: &mut Consumer) -> LeasedTask {

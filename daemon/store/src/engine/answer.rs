@@ -37,6 +37,7 @@ impl Engine {
             tracing::warn!(task = %id, "a result came after its lease was lost and was refused");
         }
         self.schedule(&batch, now);
+        self.lent = !applied.claimed.is_empty() || applied.leased.unwrap_or(self.lent);
         if applied.prune_more {
             self.prune_at = Instant::now();
         }
@@ -90,6 +91,8 @@ impl Engine {
         if self.health.borrow().error.is_none() {
             tracing::error!(%error, "nothing can be stored; results wait, new tasks are refused");
         }
+        // A commit that says that it failed may have leased all the same.
+        self.lent = true;
         let since = std::mem::take(&mut self.held);
         self.held.add(batch.completions, batch.events, batch.records);
         self.held.add(since.completions, since.events, since.records);
@@ -122,12 +125,16 @@ impl Engine {
 
     /// A deduplicated submission may be of a task that has ended long ago.
     async fn watch_submitted(&mut self, submitted: Submitted, watcher: oneshot::Sender<Ended>) {
-        if submitted.existing
-            && let Ok(Some(task)) = self.backend.task(submitted.id).await
-            && let Some(ended) = task.ended()
-        {
-            let _ = watcher.send(ended);
-            return;
+        if submitted.existing {
+            let task = match self.backend.task(submitted.id).await {
+                Ok(Some(task)) => task,
+                // Gone, or perhaps ended: the watcher is dropped rather than left to wait for ever.
+                _ => return,
+            };
+            if let Some(ended) = task.ended() {
+                let _ = watcher.send(ended);
+                return;
+            }
         }
         self.watchers.add(submitted.id, watcher);
     }

@@ -8,7 +8,7 @@ use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::read::time;
-use super::record::write_events;
+use super::record::{outcome, task_event, write_events, write_outcomes};
 use super::session::unblock;
 use super::submit::submit;
 use super::{id, to_json};
@@ -27,11 +27,6 @@ pub const COMPLETE: &str = "update task_queue set
      where task_queue.id = j.value ->> 'id' and task_queue.lease_token = j.value ->> 'token'
        and task_queue.state = 'leased'
      returning id, lease_token, session, attempts, created_at";
-
-const OUTCOMES: &str =
-    "insert into ops_outcomes (agent, kind, task_id, success, duration_ms, attempts, detail, created_at)
-     select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7
-     from json_each(?1) order by key";
 
 pub async fn complete(
     db: &mut SqliteConnection,
@@ -70,12 +65,10 @@ pub async fn complete(
         if !matches!(completion.outcome, Outcome::Released) {
             outcomes.push(outcome_row(completion, now));
         }
-        events.push(task_event(completion, state, now));
+        events.push(event_of(completion, state, now));
     }
     unblock(db, &sessions).await?;
-    if !outcomes.is_empty() {
-        sqlx::query(OUTCOMES).bind(to_json(&outcomes)).execute(&mut *db).await?;
-    }
+    write_outcomes(db, &outcomes).await?;
     write_events(db, &events).await?;
     if !follow_ups.is_empty() {
         let submitted = submit(db, &follow_ups, now).await?;
@@ -123,30 +116,20 @@ fn ended(
 }
 
 fn outcome_row(completion: &Completion, now: DateTime<Utc>) -> Value {
-    let (success, detail) = match &completion.outcome {
-        Outcome::Failed { error, .. } => (0, Some(error)),
-        _ => (1, None),
+    let Completion { agent, kind, id, attempts, duration, .. } = completion;
+    let error = match &completion.outcome {
+        Outcome::Failed { error, .. } => Some(error.as_str()),
+        _ => None,
     };
-    let millis = u64::try_from(completion.duration.as_millis()).unwrap_or(u64::MAX);
-    json!([
-        completion.agent,
-        completion.kind,
-        completion.id,
-        success,
-        millis,
-        completion.attempts,
-        detail,
-        stamp(now)
-    ])
+    outcome(agent, kind, *id, *attempts, *duration, error, now)
 }
 
-fn task_event(completion: &Completion, state: TaskState, at: DateTime<Utc>) -> NewEvent {
+fn event_of(completion: &Completion, state: TaskState, at: DateTime<Utc>) -> NewEvent {
     let kind = match (&completion.outcome, state) {
         (Outcome::Released, _) => "task.released",
         (_, TaskState::Done) => "task.done",
         (_, TaskState::Failed) => "task.failed",
         _ => "task.retry",
     };
-    let payload = json!({"task_id": completion.id, "attempt": completion.attempts}).to_string();
-    NewEvent { agent: completion.agent.clone(), kind, payload, at }
+    task_event(completion.agent.clone(), kind, completion.id, completion.attempts, at)
 }

@@ -8,6 +8,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row};
 
 use super::read::time;
+use super::record::{outcome, task_event, write_events, write_outcomes};
 use super::session::unblock;
 use super::{id, to_json};
 use crate::backend::{Applied, Claimant};
@@ -26,14 +27,18 @@ pub const RENEW: &str = "update task_queue set lease_until = ?2 from json_each(?
      where task_queue.id = j.value ->> 0 and task_queue.lease_token = j.value ->> 1 and task_queue.state = 'leased'
      returning id, lease_token";
 
-pub const SWEEP: &str =
-    "update task_queue set
+/// A claim is the last change of a leased task, so `updated_at` says since when it was in work.
+pub const LOST: &str = "select id, session, attempts, max_attempts, created_at, queue, kind, updated_at
+     from task_queue where state = 'leased' and lease_until < ?1";
+
+pub const SWEEP: &str = "update task_queue set
        state = case when attempts >= max_attempts then 'failed' else 'queued' end,
        finished_at = case when attempts >= max_attempts then ?1 end,
-       error = 'the worker stopped renewing its lease', lease_owner = null, lease_until = null, updated_at = ?1,
+       error = ?2, lease_owner = null, lease_until = null, updated_at = ?1,
        blocked = session is not null and attempts < max_attempts
-     where state = 'leased' and lease_until < ?1
-     returning id, session, attempts, created_at, queue, state, error";
+     where state = 'leased' and lease_until < ?1";
+
+const SILENT: &str = "the worker stopped renewing its lease";
 
 /// Leases the most urgent tasks of a queue that are due and first in their sessions.
 pub async fn claim(
@@ -93,25 +98,36 @@ pub async fn sweep(
     now: DateTime<Utc>,
     applied: &mut Applied,
 ) -> Result<(), Error> {
-    let rows = sqlx::query(SWEEP).bind(stamp(now)).fetch_all(&mut *db).await?;
-    let mut sessions = HashSet::new();
-    for row in &rows {
+    let lost = sqlx::query(LOST).bind(stamp(now)).fetch_all(&mut *db).await?;
+    if !lost.is_empty() {
         applied.swept = true;
-        let (queue, state): (String, String) = (row.get(4), row.get(5));
-        let Ok(queue) = queue.parse::<AgentName>() else { continue };
+        sqlx::query(SWEEP).bind(stamp(now)).bind(SILENT).execute(&mut *db).await?;
+    }
+    let (mut sessions, mut outcomes, mut events) = (HashSet::new(), Vec::new(), Vec::new());
+    for row in &lost {
+        let Ok(queue) = row.get::<String, _>(5).parse::<AgentName>() else { continue };
+        let (id, attempts) = (id(row, 0)?, row.get::<u32, _>(2));
+        let since = |column: usize| (now - time(row.get(column))).to_std().unwrap_or_default();
         if let Some(session) = row.get(1) {
             sessions.insert((queue.clone(), session));
         }
-        if state != TaskState::Failed.as_str() {
-            continue;
+        let dead = attempts >= row.get::<u32, _>(3);
+        outcomes.push(outcome(&queue, row.get(6), id, attempts, since(7), Some(SILENT), now));
+        let kind = if dead { "task.failed" } else { "task.retry" };
+        events.push(task_event(queue.clone(), kind, id, attempts, now));
+        if dead {
+            let (state, error, duration) = (TaskState::Failed, Some(SILENT.to_owned()), since(4));
+            applied.ended.push((queue, Ended { id, state, result: None, error, attempts, duration }));
         }
-        let duration = (now - time(row.get(3))).to_std().unwrap_or_default();
-        let (id, attempts, error) = (id(row, 0)?, row.get(2), row.get(6));
-        applied
-            .ended
-            .push((queue, Ended { id, state: TaskState::Failed, result: None, error, attempts, duration }));
     }
-    unblock(db, &sessions).await
+    unblock(db, &sessions).await?;
+    write_outcomes(db, &outcomes).await?;
+    if !events.is_empty() {
+        write_events(db, &events).await?;
+    }
+    let sql = "select exists (select 1 from task_queue where state = 'leased')";
+    applied.leased = Some(sqlx::query_scalar(sql).fetch_one(&mut *db).await?);
+    Ok(())
 }
 
 /// Frees what an earlier life of this daemon had leased.

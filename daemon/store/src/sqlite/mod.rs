@@ -30,7 +30,7 @@ use tokio::sync::Mutex;
 
 use crate::Error;
 use crate::backend::{Applied, Backend, Batch, Claimant, Depth, Event};
-use crate::task::{Filter, Task, TaskId};
+use crate::task::{Filter, NewTask, Task, TaskId};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 
@@ -119,6 +119,10 @@ impl Backend for Sqlite {
         read::task(&self.readers, id).await
     }
 
+    async fn stored(&self, tasks: &[&NewTask]) -> Result<Vec<TaskId>, Error> {
+        submit::stored(&mut *self.writer.lock().await, tasks).await
+    }
+
     async fn tasks(&self, filter: &Filter) -> Result<Vec<Task>, Error> {
         read::tasks(&self.readers, filter).await
     }
@@ -137,6 +141,10 @@ impl Backend for Sqlite {
 
     async fn keys(&self, agent: &AgentName, prefix: &str, limit: u32) -> Result<Vec<String>, Error> {
         read::keys(&self.readers, agent, prefix, limit).await
+    }
+
+    async fn memory_keys(&self, agent: &AgentName) -> Result<u32, Error> {
+        read::memory_keys(&self.readers, agent).await
     }
 
     async fn turns(&self, agent: &AgentName, session: &str, limit: u32) -> Result<Vec<Turn>, Error> {

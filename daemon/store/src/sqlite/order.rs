@@ -8,6 +8,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 
 use super::read::time;
+use super::record::{task_event, write_events};
 use super::session::{rejoin, unblock};
 use crate::backend::{Applied, Order};
 use crate::task::{Ended, TaskState};
@@ -41,6 +42,12 @@ pub async fn carry_out(
     if let Some(why) = why {
         return Ok(Err(Error::WrongState { id: task, state, why }));
     }
+    let attempts: u32 = row.get(2);
+    let kind = match order {
+        Order::Retry(_) => "task.retried",
+        Order::Cancel(_) => "task.cancelled",
+    };
+    write_events(db, &[task_event(queue.clone(), kind, task, attempts, now)]).await?;
     match order {
         Order::Retry(_) => {
             let sql = "update task_queue set state = 'queued', attempts = 0, run_at = ?2, updated_at = ?2,
@@ -60,7 +67,7 @@ pub async fn carry_out(
                 unblock(db, &HashSet::from([(queue.clone(), session)])).await?;
             }
             let duration = (now - time(row.get(3))).to_std().unwrap_or_default();
-            let (state, attempts) = (TaskState::Cancelled, row.get(2));
+            let state = TaskState::Cancelled;
             let ended = Ended { id: task, state, result: None, error: None, attempts, duration };
             applied.ended.push((queue.clone(), ended));
         }

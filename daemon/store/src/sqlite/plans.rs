@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{Sqlite, complete, lease, read, session, submit};
+use super::{Sqlite, complete, lease, prune, read, session, submit};
 
 async fn plan(sql: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
@@ -51,12 +51,27 @@ async fn submits() {
 
 #[tokio::test]
 async fn sweeps() {
+    goes_by(lease::LOST, &["task_queue_leases"]).await;
     goes_by(lease::SWEEP, &["task_queue_leases"]).await;
 }
 
 #[tokio::test]
 async fn is_due() {
     goes_by(read::NEXT_DUE, &["task_queue_due"]).await;
+}
+
+#[tokio::test]
+async fn prunes() {
+    let indexes = ["task_queue_ended", "task_queue_ended_keyed", "task_queue_ended_failed"];
+    for statements in [prune::OLD, prune::MANY] {
+        for (sql, index) in statements.into_iter().zip(indexes) {
+            goes_by(sql, &[&format!("COVERING INDEX {index} "), index]).await;
+            assert!(!plan(sql).await.contains("TEMP B-TREE"), "it sorts");
+        }
+    }
+    goes_by(prune::TURNS, &["agent_turns_agent"]).await;
+    let plan = plan(prune::SPEAKERS).await;
+    assert!(!plan.contains("SCAN agent_turns"), "{plan}");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
-use crate::backend::{Depth, Event, TRANSITION};
+use crate::backend::{Depth, Event, LISTED_ERROR, LISTED_TASKS, LISTED_TEXT, TRANSITION};
 use crate::task::{Filter, Task, TaskId};
 use crate::{Error, stamp};
 
@@ -42,14 +42,21 @@ pub async fn task(db: &SqlitePool, id: TaskId) -> Result<Option<Task>, Error> {
 }
 
 pub async fn tasks(db: &SqlitePool, filter: &Filter) -> Result<Vec<Task>, Error> {
-    let sql = "select * from task_queue
+    // A payload that is no JSON, by somebody's hand, must not fail the list.
+    let sql = "select id, queue, kind, state, session, dedupe_key, priority, attempts, max_attempts, run_at, source,
+                 created_at, updated_at, finished_at, null as result, substr(error, 1, ?5) as error,
+                 json_object('text', substr(case when json_valid(payload) then payload ->> 'text' else payload end,
+                                            1, ?6)) as payload
+               from task_queue
                where (?1 is null or queue = ?1) and (?2 is null or state = ?2) and (?3 is null or session = ?3)
                order by seq desc limit ?4";
     let rows = sqlx::query(sql)
         .bind(&filter.queue)
         .bind(filter.state.map(|state| state.as_str()))
         .bind(&filter.session)
-        .bind(filter.limit)
+        .bind(filter.limit.min(LISTED_TASKS))
+        .bind(LISTED_ERROR)
+        .bind(LISTED_TEXT)
         .fetch_all(db)
         .await?;
     rows.iter().map(to_task).collect()
@@ -119,6 +126,11 @@ pub async fn keys(
     let keys: Vec<String> =
         sqlx::query_scalar(sql).bind(agent.as_str()).bind(prefix).bind(limit).fetch_all(db).await?;
     Ok(keys.into_iter().take_while(|key| key.starts_with(prefix)).collect())
+}
+
+pub async fn memory_keys(db: &SqlitePool, agent: &AgentName) -> Result<u32, Error> {
+    let sql = "select count(*) from agent_memory where agent_name = ?1";
+    Ok(sqlx::query_scalar(sql).bind(agent.as_str()).fetch_one(db).await?)
 }
 
 pub async fn turns(

@@ -1,6 +1,7 @@
 //! What is kept beside the tasks: memory, events, supervisors' records.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
@@ -9,6 +10,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::to_json;
 use crate::backend::{KEPT_TRANSITIONS, KEPT_TURNS, MemoryChange, NewEvent, TRANSITION};
+use crate::task::TaskId;
 use crate::{Error, stamp};
 
 pub async fn remember(
@@ -44,6 +46,43 @@ pub async fn remember(
         }
     }
     Ok(())
+}
+
+const OUTCOMES: &str =
+    "insert into ops_outcomes (agent, kind, task_id, success, duration_ms, attempts, detail, created_at)
+     select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7
+     from json_each(?1) order by key";
+
+/// A row for [`write_outcomes`]; with an error, of a try that failed.
+pub fn outcome(
+    agent: &AgentName,
+    kind: &str,
+    id: TaskId,
+    attempts: u32,
+    duration: Duration,
+    error: Option<&str>,
+    now: DateTime<Utc>,
+) -> Value {
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    json!([agent, kind, id, u8::from(error.is_none()), millis, attempts, error, stamp(now)])
+}
+
+pub async fn write_outcomes(db: &mut SqliteConnection, outcomes: &[Value]) -> Result<(), Error> {
+    if !outcomes.is_empty() {
+        sqlx::query(OUTCOMES).bind(to_json(outcomes)).execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
+/// What a task's event says.
+pub fn task_event(
+    agent: AgentName,
+    kind: &'static str,
+    id: TaskId,
+    attempt: u32,
+    at: DateTime<Utc>,
+) -> NewEvent {
+    NewEvent { agent, kind, payload: json!({"task_id": id, "attempt": attempt}).to_string(), at }
 }
 
 pub async fn write_events(db: &mut SqliteConnection, events: &[NewEvent]) -> Result<(), Error> {

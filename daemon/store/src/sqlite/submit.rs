@@ -67,6 +67,12 @@ pub async fn submit(
     Ok(submitted)
 }
 
+/// Those that add nothing, since they or another with their dedupe key are stored.
+pub async fn stored(db: &mut SqliteConnection, tasks: &[&NewTask]) -> Result<Vec<TaskId>, Error> {
+    let known = known(db, tasks).await?;
+    Ok(tasks.iter().filter(|task| known.earlier(task).is_some()).map(|task| task.id).collect())
+}
+
 /// What is stored already of that which is submitted.
 struct Known {
     keys: HashMap<(String, String), TaskId>,

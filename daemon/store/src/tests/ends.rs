@@ -20,7 +20,7 @@ async fn a_task_is_leased_done_and_its_watcher_told() {
     let ended = within(ended).await.unwrap();
     assert_eq!((ended.state, ended.attempts), (TaskState::Done, 1));
     assert_eq!(ended.result.as_deref(), Some(r#"{"text":"hi"}"#));
-    let again = within(rig.store.ended(new.id)).await.unwrap();
+    let again = super::ended(&rig.store, new.id).await;
     assert_eq!((again.state, again.result), (TaskState::Done, ended.result));
     let row = rig.store.task(new.id).await.unwrap();
     assert_eq!(row.result.unwrap()["text"], "hi");
@@ -35,24 +35,6 @@ async fn one_transaction_stores_and_leases() {
     let claims = vec![(agent("milkbot"), 5)];
     let applied = bare.apply(Batch { submissions, claims, ..Batch::default() }).await;
     assert_eq!(ids(&applied.claimed), want);
-}
-
-#[tokio::test]
-async fn who_waits_for_a_task_is_told_whenever_it_asked() {
-    let rig = Rig::new().await;
-    let mut consumer = rig.consumer(1);
-    let id = rig.submit(task()).await;
-    let leased = next(&mut consumer).await;
-    let (ended, ()) = within(async {
-        tokio::join!(rig.store.ended(id), async {
-            rig.store.flush().await;
-            rig.store.complete(done(&leased, "1"));
-        })
-    })
-    .await;
-    assert_eq!(ended.unwrap().state, TaskState::Done);
-    let nobody = rig.store.ended(TaskId::new()).await;
-    assert!(matches!(nobody, Err(Error::NoSuchTask(_))), "{nobody:?}");
 }
 
 #[tokio::test]
@@ -222,7 +204,6 @@ async fn a_closed_store_stores_what_came_before_and_answers_closed() {
     assert!(waiting.is_ok());
     within(rig.engine).await.unwrap();
     assert!(matches!(within(rig.store.submit(task())).await, Err(Error::Closed)));
-    assert!(matches!(within(rig.store.ended(id)).await, Err(Error::Closed)));
     assert!(matches!(rig.store.task(id).await, Err(Error::Closed)));
     assert!(within(rig.store.renew(vec![(id, 1)])).await.is_empty());
     assert!(within(consumer.next()).await.is_none());

@@ -18,7 +18,7 @@ async fn a_result_under_a_lost_lease_is_refused_with_all_that_comes_with_it() {
     let applied = bare.complete(vec![followed(&late, "1", vec![task()])]).await;
     assert_eq!((applied.stale.len(), applied.ended.len(), applied.followed.len()), (1, 0, 0));
     assert_eq!(bare.number("select count(*) from task_queue").await, 1);
-    assert_eq!(bare.number("select count(*) from ops_outcomes").await, 0);
+    assert_eq!(bare.number("select count(*) from ops_outcomes where success").await, 0);
     assert_eq!(bare.complete(vec![done(&holder, "2")]).await.ended[0].1.result.as_deref(), Some("2"));
 }
 
@@ -42,7 +42,7 @@ async fn in_one_batch_the_late_result_does_not_take_the_holder_s_place() {
     assert_eq!(applied.ended[0].1.result.as_deref(), Some(r#""good""#));
     let row = bare.sqlite.task(holder.id).await.unwrap().unwrap();
     assert_eq!((row.state, row.result.unwrap()), (TaskState::Done, "good".into()));
-    assert_eq!(bare.number("select count(*) from ops_outcomes").await, 1);
+    assert_eq!(bare.number("select count(*) from ops_outcomes where success").await, 1);
 }
 
 #[tokio::test]
@@ -78,4 +78,34 @@ async fn the_engine_takes_lost_leases_back_by_itself() {
     let ended = within(ended).await.unwrap();
     assert_eq!((ended.id, ended.state, ended.result), (submitted.id, TaskState::Failed, None));
     assert_eq!(ended.error.as_deref(), Some("the worker stopped renewing its lease"));
+}
+
+#[tokio::test]
+async fn a_lost_lease_leaves_an_outcome_and_an_event_as_any_failed_try_does() {
+    let mut bare = Bare::new().await;
+    bare.submit(vec![task(), NewTask { max_attempts: 1, ..task() }]).await;
+    let leased = bare.claim(2).await;
+    bare.later(31);
+    let sweep = || Batch { sweep: true, ..Batch::default() };
+    assert_eq!(bare.apply(sweep()).await.leased, Some(false));
+    let outcomes: Vec<(String, String, bool, i64, i64, String)> = sqlx::query_as(
+        "select task_id, kind, success, duration_ms, attempts, detail from ops_outcomes order by id",
+    )
+    .fetch_all(&mut *bare.sqlite.writer.lock().await)
+    .await
+    .unwrap();
+    let of = |task: &LeasedTask| {
+        let detail = "the worker stopped renewing its lease".to_owned();
+        (task.id.to_string(), "message".to_owned(), false, 31_000, 1, detail)
+    };
+    assert_eq!(outcomes, [of(&leased[0]), of(&leased[1])]);
+    for (kind, task) in [("task.retry", &leased[0]), ("task.failed", &leased[1])] {
+        let events = bare.sqlite.events(&agent("milkbot"), kind, 9).await.unwrap();
+        assert_eq!(events.len(), 1, "{kind}");
+        assert_eq!(events[0].payload, serde_json::json!({"task_id": task.id, "attempt": 1}));
+    }
+    // Nothing is lost twice.
+    bare.claim(1).await;
+    assert_eq!(bare.apply(sweep()).await.leased, Some(true));
+    assert_eq!(bare.number("select count(*) from ops_outcomes").await, 2);
 }

@@ -1,7 +1,7 @@
 //! Nothing grows without a bound.
 
 use super::*;
-use crate::backend::{NewEvent, TRANSITION};
+use crate::backend::{KEPT_TURNS_OF_AGENT, NewEvent, TRANSITION};
 
 /// A task that is done a second after the one before.
 async fn one_done(bare: &mut Bare) -> TaskId {
@@ -70,4 +70,60 @@ async fn a_great_deal_goes_in_parts() {
         parts += 1;
     }
     assert_eq!((parts, rows(&bare).await.2), (2, 10));
+}
+
+#[tokio::test]
+async fn successes_push_out_neither_dead_letters_nor_dedupe_keys() {
+    let mut bare = Bare::new().await;
+    for n in 0..5 {
+        bare.later(1);
+        bare.submit(vec![task(), keyed(&n.to_string())]).await;
+        let leased = bare.claim(2).await;
+        bare.complete(leased.iter().map(|task| done(task, "1")).collect()).await;
+        bare.submit(vec![keyed(&format!("failed {n}"))]).await;
+        let leased = bare.claim(1).await;
+        bare.complete(vec![fails(&leased[0], None)]).await;
+    }
+    for _ in 0..8 {
+        one_done(&mut bare).await;
+    }
+    let counts = async || {
+        (
+            bare.number("select count(*) from task_queue where state = 'done' and dedupe_key is null").await,
+            bare.number("select count(*) from task_queue where state = 'done' and dedupe_key is not null")
+                .await,
+            bare.number("select count(*) from task_queue where state = 'failed'").await,
+        )
+    };
+    let prune = async |before, rows| {
+        drop(bare.apply(Batch { prune: Some((before, rows)), ..Batch::default() }).await)
+    };
+    prune(bare.now - TimeDelta::days(1), 4).await;
+    assert_eq!(counts().await, (4, 4, 4));
+    assert_eq!(bare.number("select count(*) from task_queue where dedupe_key in ('0', 'failed 0')").await, 0);
+    // Age takes all of them.
+    prune(bare.now + TimeDelta::seconds(1), 4).await;
+    assert_eq!(counts().await, (0, 0, 0));
+}
+
+#[tokio::test]
+async fn so_many_turns_of_each_agent_are_kept_whatever_the_conversation() {
+    let bare = Bare::new().await;
+    let more = 3000;
+    for (name, n) in [("atlas", 5), ("milkbot", KEPT_TURNS_OF_AGENT + more)] {
+        let sql = "with recursive n (i) as (select 1 union all select i + 1 from n where i < ?2)
+                   insert into agent_turns (agent_name, session, role, text, created_at)
+                   select ?1, i % 1000, 'user', i, '' from n";
+        sqlx::query(sql).bind(name).bind(n).execute(&mut *bare.sqlite.writer.lock().await).await.unwrap();
+    }
+    let mut parts = 1;
+    while bare.apply(Batch { prune: Some((bare.now, 10)), ..Batch::default() }).await.prune_more {
+        parts += 1;
+    }
+    assert_eq!(parts, 2);
+    let of = "select count(*) from agent_turns where agent_name = 'milkbot'";
+    assert_eq!(bare.number(of).await, i64::from(KEPT_TURNS_OF_AGENT));
+    let oldest = "select min(cast(text as integer)) from agent_turns where agent_name = 'milkbot'";
+    assert_eq!(bare.number(oldest).await, i64::from(more) + 1);
+    assert_eq!(bare.number("select count(*) from agent_turns where agent_name = 'atlas'").await, 5);
 }

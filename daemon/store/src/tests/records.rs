@@ -89,3 +89,14 @@ async fn the_last_turns_of_a_conversation_are_kept_in_order() {
     assert_eq!((last[0].text.as_str(), last[1].text.as_str()), ("203", "204"));
     assert_eq!(bare.sqlite.turns(&agent("milkbot"), "b", 9).await.unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn the_keys_of_each_agent_are_counted() {
+    let rig = Rig::new().await;
+    for (name, key) in [("milkbot", "a"), ("milkbot", "b"), ("milkbot", "a"), ("atlas", "a")] {
+        let (key, value) = (key.into(), "1".into());
+        within(rig.store.remember(MemoryChange::Set { agent: agent(name), key, value })).await.unwrap();
+    }
+    assert_eq!(rig.store.memory_keys(&agent("milkbot")).await.unwrap(), 2);
+    assert_eq!(rig.store.memory_keys(&agent("nobody")).await.unwrap(), 0);
+}

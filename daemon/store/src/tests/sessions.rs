@@ -186,3 +186,17 @@ async fn who_goes_back_lets_an_earlier_one_that_was_retried_go_first() {
         }
     }
 }
+
+#[tokio::test]
+async fn orders_leave_events() {
+    let rig = Rig::new().await;
+    let id = rig.submit(task()).await;
+    rig.store.cancel(id).await.unwrap();
+    assert!(rig.store.cancel(id).await.is_err());
+    rig.store.retry(id).await.unwrap();
+    for kind in ["task.cancelled", "task.retried"] {
+        let events = rig.store.events(&agent("milkbot"), kind, 9).await.unwrap();
+        assert_eq!(events.len(), 1, "{kind}");
+        assert_eq!(events[0].payload["task_id"], id.to_string());
+    }
+}
