@@ -268,8 +268,10 @@ fn a_storm_of_restarts_is_held_up_by_the_budget_of_all() -> Result<()> {
     let _daemon = home.start_ready(&["scout"])?;
     let held = wait_for("the budget to be used up", || {
         let seen = home.component("misbehaving")?;
-        Ok((seen["restarts"] == 3 && seen["state"] == "backoff").then_some(seen))
+        let why = seen["reason"].as_str().unwrap_or_default();
+        Ok((seen["state"] == "backoff" && why.contains("too many agents restart at once")).then_some(seen))
     })?;
+    assert_eq!(held["restarts"], 3, "{held}");
     // Each look takes longer than the longest pause between two restarts, were it not for the budget.
     let answers = ask(&home, "scout", crate::support::ANALYZE)?;
     assert_eq!(answers["state"], "done");

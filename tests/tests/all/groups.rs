@@ -52,7 +52,7 @@ fn fallen(strategy: &str) -> Result<Vec<&'static str>> {
         } else {
             assert_eq!(home.component(name)?["restarts"], 0, "{name}");
         }
-        let reason = format!("restarted with `{}`, which fell", TEAM[1]);
+        let reason = format!("it falls with `{}`", TEAM[1]);
         let told = history(&home, name)?.iter().any(|step| step["reason"] == *reason);
         assert_eq!(told, name != TEAM[1] && fallen.contains(&name), "{name}");
     }
