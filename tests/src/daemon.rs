@@ -104,14 +104,19 @@ impl Home {
         .with_context(|| format!("last seen: {last}"))
     }
 
-    /// Starts a daemon here and waits until it answers; its log goes to `daemon.log`.
-    pub fn start(&self) -> Result<Daemon> {
+    /// Starts a daemon here and does not wait; its log goes to `daemon.log`.
+    pub fn spawn(&self) -> Result<Daemon> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path().join("daemon.log"))?;
         let mut command = self.command(&["run"])?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let mut daemon = Daemon { child: command.spawn()? };
+        Ok(Daemon { child: command.spawn()? })
+    }
+
+    /// Starts a daemon here and waits until it answers.
+    pub fn start(&self) -> Result<Daemon> {
+        let mut daemon = self.spawn()?;
         wait_for("the daemon to answer", || {
-            if let Some(status) = daemon.child.try_wait()? {
+            if let Some(status) = daemon.ended()? {
                 bail!("the daemon ended with {status}: {}", self.log());
             }
             Ok(self.socket().ok())
@@ -171,6 +176,11 @@ impl Daemon {
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         Ok(kill(Pid::from_raw(self.pid()), signal)?)
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     /// Waits for its end, at most [`PATIENCE`](crate::PATIENCE).

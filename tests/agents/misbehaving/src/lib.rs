@@ -72,7 +72,12 @@ pub struct Misbehaving {
 
 impl Agent for Misbehaving {
     fn describe() -> Manifest {
-        Manifest::new("Fails in every way it is told to.").settings(json!({
+        let manifest = Manifest::new("Fails in every way it is told to.");
+        let manifest = match crowd() {
+            Some(name) => manifest.named(&name),
+            None => manifest,
+        };
+        manifest.settings(json!({
             "type": "object",
             "properties": {
                 "greeting": {"type": "string"},
@@ -159,6 +164,12 @@ impl Agent for Misbehaving {
         };
         Ok(Reply::text(text))
     }
+}
+
+/// In a host of an agent called `crowd-…`, that name: one library plays many agents. A host's last argument is its
+/// agent's name.
+fn crowd() -> Option<String> {
+    std::env::args().next_back().filter(|name| name.starts_with("crowd-"))
 }
 
 /// The first word, and what follows the one space after it, as it is.
