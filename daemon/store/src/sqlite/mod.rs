@@ -25,6 +25,10 @@ use crate::task::{Filter, Task, TaskId};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 
+/// Rows on their way from the database's thread, more than a batch returns: at sqlx's 50 that thread stops in the
+/// middle of a transaction until it is listened to.
+const ROWS: usize = 4096;
+
 pub(crate) struct Sqlite {
     writer: Mutex<SqliteConnection>,
     readers: SqlitePool,
@@ -44,6 +48,7 @@ pub async fn open_sqlite(path: &Path) -> Result<Arc<dyn Backend>, Error> {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(Duration::from_secs(5))
         .pragma("temp_store", "memory")
+        .row_buffer_size(ROWS)
         .disable_statement_logging();
     let mut writer = options.clone().create_if_missing(true).connect().await.map_err(refused)?;
     MIGRATIONS.run(&mut writer).await.map_err(|error| match error {

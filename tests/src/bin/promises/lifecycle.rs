@@ -28,6 +28,7 @@ restart_budget = 1000000
 reset_after = "1ms"
 [supervision.breaker]
 intensity = 1000000
+period = "1ms"
 [agents.milkbot]
 grants = ["memory", "task", "supervisor.status"]
 [agents.atlas]

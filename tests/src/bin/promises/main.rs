@@ -10,6 +10,7 @@ mod measure;
 mod row;
 mod traffic;
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -85,7 +86,9 @@ fn main() -> ExitCode {
         }
     }
     eprintln!("{}", measure::machine());
-    print!("{}", if options.json { row::lines(&rows) } else { row::table(&rows) });
+    let text = if options.json { row::lines(&rows) } else { row::table(&rows) };
+    // A closed pipe is the reader's choice.
+    let _ = std::io::stdout().write_all(text.as_bytes());
     for row in rows.iter().filter(|row| row.off() > 2.0) {
         eprintln!("scripts/bench: `{}` is missed by a factor of {:.1}", row.name, row.off());
         failed = true;

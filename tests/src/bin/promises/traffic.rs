@@ -32,6 +32,7 @@ struct Host {
     socket: UnixStream,
     decoder: Decoder,
     out: Vec<u8>,
+    chunk: Vec<u8>,
 }
 
 /// From a ping's encoding to its decoded answer.
@@ -65,7 +66,8 @@ impl Host {
         std::fs::write(&lock, "")?;
         let program = Program { path: built()?.join("openclaw"), args: vec!["agent-host".into()] };
         let (process, streams) = Process::spawn(&program, "misbehaving", folder)?;
-        let mut host = Self { process, socket: streams.socket, decoder: Decoder::default(), out: Vec::new() };
+        let (decoder, out, chunk) = (Decoder::default(), Vec::new(), vec![0; 16 * 1024]);
+        let mut host = Self { process, socket: streams.socket, decoder, out, chunk };
         let library = built()?.join("libmisbehaving.so");
         host.say(&ToHost::Open { library, concurrency: 4, memory_limit: 512 << 20, lock }).await?;
         let FromHost::Hello { .. } = host.hear().await? else { bail!("the host has not said hello") };
@@ -83,14 +85,13 @@ impl Host {
     }
 
     async fn hear(&mut self) -> Result<FromHost> {
-        let mut chunk = [0; 16 * 1024];
         loop {
             if let Some(message) = self.decoder.frame()? {
                 return Ok(message);
             }
-            match self.socket.read(&mut chunk).await? {
+            match self.socket.read(&mut self.chunk).await? {
                 0 => bail!("the host is gone"),
-                read => self.decoder.extend(&chunk[..read]),
+                read => self.decoder.extend(&self.chunk[..read]),
             }
         }
     }
