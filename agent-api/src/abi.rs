@@ -62,6 +62,28 @@ pub mod methods {
     pub const SUPERVISOR_RESTART: &str = "supervisor.restart";
     pub const SYSTEM_RESOURCES: &str = "system.resources";
     pub const SYSTEM_SERVICES: &str = "system.services";
+
+    /// Every method that needs a grant.
+    pub const GRANTED: [&str; 18] = [
+        MEMORY_GET,
+        MEMORY_SET,
+        MEMORY_DELETE,
+        MEMORY_LIST,
+        MEMORY_REMEMBER,
+        MEMORY_TURNS,
+        PUBLISH,
+        ASK,
+        SEARCH,
+        FETCH,
+        MISSIONS_PROPOSE,
+        TASK_SUBMIT,
+        TASK_RUN,
+        TASK_LIST,
+        SUPERVISOR_STATUS,
+        SUPERVISOR_RESTART,
+        SYSTEM_RESOURCES,
+        SYSTEM_SERVICES,
+    ];
 }
 
 /// An answer: JSON, or the JSON of an error.

@@ -121,7 +121,7 @@ impl Home {
     pub fn start(&self) -> Result<Daemon> {
         let mut daemon = self.spawn()?;
         wait_for("the daemon to answer", || {
-            if let Some(status) = daemon.child.try_wait()? {
+            if let Some(status) = daemon.ended()? {
                 bail!("the daemon ended with {status}: {}", self.log());
             }
             let answer = self.socket().and_then(|mut socket| socket.call(json!("status")));
@@ -194,6 +194,11 @@ impl Daemon {
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         Ok(kill(Pid::from_raw(self.pid()), signal)?)
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     /// Waits for its end, at most [`PATIENCE`](crate::PATIENCE).

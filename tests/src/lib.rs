@@ -11,9 +11,11 @@ use anyhow::{Context, Result, bail};
 
 /// The folder with the built binary and libraries: `scripts/test` and `scripts/bench` build them first.
 pub fn built() -> Result<PathBuf> {
-    let exe = std::env::current_exe().context("this test's own path")?;
-    // target/PROFILE/deps/NAME
-    let folder = exe.ancestors().nth(2).context("a target folder above this test")?.to_path_buf();
+    let exe = std::env::current_exe().context("this program's own path")?;
+    // target/PROFILE/deps/NAME for a test, target/PROFILE/NAME for the benchmark.
+    let folder = exe.parent().context("a folder of this program")?;
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
+    let folder = folder.to_path_buf();
     if !folder.join("openclaw").exists() {
         bail!("{} is not built: run `cargo build --workspace` first", folder.join("openclaw").display());
     }

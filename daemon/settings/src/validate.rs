@@ -13,37 +13,18 @@ use crate::mistakes::did_you_mean;
 use crate::model::{Settings, Supervision, Tasks};
 use crate::units::ByteSize;
 
-/// The first parts of [`METHODS`]: each grants all methods that begin with it.
+/// The first parts of [`methods::GRANTED`]: each grants all methods that begin with it.
 const GRANTS: [&str; 9] =
     ["memory", "publish", "ask", "search", "fetch", "missions", "task", "supervisor", "system"];
-
-/// What an agent needs a grant for. `log` and `now` need none.
-const METHODS: [&str; 18] = [
-    methods::MEMORY_GET,
-    methods::MEMORY_SET,
-    methods::MEMORY_DELETE,
-    methods::MEMORY_LIST,
-    methods::MEMORY_REMEMBER,
-    methods::MEMORY_TURNS,
-    methods::PUBLISH,
-    methods::ASK,
-    methods::SEARCH,
-    methods::FETCH,
-    methods::MISSIONS_PROPOSE,
-    methods::TASK_SUBMIT,
-    methods::TASK_RUN,
-    methods::TASK_LIST,
-    methods::SUPERVISOR_STATUS,
-    methods::SUPERVISOR_RESTART,
-    methods::SYSTEM_RESOURCES,
-    methods::SYSTEM_SERVICES,
-];
 
 /// Adds a mistake to `document` for each rule that `settings` break.
 pub(crate) fn validate(settings: &Settings, document: &mut Document<'_>) {
     let daemon = &mut Rules { document, scope: &["daemon"] };
     daemon.least("restart_budget", settings.daemon.restart_budget, 1);
     daemon.nonzero("restart_refill", settings.daemon.restart_refill);
+    let filter = tracing_subscriber::EnvFilter::try_new(&settings.daemon.log);
+    let what = |key| format!("{key}: `{}` is no filter of the log", settings.daemon.log.escape_debug());
+    daemon.demand(filter.is_ok(), &["log"], what, "write `info` or `warn,supervisor=debug`");
     tasks(&settings.tasks, &mut Rules { document, scope: &["tasks"] });
     supervision(&settings.supervision, &mut Rules { document, scope: &["supervision"] });
     for (name, agent) in &settings.agents {
@@ -62,6 +43,8 @@ fn tasks(tasks: &Tasks, rules: &mut Rules<'_, '_>) {
     // A frame is 8 MiB at most, and JSON may double a payload.
     rules.range("max_payload", tasks.max_payload, ByteSize::kib(1)..=ByteSize::mib(4));
     rules.least("max_queued", tasks.max_queued, 1);
+    rules.least("keep_rows", tasks.keep_rows, 100);
+    rules.nonzero("keep", tasks.keep);
 }
 
 fn supervision(s: &Supervision, rules: &mut Rules<'_, '_>) {
@@ -69,6 +52,7 @@ fn supervision(s: &Supervision, rules: &mut Rules<'_, '_>) {
     rules.nonzero("start_timeout", s.start_timeout);
     rules.nonzero("handler_timeout", s.handler_timeout);
     rules.nonzero("ping_interval", s.ping_interval);
+    rules.least("log_rate", s.log_rate, 1);
     let keys = ["ping_timeout", "ping_interval"];
     let what = |key| format!("{key}: `ping_timeout` is not longer than `ping_interval`");
     rules.demand(s.ping_timeout > s.ping_interval, &keys, what, "make it three times as long");
@@ -87,7 +71,7 @@ fn supervision(s: &Supervision, rules: &mut Rules<'_, '_>) {
 }
 
 fn grants(grants: &[String], agent: &str, document: &mut Document<'_>) {
-    let known = GRANTS.into_iter().chain(METHODS);
+    let known = GRANTS.into_iter().chain(methods::GRANTED);
     for grant in grants.iter().filter(|grant| !known.clone().any(|known| known == grant.as_str())) {
         let keys = ["agents", agent, "grants"];
         let what = format!("unknown grant `{grant}` in [agents.{agent}]");

@@ -33,22 +33,20 @@ pub fn own(file: &File) -> Result<bool, Errno> {
 }
 
 /// Waits until no host of an earlier daemon lives. Those see their socket close and end by themselves within
-/// moments; one that has not after `grace` (it may be stopped) is killed. Answers how many were.
+/// moments; those that have not after `grace` (they may be stopped) are killed. Answers how many were.
 ///
 /// # Errors
 /// That of `fcntl`; `ETIMEDOUT` when a killed one does not go within another `grace`.
 pub fn await_gone(file: &File, grace: Duration) -> Result<u32, Errno> {
-    let (mut killed, mut deadline) = (0, Instant::now() + grace);
+    let (mut killed, begin) = (0, Instant::now());
     while let Some(pid) = holder(file)? {
-        if Instant::now() >= deadline {
-            if killed >= 64 {
-                return Err(Errno::ETIMEDOUT);
-            }
-            killed += u32::from(kill(file, pid)?);
-            deadline = Instant::now() + grace;
+        let waited = begin.elapsed();
+        if waited >= 2 * grace {
+            return Err(Errno::ETIMEDOUT);
         }
-        // A process's end gives no signal to one who is not its parent but through a pidfd; moments are enough.
-        std::thread::yield_now();
+        if waited >= grace {
+            killed += u32::from(kill(file, pid)?);
+        }
         wait_for(pid, Duration::from_millis(5));
     }
     Ok(killed)

@@ -10,6 +10,8 @@ use super::{Doors, failed, invalid};
 
 /// The longest key or session, in bytes.
 const KEY: usize = 256;
+/// The most keys that one agent may keep.
+const KEPT_KEYS: u32 = 10_000;
 /// The most keys of one answer.
 const KEYS: u32 = 1000;
 
@@ -52,6 +54,12 @@ impl Doors {
         checked(&call.key)?;
         let value = call.value.to_string();
         self.small_enough(value.len())?;
+        let kept = self.store.memory_keys(agent).await.map_err(|error| failed(&error))?;
+        if kept >= KEPT_KEYS
+            && self.store.recall(agent, &call.key).await.map_err(|error| failed(&error))?.is_none()
+        {
+            return Err(invalid(format!("{kept} keys are kept already, the most there may be: delete some")));
+        }
         self.change(MemoryChange::Set { agent: agent.clone(), key: call.key, value }).await
     }
 

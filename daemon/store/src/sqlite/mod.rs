@@ -34,6 +34,10 @@ use crate::task::{Filter, NewTask, Task, TaskId};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 
+/// Rows on their way from the database's thread, more than a batch returns: at sqlx's 50 that thread stops in the
+/// middle of a transaction until it is listened to.
+const ROWS: usize = 4096;
+
 /// An open database.
 pub(crate) struct Sqlite {
     pub(crate) writer: Mutex<SqliteConnection>,
@@ -60,6 +64,7 @@ impl Sqlite {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(5))
             .pragma("temp_store", "memory")
+            .row_buffer_size(ROWS)
             .disable_statement_logging();
         let mut writer = options.clone().create_if_missing(true).connect().await.map_err(refused)?;
         MIGRATIONS.run(&mut writer).await.map_err(|error| match error {

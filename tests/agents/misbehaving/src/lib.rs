@@ -14,7 +14,7 @@
 //! | `eat` | allocates and touches memory, 1 MiB at a time, until Rust aborts or the kernel kills |
 //! | `flood N` | N lines on stderr |
 //! | `garbage N` | N bytes on stdout that are no UTF-8; with newlines among them when N is even |
-//! | `closefd` | closes fd 0, which is the socket to the supervisor |
+//! | `closefd` | closes fd 0, where a careless host would have its socket |
 //! | `big N` | a reply of N bytes |
 //! | `append PATH LINE` | appends LINE to PATH in one write: an effect that can be counted |
 //! | `fail-until PATH N` | appends a line to PATH; an error until there are N, then a reply |
@@ -76,7 +76,12 @@ pub struct Misbehaving {
 
 impl Agent for Misbehaving {
     fn describe() -> Manifest {
-        Manifest::new("Fails in every way it is told to.").settings(json!({
+        let manifest = Manifest::new("Fails in every way it is told to.");
+        let manifest = match crowd() {
+            Some(name) => manifest.named(&name),
+            None => manifest,
+        };
+        manifest.settings(json!({
             "type": "object",
             "properties": {
                 "greeting": {"type": "string"},
@@ -179,6 +184,12 @@ impl Agent for Misbehaving {
         };
         Ok(Reply::text(text))
     }
+}
+
+/// In a host of an agent called `crowd-…`, that name: one library plays many agents. A host's last argument is its
+/// agent's name.
+fn crowd() -> Option<String> {
+    std::env::args().next_back().filter(|name| name.starts_with("crowd-"))
 }
 
 /// The first word, and what follows the one space after it, as it is.

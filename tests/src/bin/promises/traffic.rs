@@ -1,0 +1,182 @@
+//! How fast messages go.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use openclaw_tests::built;
+use openclaw_tests::daemon::Home;
+use openclaw_tests::socket::{Socket, message};
+use supervisor::process::{Process, Program};
+use supervisor::wire::{Decoder, FromHost, ToHost, encode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use crate::Options;
+use crate::row::{Bound, Row};
+
+pub const ROUND_TRIP: &str = "supervisor ↔ agent host round trip, 256 B";
+pub const ONE_MESSAGE: &str = "durable message, accepted → done, one at a time";
+pub const SUSTAINED: &str = "durable messages through one agent, sustained";
+
+/// Of the round trip.
+const PAD: usize = 256;
+/// Requests under way at once while messages are sustained: as many as the daemon reads ahead of one connection.
+const WINDOW: usize = 1024;
+/// Of each message.
+const PATIENCE_MS: u64 = 60_000;
+
+/// A real host that has a library open, and a supervisor's end of its wire.
+struct Host {
+    process: Process,
+    socket: UnixStream,
+    decoder: Decoder,
+    out: Vec<u8>,
+    chunk: Vec<u8>,
+}
+
+/// From a ping's encoding to its decoded answer.
+pub fn round_trip(options: &Options) -> Result<Vec<Row>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let samples = runtime.block_on(async {
+        let folder = tempfile::tempdir()?;
+        let mut host = Host::start(folder.path()).await?;
+        let (mut samples, pad) = (Vec::new(), "x".repeat(PAD));
+        let (warm_up, n) = (1_000, options.samples(20_000));
+        for seq in 0..(warm_up + n) as u64 {
+            let began = Instant::now();
+            host.say(&ToHost::Ping { seq, pad: pad.clone() }).await?;
+            match host.hear().await? {
+                FromHost::Pong { seq: back, pad } if back == seq && pad.len() == PAD => {}
+                other => bail!("no answer to ping {seq}: {other:?}"),
+            }
+            if seq >= warm_up as u64 {
+                samples.push(began.elapsed().as_secs_f64() * 1e6);
+            }
+        }
+        host.process.reap().await;
+        Ok(samples)
+    });
+    Ok(vec![Row::new(ROUND_TRIP, "µs", &[Bound::Median(10.0)], samples?)])
+}
+
+impl Host {
+    async fn start(folder: &std::path::Path) -> Result<Self> {
+        let lock = folder.join("hosts.lock");
+        std::fs::write(&lock, "")?;
+        let program = Program { path: built()?.join("openclaw"), args: vec!["agent-host".into()] };
+        let (process, streams) = Process::spawn(&program, "misbehaving", folder)?;
+        let (decoder, out, chunk) = (Decoder::default(), Vec::new(), vec![0; 16 * 1024]);
+        let mut host = Self { process, socket: streams.socket, decoder, out, chunk };
+        let library = built()?.join("libmisbehaving.so");
+        host.say(&ToHost::Open { library, concurrency: 4, memory_limit: 512 << 20, log_rate: 200, lock })
+            .await?;
+        let FromHost::Hello { .. } = host.hear().await? else { bail!("the host has not said hello") };
+        host.say(&ToHost::Create { settings: serde_json::value::to_raw_value(&serde_json::json!({}))? })
+            .await?;
+        let FromHost::Ready = host.hear().await? else { bail!("the host is not ready") };
+        Ok(host)
+    }
+
+    async fn say(&mut self, message: &ToHost) -> Result<()> {
+        encode(message, &mut self.out)?;
+        self.socket.write_all(&self.out).await?;
+        self.out.clear();
+        Ok(())
+    }
+
+    async fn hear(&mut self) -> Result<FromHost> {
+        loop {
+            if let Some(message) = self.decoder.frame()? {
+                return Ok(message);
+            }
+            match self.socket.read(&mut self.chunk).await? {
+                0 => bail!("the host is gone"),
+                read => self.decoder.extend(&self.chunk[..read]),
+            }
+        }
+    }
+}
+
+/// Messages to an agent that replies what it is told, over the operator's socket, each answered when its end is
+/// durable.
+pub fn messages(options: &Options) -> Result<Vec<Row>> {
+    let home = Home::new("[agents.misbehaving]\nconcurrency = 64\n", &["misbehaving"])?;
+    let daemon = home.start_ready(&["misbehaving"])?;
+    let mut socket = home.socket()?;
+    let (mut one, mut sustained) = (Vec::new(), Vec::new());
+    if options.wants(ONE_MESSAGE) {
+        one = one_at_a_time(&mut socket, options.samples(1000))?;
+    }
+    if options.wants(SUSTAINED) {
+        sustained = flood(&mut socket, options.sustained())?;
+    }
+    daemon.stop()?;
+    Ok(vec![
+        Row::new(ONE_MESSAGE, "ms", &[Bound::Median(1.0)], one),
+        Row::new(SUSTAINED, "messages/s", &[Bound::Least(10_000.0)], sustained),
+    ])
+}
+
+/// From the request's writing to the answer: two commits, one for its acceptance and one for its end.
+fn one_at_a_time(socket: &mut Socket, n: usize) -> Result<Vec<f64>> {
+    let warm_up = 50;
+    let mut samples = Vec::new();
+    for round in 0..warm_up + n {
+        let text = format!("echo {round}");
+        let began = Instant::now();
+        let answer = socket.call(message("misbehaving", &text, None, Some(PATIENCE_MS)))?;
+        let took = began.elapsed();
+        check(answer.map_err(|error| anyhow!("a message was refused: {error}"))?, round)?;
+        if round >= warm_up {
+            samples.push(took.as_secs_f64() * 1e3);
+        }
+    }
+    Ok(samples)
+}
+
+/// Messages that ended in each second, after one that does not count; as many are under way as one connection may
+/// have, and each answer makes room for the next.
+fn flood(socket: &mut Socket, length: Duration) -> Result<Vec<f64>> {
+    let mut asked = HashMap::new();
+    let mut next = 0;
+    let mut send = |socket: &mut Socket, many: usize, asked: &mut HashMap<u64, usize>| {
+        let rounds = next..next + many;
+        next += many;
+        let asks = rounds
+            .clone()
+            .map(|round| message("misbehaving", &format!("echo {round}"), None, Some(PATIENCE_MS)));
+        asked.extend(socket.asks(asks)?.into_iter().zip(rounds));
+        anyhow::Ok(())
+    };
+    send(socket, WINDOW, &mut asked)?;
+    let began = Instant::now();
+    let seconds = length.as_secs() as usize;
+    let mut ended = vec![0.0; seconds + 1];
+    let mut room = 0;
+    while !asked.is_empty() {
+        let (id, answer) = socket.answer()?;
+        let round = asked.remove(&id).context("an answer to nothing")?;
+        check(answer.map_err(|error| anyhow!("a message was refused: {error}"))?, round)?;
+        let second = began.elapsed().as_secs() as usize;
+        if let Some(count) = ended.get_mut(second) {
+            *count += 1.0;
+            room += 1;
+            // Not a write for each: the client's share of two cores is taken from the daemon.
+            if room >= WINDOW / 32 {
+                send(socket, room, &mut asked)?;
+                room = 0;
+            }
+        }
+    }
+    Ok(ended.split_off(1))
+}
+
+/// The answer must be this message's.
+fn check(answer: serde_json::Value, round: usize) -> Result<()> {
+    let text = answer["result"]["text"].as_str();
+    match text.and_then(|text| text.parse::<usize>().ok()) {
+        Some(back) if back == round && answer["state"] == "done" => Ok(()),
+        _ => bail!("message {round} was answered {answer}"),
+    }
+}
