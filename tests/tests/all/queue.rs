@@ -155,7 +155,11 @@ fn is_poison(text: &str, messages: u64) -> Result<()> {
         let sent = sent.map_err(|failure| anyhow!("{failure}"))?;
         assert_eq!((&sent["state"], &sent["attempts"]), (&"failed".into(), &3.into()), "{sent}");
     }
-    let end = case.home.until("misbehaving", "ready")?;
+    // The last result comes before its host's end.
+    let end = wait_for("the last restart", || {
+        let now = case.home.component("misbehaving")?;
+        Ok((now["state"] == "ready" && now["restarts"].as_u64() >= Some(3 * messages)).then_some(now))
+    })?;
     assert_eq!(
         (&end["restarts"], &end["last_exit"]["class"]),
         (&(3 * messages).into(), &"panic".into()),
