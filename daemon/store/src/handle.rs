@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::Turn;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::Error;
@@ -61,12 +61,21 @@ impl Store {
         task: NewTask,
         watch: Option<oneshot::Sender<Ended>>,
     ) -> Result<Submitted, Error> {
+        self.post(task, watch).await?.submitted().await
+    }
+
+    /// Leaves a task to be stored, once there is room: what is left first is stored first. It is not accepted before
+    /// [`Posted::submitted`] says so.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn post(&self, task: NewTask, watch: Option<oneshot::Sender<Ended>>) -> Result<Posted, Error> {
         // One that is larger than all the room waits until it has all of it.
-        let kib = u32::try_from(task.payload.len() / 1024 + 1).unwrap_or(ROOM_KIB);
-        let _room = self.inbox.room.acquire_many(kib.min(ROOM_KIB)).await.map_err(|_| Error::Closed)?;
+        let kib = u32::try_from(task.payload.len() / 1024 + 1).unwrap_or(ROOM_KIB).min(ROOM_KIB);
+        let room = self.inbox.room.clone().acquire_many_owned(kib).await.map_err(|_| Error::Closed)?;
         let (reply, answer) = oneshot::channel();
         self.inbox.put(|pending| pending.submissions.push(Submission { task, reply, watch }));
-        answer.await.map_err(|_| Error::Closed)?
+        Ok(Posted { answer, _room: room })
     }
 
     /// Leaves the end of a try to be stored. Does not wait; what cannot be stored now is kept and tried again.
@@ -231,6 +240,22 @@ impl Task {
             attempts: self.attempts,
             duration: (at - self.created_at).to_std().unwrap_or_default(),
         })
+    }
+}
+
+/// A task on its way into the store.
+pub struct Posted {
+    answer: oneshot::Receiver<Result<Submitted, Error>>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Posted {
+    /// What became of it; durable when this returns.
+    ///
+    /// # Errors
+    /// As [`Store::submit`].
+    pub async fn submitted(self) -> Result<Submitted, Error> {
+        self.answer.await.map_err(|_| Error::Closed)?
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where others leave what is to be stored, until the engine takes it.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use openclaw_agent_api::AgentName;
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -57,13 +57,13 @@ pub(crate) struct Inbox {
     // None: the engine has ended.
     pending: Mutex<Option<Pending>>,
     pub wake: Notify,
-    pub room: Semaphore,
+    pub room: Arc<Semaphore>,
 }
 
 impl Inbox {
     pub fn new() -> Self {
         let pending = Mutex::new(Some(Pending::default()));
-        Self { pending, wake: Notify::new(), room: Semaphore::new(ROOM_KIB as usize) }
+        Self { pending, wake: Notify::new(), room: Arc::new(Semaphore::new(ROOM_KIB as usize)) }
     }
 
     /// Leaves something, and wakes the engine. When that has ended, what is left is dropped, and with it the reply

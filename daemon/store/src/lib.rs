@@ -26,7 +26,7 @@ mod tests;
 mod watchers;
 
 pub use engine::{Health, Options};
-pub use handle::{Consumer, Store};
+pub use handle::{Consumer, Posted, Store};
 pub use sqlite::open_sqlite;
 
 pub use clock::Clock;

@@ -71,3 +71,21 @@ fn a_dead_letter_lets_its_session_go_on() -> Result<()> {
     assert!(daemon.stop()?.success());
     Ok(())
 }
+
+#[test]
+fn messages_sent_without_waiting_keep_the_order_in_which_they_were_sent() -> Result<()> {
+    let home = Home::new(CONFIG, &["misbehaving"])?;
+    let _daemon = home.start_ready(&["misbehaving"])?;
+    let mut socket = home.socket()?;
+    let file = home.path().join("lines").display().to_string();
+    let ask = |line: u32| message("misbehaving", &format!("append {file} {line}"), Some("one"), Some(60_000));
+    let mut asked = socket.asks((0..300).map(ask))?;
+    while !asked.is_empty() {
+        let (id, answer) = socket.answer()?;
+        asked.retain(|other| *other != id);
+        assert!(answer.as_ref().is_ok_and(|sent| sent["state"] == "done"), "{answer:?}");
+    }
+    let lines: Vec<u32> = fs::read_to_string(&file)?.lines().map(str::parse).collect::<Result<_, _>>()?;
+    assert_eq!(lines, (0..300).collect::<Vec<_>>());
+    Ok(())
+}

@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use nix::unistd::{Uid, User};
 use openclaw_agent_api::AgentName;
-use openclaw_agent_api::abi::kinds;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use settings::Tasks;
+use store::Posted;
 use store::backend::TRANSITION;
 use store::task::{Ended, NewTask, TaskId};
-use supervisor::instance::Payload;
+use supervisor::submission::{Draft, Payload};
 use supervisor::wire::{self, Decoder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::{Action, Answer, Ask, Message, Request, Sent, Settled};
@@ -29,8 +29,6 @@ use crate::status::Board;
 const CONNECTIONS: usize = 256;
 /// Requests of one connection that are under way at once; further ones wait in the socket.
 const UNDER_WAY: usize = 1024;
-/// A session or key longer than this is somebody's mistake.
-const KEY: usize = 256;
 /// Beyond an agent's own time-outs.
 const SETTLE: Duration = Duration::from_secs(60);
 
@@ -112,9 +110,21 @@ impl Server {
                         if under_way.len() >= UNDER_WAY {
                             under_way.join_next().await;
                         }
+                        // Messages are left in the store's inbox here, one after another: those of one session
+                        // keep the order in which they came. What is waited for is waited for beside it.
+                        let begun = match request.ask {
+                            Ask::Send(message) => Begun::Posted(self.post(message).await),
+                            ask => Begun::Not(ask),
+                        };
                         let (server, answers, actor) = (self.clone(), answers.clone(), actor.clone());
                         under_way.spawn(async move {
-                            let result = server.answer(request.ask, &actor).await;
+                            let result = match begun {
+                                Begun::Posted(Ok(sending)) => {
+                                    server.sent(sending).await.and_then(|sent| json(&sent))
+                                }
+                                Begun::Posted(Err(failure)) => Err(failure),
+                                Begun::Not(ask) => server.answer(ask, &actor).await,
+                            };
                             let _ = answers.send(Answer { id: request.id, result }).await;
                         });
                     }
@@ -139,7 +149,7 @@ impl Server {
         let Board { supervisor, store, .. } = &self.board;
         match ask {
             Ask::Status => json(&self.board.document().await?),
-            Ask::Send(message) => json(&self.send(message).await?),
+            Ask::Send(message) => json(&self.sent(self.post(message).await?).await?),
             Ask::Agent { name, action, reason } => json(&self.act(&name, action, reason, actor).await?),
             Ask::History { name, limit } => {
                 let name = supervisor.agent(&name)?;
@@ -179,20 +189,25 @@ impl Server {
         Ok(Settled { name, state: stand.record.state.name().into(), reason: stand.reason })
     }
 
-    async fn send(&self, message: Message) -> Result<Sent, Failure> {
+    /// Leaves a message to be stored; it is not accepted yet.
+    async fn post(&self, message: Message) -> Result<Sending, Failure> {
         let wait = message.wait_ms.map(Duration::from_millis);
         let task = self.task(message)?;
-        let store = &self.board.store;
-        let Some(wait) = wait else {
-            let submitted = store.submit(task).await?;
-            return self.standing(submitted.id).await;
-        };
         let agent = task.queue.clone();
-        let (submitted, ended) = store.submit_and_watch(task).await?;
-        match self.board.end_of(&agent, ended, wait).await? {
-            Some(ended) => Ok(sent(ended)),
-            None => self.standing(submitted.id).await,
+        let (watch, ended) = oneshot::channel();
+        let posted = self.board.store.post(task, wait.map(|_| watch)).await?;
+        Ok(Sending { posted, wait: wait.map(|wait| (agent, ended, wait)) })
+    }
+
+    /// Waits until a message is durable, and for its end where that is asked for.
+    async fn sent(&self, sending: Sending) -> Result<Sent, Failure> {
+        let id = sending.posted.submitted().await?.id;
+        if let Some((agent, ended, wait)) = sending.wait
+            && let Some(ended) = self.board.end_of(&agent, ended, wait).await?
+        {
+            return Ok(sent(ended));
         }
+        self.standing(id).await
     }
 
     async fn standing(&self, id: TaskId) -> Result<Sent, Failure> {
@@ -211,41 +226,28 @@ impl Server {
 
     /// What is wrong with a message is said before anything is stored.
     fn task(&self, message: Message) -> Result<NewTask, Failure> {
-        let queue: AgentName = self.board.supervisor.agent(&message.agent)?;
-        let usage = |text: String| Err(Failure::new(Code::Usage, text));
-        for (what, text) in [("session", &message.session), ("key", &message.key)] {
-            if text.as_ref().is_some_and(|text| text.len() > KEY || text.is_empty()) {
-                return usage(format!("a {what} has 1 to {KEY} bytes: nothing was stored"));
-            }
-            if text.as_ref().is_some_and(|text| text.chars().any(char::is_control)) {
-                return usage(format!("a {what} has no control characters: nothing was stored"));
-            }
-        }
-        if message.text.is_empty() && message.data.is_none() {
-            return usage("there is nothing to say, neither text nor data: nothing was stored".into());
-        }
-        let payload = Payload { text: message.text, data: message.data };
-        let payload = serde_json::to_string(&payload).map_err(|error| Failure::of(Code::Usage, &error))?;
-        let limit = self.tasks.max_payload;
-        if payload.len() as u64 > limit.bytes() {
-            let size = payload.len();
-            return usage(format!(
-                "the message of {size} bytes is over tasks.max_payload, {limit}: nothing was stored; send less, or raise it"
-            ));
-        }
-        Ok(NewTask {
-            id: TaskId::new(),
-            queue,
-            kind: kinds::MESSAGE.into(),
-            payload,
+        let draft = Draft {
+            to: self.board.supervisor.agent(&message.agent)?,
+            payload: Payload { text: message.text, data: message.data },
             session: message.session,
-            dedupe_key: message.key,
+            key: message.key,
             priority: message.priority,
-            max_attempts: self.tasks.max_attempts,
-            run_at: None,
             source: "cli".into(),
-        })
+        };
+        draft.task(&self.tasks).map_err(|why| Failure::new(Code::Usage, why))
     }
+}
+
+/// A message on its way into the store, and who waits for its end.
+struct Sending {
+    posted: Posted,
+    wait: Option<(AgentName, oneshot::Receiver<Ended>, Duration)>,
+}
+
+/// What was begun in the order in which it came.
+enum Begun {
+    Posted(Result<Sending, Failure>),
+    Not(Ask),
 }
 
 fn sent(ended: Ended) -> Sent {

@@ -7,8 +7,6 @@ mod pump;
 mod schedule;
 mod work;
 
-pub use work::Payload;
-
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -10,7 +10,7 @@ use openclaw_agent_api::abi::methods;
 use openclaw_agent_api::agent::{AgentError, ErrorClass};
 use openclaw_agent_api::context::FollowUp;
 use openclaw_agent_api::export::Answered;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use settings::{Supervision, Tasks};
 use store::Store;
@@ -20,20 +20,12 @@ use tokio::time::Instant;
 use crate::grants;
 use crate::policy::Call;
 use crate::policy::retry::retry_at;
+use crate::submission::{Draft, Payload};
 
+/// The most work that one task may hand over.
+const FOLLOW_UPS: usize = 100;
 /// The longest error of a task that is stored, in characters.
 const ERROR: usize = 2000;
-
-/// What a message's row holds.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Payload {
-    /// What was said.
-    #[serde(default)]
-    pub text: String,
-    /// Structured input beside the text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub data: Option<Box<RawValue>>,
-}
 
 /// A task's message, as the agent API has it, without reading `data`.
 #[derive(Serialize)]
@@ -216,6 +208,12 @@ impl Work {
                 "the reply of {size} bytes is over tasks.max_payload, {limit}"
             )));
         }
+        if answered.follow_ups.len() > FOLLOW_UPS {
+            let many = answered.follow_ups.len();
+            return Err(AgentError::invalid(format!(
+                "work was handed over {many} times: {FOLLOW_UPS} is the most"
+            )));
+        }
         let follow_ups = answered.follow_ups.into_iter().enumerate();
         let follow_ups =
             follow_ups.map(|(index, work)| self.follow_up(id, index, work)).collect::<Result<_, _>>()?;
@@ -233,20 +231,16 @@ impl Work {
                 work.agent
             )));
         }
-        let data =
-            if work.data.is_null() { None } else { Some(serde_json::value::to_raw_value(&work.data)?) };
-        Ok(NewTask {
-            id: TaskId::new(),
-            queue: work.agent,
-            kind: openclaw_agent_api::abi::kinds::MESSAGE.into(),
-            payload: serde_json::to_string(&Payload { text: work.text, data })?,
+        let data = (!work.data.is_null()).then(|| serde_json::value::to_raw_value(&work.data)).transpose()?;
+        let draft = Draft {
+            to: work.agent,
+            payload: Payload { text: work.text, data },
             session: work.session,
-            dedupe_key: Some(format!("{parent}:{index}")),
+            key: Some(format!("{parent}:{index}")),
             priority: 0,
-            max_attempts: tasks.max_attempts,
-            run_at: None,
             source: format!("agent:{agent}"),
-        })
+        };
+        draft.task(tasks).map_err(AgentError::invalid)
     }
 }
 
