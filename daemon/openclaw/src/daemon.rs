@@ -43,9 +43,9 @@ pub fn run(inputs: &Inputs, args: &RunArgs) -> Result<(), Failure> {
     journal::start(args.log.as_deref().unwrap_or(&loaded.settings.daemon.log))?;
     let agents = chosen(&loaded.settings, &args.components)?;
     let home = Home::enter(&loaded.paths)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        // Two suffice for all that waits; the work is done in the hosts and in the database's thread.
-        .worker_threads(2)
+    // One thread for all that waits: the work is done in the hosts and in the database's thread, and what passes
+    // between tasks passes without waking another core.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Code::TryAgain, format!("no threads for the daemon: {error}")))?;
