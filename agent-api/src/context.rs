@@ -174,7 +174,7 @@ impl<'h> Context<'h> {
         self.log(Level::Error, text);
     }
 
-    /// The time, as the daemon has it.
+    /// The time; a test kit may stop it.
     pub fn now(&self) -> DateTime<Utc> {
         self.typed(methods::NOW, json!({})).unwrap_or_else(|_| Utc::now())
     }

@@ -72,12 +72,12 @@ impl Command {
 pub struct Schedule {
     /// Handed to `tick`.
     pub name: String,
-    /// The period in seconds, at least 1. Slots are counted from the Unix epoch, so a restart neither misses nor
-    /// doubles one.
+    /// The period in seconds, 1 to 86,400. Slots are counted from the Unix epoch, so a restart within one neither
+    /// misses nor doubles it; one that passed while nothing ran is not made up for.
     pub every_seconds: u64,
 }
 
-/// A schedule called `name`, due once per `period` (whole seconds, at least one).
+/// A schedule called `name`, due once per `period` (whole seconds, one second to one day).
 pub fn every(period: Duration, name: &str) -> Schedule {
     Schedule { name: name.into(), every_seconds: period.as_secs().max(1) }
 }

@@ -7,13 +7,13 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::socket::Socket;
 use crate::{built, wait_for};
 
-/// A home with a configuration and libraries; removed when dropped.
+/// A home with a configuration and libraries; removed when dropped, unless `OPENCLAW_TESTS_KEEP` is set.
 pub struct Home {
     folder: TempDir,
 }
@@ -21,7 +21,12 @@ pub struct Home {
 impl Home {
     /// A home with this `openclaw.toml` and these libraries, by crate name.
     pub fn new(config: &str, libraries: &[&str]) -> Result<Self> {
-        let home = Self { folder: tempfile::Builder::new().prefix("openclaw-").tempdir()? };
+        let keep = std::env::var_os("OPENCLAW_TESTS_KEEP").is_some();
+        let folder = tempfile::Builder::new().prefix("openclaw-").disable_cleanup(keep).tempdir()?;
+        if keep {
+            eprintln!("the home {} is kept", folder.path().display());
+        }
+        let home = Self { folder };
         fs::create_dir_all(home.path().join("config"))?;
         fs::create_dir_all(home.path().join("agents"))?;
         home.configure(config)?;
@@ -104,7 +109,7 @@ impl Home {
         .with_context(|| format!("last seen: {last}"))
     }
 
-    /// Starts a daemon here and does not wait; its log goes to `daemon.log`.
+    /// Starts a daemon here, and waits for nothing; its log goes to `daemon.log`.
     pub fn spawn(&self) -> Result<Daemon> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path().join("daemon.log"))?;
         let mut command = self.command(&["run"])?;
@@ -112,14 +117,16 @@ impl Home {
         Ok(Daemon { child: command.spawn()? })
     }
 
-    /// Starts a daemon here and waits until it answers.
+    /// Starts a daemon here and waits until it answers: it, and not one that was killed a moment ago.
     pub fn start(&self) -> Result<Daemon> {
         let mut daemon = self.spawn()?;
         wait_for("the daemon to answer", || {
             if let Some(status) = daemon.ended()? {
                 bail!("the daemon ended with {status}: {}", self.log());
             }
-            Ok(self.socket().ok())
+            let answer = self.socket().and_then(|mut socket| socket.call(json!("status")));
+            let Ok(Ok(status)) = answer else { return Ok(None) };
+            Ok((status["daemon"]["pid"] == daemon.pid()).then_some(()))
         })?;
         Ok(daemon)
     }
@@ -141,6 +148,17 @@ impl Home {
     /// What the daemon said so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.path().join("daemon.log")).unwrap_or_default()
+    }
+
+    /// The numbers of all processes whose working folder lies in this home: the daemon, every host, however young,
+    /// and what hosts left behind.
+    pub fn processes(&self) -> Result<Vec<i32>> {
+        let numbers = fs::read_dir("/proc")?.flatten();
+        let numbers = numbers.filter_map(|entry| entry.file_name().to_string_lossy().parse::<i32>().ok());
+        let lives_here = |pid: &i32| {
+            fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(self.path()))
+        };
+        Ok(numbers.filter(lives_here).collect())
     }
 
     /// The numbers of all host processes that live in this home, by the lock that each holds.

@@ -1,6 +1,7 @@
 //! What the tests and benchmarks that cross crates share: a daemon of their own, spoken to as a user would.
 
 pub mod daemon;
+pub mod ledger;
 pub mod socket;
 
 use std::path::PathBuf;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bus::LocalBus;
 use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::stat::Mode;
 use openclaw_agent_api::AgentName;
 use settings::{Inputs, Loaded, Origin, Settings};
 use store::{Clock, Store};
@@ -29,10 +30,15 @@ use crate::{cli, journal};
 const NOT_BUILT: [&str; 6] =
     ["gateway", "heartbeat-bridge", "mission-worker", "event-reactor", "learning", "dashboard"];
 
+/// The first screen waits so long for the slowest agent.
+const FIRST_SCREEN: Duration = Duration::from_secs(3);
+
 /// Runs until it is told to stop.
 pub fn run(inputs: &Inputs, args: &RunArgs) -> Result<(), Failure> {
-    // Secrets never reach a core dump.
+    // Secrets never reach a core dump, nor another process of this user; what is written is this user's alone.
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    let _ = nix::sys::prctl::set_dumpable(false);
+    nix::sys::stat::umask(Mode::from_bits_truncate(0o077));
     let loaded = settings::load(inputs)?;
     journal::start(args.log.as_deref().unwrap_or(&loaded.settings.daemon.log))?;
     let agents = chosen(&loaded.settings, &args.components)?;
@@ -64,7 +70,7 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>) -> Result<(), Failur
         keep: tasks.keep,
         keep_rows: tasks.keep_rows,
     };
-    let (store, engine) = Store::start(backend, options).await?;
+    let (store, mut engine) = Store::start(backend, options).await?;
 
     let board = Arc::new(OnceLock::new());
     let doors = Doors {
@@ -83,10 +89,10 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>) -> Result<(), Failur
         tasks: tasks.clone(),
         store: store.clone(),
         capabilities: Arc::new(doors),
-        logs,
+        logs: logs.clone(),
         clock,
+        fingerprints: Arc::default(),
     };
-    let longest_ping = settings.supervision.ping_interval + settings.supervision.ping_timeout;
     let (libraries, workspace) = (paths.agents.clone(), paths.workspace.clone());
     let options = Options { settings, agents, libraries, workspace, around };
     let (supervisor, handle) = Supervisor::new(options).await?;
@@ -96,7 +102,7 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>) -> Result<(), Failur
         clock,
         started_at: clock.now(),
         home: paths.home.clone(),
-        stale: longest_ping,
+        stale: tasks.lease,
     };
     let this = board.get_or_init(|| this).clone();
 
@@ -104,29 +110,46 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>) -> Result<(), Failur
     services.spawn(Arc::new(Server { board: this.clone(), tasks }).serve(listener));
     let mut supervising = JoinSet::new();
     supervising.spawn(supervisor.run());
-
     let mut welcome = JoinSet::new();
     welcome.spawn(first_screen(this, origin));
 
-    let asked = stop.asked().await;
-    tracing::info!("{asked}: draining; once more stops at once");
+    // None of these ends by itself: a daemon that has lost one must not go on as if it were well.
+    let mut ended = tokio::select! {
+        asked = stop.asked() => {
+            tracing::info!("{asked}: draining; once more stops at once");
+            Ok(())
+        }
+        _ = supervising.join_next() => Err(lost("the supervisor")),
+        _ = services.join_next() => Err(lost("the control socket")),
+        _ = &mut engine => Err(lost("the store")),
+    };
     drop(welcome);
-    handle.shutdown().await?;
+    // It is gone already where it was what was lost.
+    let _ = handle.shutdown().await;
     tokio::select! {
         _ = supervising.join_next() => {}
         again = stop.asked() => {
             tracing::warn!("{again} again: stopping at once; tasks in work are done again at the next start");
-            return Err(Failure::new(Code::Failed, "stopped before everything was drained"));
+            ended = Err(Failure::new(Code::Failed, "stopped before everything was drained"));
         }
     }
+    let _ = home::clear_socket(&paths.socket);
+    // What is left of a daemon that lost a part is not waited for.
+    ended?;
     services.shutdown().await;
     store.close();
     let _ = engine.await;
-    let _ = home::clear_socket(&paths.socket);
-    // The board and the doors hold each other; the process ends now in any case.
-    drop(log_thread);
+    logs.close();
+    let _ = log_thread.join();
     tracing::info!("stopped");
     Ok(())
+}
+
+fn lost(what: &str) -> Failure {
+    Failure::new(
+        Code::Failed,
+        format!("{what} ended, which is a defect: the daemon stops, so that it is started anew"),
+    )
 }
 
 /// The agents that the command line names, or all that are enabled.
@@ -182,9 +205,12 @@ impl Stop {
 
 /// Once all agents have settled: what is up, and what to type next.
 async fn first_screen(board: Board, origin: Origin) {
-    for name in board.supervisor.known() {
-        let _ = board.supervisor.settled(name, Duration::from_secs(15)).await;
-    }
+    let settled = async {
+        for name in board.supervisor.known() {
+            let _ = board.supervisor.settled(name, FIRST_SCREEN).await;
+        }
+    };
+    let _ = tokio::time::timeout(FIRST_SCREEN, settled).await;
     let Ok(document) = board.document().await else { return };
     let config = match origin {
         Origin::File(path) => path.display().to_string(),
@@ -195,11 +221,15 @@ async fn first_screen(board: Board, origin: Origin) {
     let mut out = std::io::stdout();
     let table = cli::status::table(&document, out.is_terminal());
     let home = document.daemon.home.display();
+    // As it was called here, so that it can be pasted.
+    let program = std::env::args().next().unwrap_or_else(|| "openclaw".into());
+    let default = std::env::current_dir().is_ok_and(|here| here.join(".openclaw") == document.daemon.home);
+    let call = if default { program } else { format!("{program} --home {home}") };
     // A closed standard output is no reason to stop.
     let _ = writeln!(
         out,
         "\nOpenClaw {} is up, pid {}.\n  home    {home}\n  config  {config}\n\n{table}\n\n\
-         Next, in another terminal:\n  openclaw --home {home} send {talker} /help\n  openclaw --home {home} status\n\
+         Next, in another terminal:\n  {call} send {talker} /help\n  {call} status\n\
          Ctrl-C drains and stops; twice stops at once.\n",
         document.daemon.version, document.daemon.pid,
     );

@@ -1,8 +1,8 @@
 //! The folders of one daemon, and the lock that makes it the only one there.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,11 +28,14 @@ impl Home {
                 .create(folder)
                 .map_err(|e| failed("make", folder, &e))?;
         }
+        // Messages, logs and sockets are nobody else's, also where somebody else made the folder.
+        for folder in [&paths.logs, &paths.run, &paths.workspace] {
+            fs::set_permissions(folder, PermissionsExt::from_mode(0o700))
+                .map_err(|e| failed("close", folder, &e))?;
+        }
         let mut lock = open(&paths.lock)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(taken(&mut lock, &paths.home)),
-            Err(TryLockError::Error(error)) => return Err(failed("lock", &paths.lock, &error)),
+        if !supervisor::orphans::own(&lock).map_err(|errno| failed("lock", &paths.lock, &errno.into()))? {
+            return Err(taken(&mut lock, &paths.home));
         }
         let pid = std::process::id().to_string();
         lock.set_len(0)
@@ -76,6 +79,8 @@ fn taken(lock: &mut File, home: &Path) -> Failure {
 fn failed(what: &str, path: &Path, error: &io::Error) -> Failure {
     let remedy = match error.kind() {
         io::ErrorKind::PermissionDenied => ": run as the user who owns it, or choose another with --home",
+        io::ErrorKind::NotADirectory | io::ErrorKind::ReadOnlyFilesystem => ": choose another with --home",
+        io::ErrorKind::StorageFull => ": free some space, or choose another with --home",
         _ => "",
     };
     Failure::new(Code::Io, format!("cannot {what} {}: {error}{remedy}", path.display()))

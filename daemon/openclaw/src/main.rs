@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.message.is_empty() {
-                eprintln!("openclaw: {failure}");
+                eprintln!("openclaw: {}", cli::table::printable(&failure.message));
             }
             failure.into()
         }

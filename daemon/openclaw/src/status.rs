@@ -4,11 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use openclaw_agent_api::AgentName;
 use openclaw_agent_api::manifest::{Command, PanicStrategy};
 use serde::{Deserialize, Serialize};
+use store::task::Ended;
 use store::{Clock, Store};
 use supervisor::policy::{State, StopReason};
 use supervisor::{AgentStatus, Handle, Health};
+use tokio::sync::oneshot;
 
 use crate::exit::Failure;
 
@@ -32,6 +35,8 @@ pub struct Daemon {
     pub uptime_seconds: u64,
     /// Its home.
     pub home: PathBuf,
+    /// Its clock, which all times here are of.
+    pub now: DateTime<Utc>,
 }
 
 /// An agent, or a service within the daemon.
@@ -115,11 +120,35 @@ pub struct Board {
     pub clock: Clock,
     pub started_at: DateTime<Utc>,
     pub home: PathBuf,
-    /// Evidence older than this proves nothing.
+    /// A commit older than this proves nothing: the store proves itself more often.
     pub stale: Duration,
 }
 
+/// An agent that has not answered within this is worth a look at its state.
+const AT_ONCE: Duration = Duration::from_millis(50);
+
 impl Board {
+    /// Waits for the end of a task of `agent`, at most so long; an agent that will not come up by itself is not
+    /// waited for: the task keeps.
+    pub async fn end_of(
+        &self,
+        agent: &AgentName,
+        mut ended: oneshot::Receiver<Ended>,
+        most: Duration,
+    ) -> Result<Option<Ended>, supervisor::Error> {
+        let waited = tokio::time::timeout(most, async {
+            if let Ok(ended) = tokio::time::timeout(AT_ONCE, &mut ended).await {
+                return Ok(ended.ok());
+            }
+            tokio::select! {
+                ended = &mut ended => Ok(ended.ok()),
+                down = self.supervisor.down(agent) => down.map(|()| None),
+            }
+        });
+        // Out of time; or the engine watches too much already.
+        waited.await.unwrap_or(Ok(None))
+    }
+
     /// The whole as it stands.
     pub async fn document(&self) -> Result<Document, Failure> {
         let now = self.clock.now();
@@ -130,15 +159,19 @@ impl Board {
             pid: std::process::id(),
             uptime_seconds: uptime.as_secs(),
             home: self.home.clone(),
+            now,
         };
-        let mut components = vec![self.store()];
-        components.extend(agents.iter().map(|agent| component(agent, now, self.stale)));
+        let mut components = vec![self.store(now)];
+        components.extend(agents.iter().map(|agent| component(agent, now)));
         Ok(Document { daemon, components })
     }
 
-    fn store(&self) -> Component {
+    fn store(&self, now: DateTime<Utc>) -> Component {
         let health = self.store.health();
         let (state, verdict, reason) = match &health.error {
+            None if (now - health.committed_at).to_std().unwrap_or_default() > self.stale => {
+                ("ready", "unknown", "nothing has been committed for longer than it should take".to_owned())
+            }
             None => ("ready", "ok", "results and new tasks are stored".to_owned()),
             Some(error) => ("backoff", "failed", format!("{error} ({} results wait)", health.held)),
         };
@@ -165,7 +198,7 @@ impl Board {
 }
 
 /// An agent, as the document has it.
-pub fn component(agent: &AgentStatus, now: DateTime<Utc>, stale: Duration) -> Component {
+pub fn component(agent: &AgentStatus, now: DateTime<Utc>) -> Component {
     let record = &agent.record;
     let (what, at) = match &record.state {
         State::Stopped { why: why @ StopReason::Operator { .. } } => (why.to_string(), Some(record.since)),
@@ -179,7 +212,7 @@ pub fn component(agent: &AgentStatus, now: DateTime<Utc>, stale: Duration) -> Co
         State::HalfOpen { .. } => ("half_open", None),
         _ => ("closed", None),
     };
-    let health = match agent.health(now, stale) {
+    let health = match agent.health(now) {
         Health::Ok => "ok",
         Health::Degraded => "degraded",
         Health::Failed => "failed",

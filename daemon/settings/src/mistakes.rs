@@ -15,6 +15,18 @@ pub enum LoadError {
         /// What the system says.
         source: io::Error,
     },
+    /// The socket cannot be there.
+    #[error(
+        "the home is too deep: its socket {} has {} bytes, and a socket's path has {most} bytes at most; choose a \
+         shorter one with --home",
+        path.display(), path.as_os_str().len()
+    )]
+    TooDeep {
+        /// The socket.
+        path: PathBuf,
+        /// The limit.
+        most: usize,
+    },
     /// It was read, and these are wrong.
     #[error(transparent)]
     Mistakes(#[from] Mistakes),

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::load::Inputs;
 use crate::mistakes::LoadError;
 
+/// The longest path of a socket: `sockaddr_un` has room for 108 bytes, the last of them zero.
+const SOCKET: usize = 107;
+
 /// Absolute paths; none but `config` need exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paths {
@@ -35,7 +38,8 @@ impl Paths {
     /// Finds the home and the configuration file, and derives the rest. Reads no file.
     ///
     /// # Errors
-    /// A configuration file that was asked for by flag or `OPENCLAW_CONFIG` is missing, or a folder is closed to us.
+    /// A configuration file that was asked for by flag or `OPENCLAW_CONFIG` is missing, a folder is closed to us, or the
+    /// home is too deep for a socket.
     pub fn resolve(inputs: &Inputs) -> Result<Self, LoadError> {
         let home = inputs.home.clone().or_else(|| variable(inputs, "OPENCLAW_HOME"));
         let home = absolute(&inputs.cwd, &home.unwrap_or_else(|| ".openclaw".into()));
@@ -43,13 +47,17 @@ impl Paths {
         let folder =
             config.as_deref().and_then(Path::parent).map_or_else(|| home.join("config"), Path::to_path_buf);
         let run = home.join("run");
+        let socket = run.join("openclaw.sock");
+        if socket.as_os_str().len() > SOCKET {
+            return Err(LoadError::TooDeep { path: socket, most: SOCKET });
+        }
         Ok(Self {
             config,
             agents: home.join("agents"),
             logs: home.join("logs"),
             workspace: home.join("workspace"),
             database: home.join("openclaw.db"),
-            socket: run.join("openclaw.sock"),
+            socket,
             lock: run.join("openclaw.lock"),
             env_file: folder.join(".env"),
             run,

@@ -81,7 +81,10 @@ impl Secrets {
                 let what = format!("others may read the secrets in it (mode {mode:04o})");
                 return mistakes.push(Mistake::of(place, what, format!("chmod 600 {}", path.display())));
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            // A home that lies below a file is told when it is made.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return;
+            }
             Err(error) => return mistakes.push(unreadable(path.into(), &error)),
         };
         let (pairs, faults) = dotenv::parse(&text);

@@ -31,7 +31,8 @@ pub struct Batch {
     pub records: Vec<(AgentName, String)>,
     /// Free the tasks whose lease has run out.
     pub sweep: bool,
-    /// Delete what is older than this, and beyond so many rows.
+    /// Delete some of what is older than this, and beyond so many rows. Ended tasks are of three classes that do not
+    /// push each other out: dead letters, those with a dedupe key, and the rest.
     pub prune: Option<(DateTime<Utc>, u32)>,
     /// Lease so many tasks of these agents.
     pub claims: Vec<(AgentName, u32)>,
@@ -99,6 +100,14 @@ pub enum MemoryChange {
 
 /// The turns kept of one conversation.
 pub const KEPT_TURNS: u32 = 200;
+/// The turns kept of one agent, whatever the conversation; beyond it the oldest go with the next pruning.
+pub const KEPT_TURNS_OF_AGENT: u32 = 20_000;
+/// The most tasks that one list shows.
+pub const LISTED_TASKS: u32 = 10_000;
+/// The characters that a list shows of a task's text.
+pub const LISTED_TEXT: u32 = 200;
+/// The characters that a list shows of a task's error.
+pub const LISTED_ERROR: u32 = 400;
 /// The transitions kept of one agent.
 pub const KEPT_TRANSITIONS: u32 = 200;
 /// The event type of a transition.
@@ -146,11 +155,15 @@ pub struct Applied {
     /// Tasks that follow-ups added, by agent.
     pub followed: Vec<AgentName>,
     /// Renewals whose lease held no more.
-    pub lost: Vec<TaskId>,
+    pub lost: Vec<(TaskId, i64)>,
     /// Leased tasks, oldest first.
     pub claimed: Vec<LeasedTask>,
     /// Whether a sweep freed or ended any task.
     pub swept: bool,
+    /// After a sweep: whether any lease is out before this batch's claims.
+    pub leased: Option<bool>,
+    /// Whether there is more to prune.
+    pub prune_more: bool,
 }
 
 /// Under what the engine claims.
@@ -180,13 +193,16 @@ pub trait Backend: Send + Sync + 'static {
     async fn apply(&self, batch: &Batch, claimant: &Claimant, now: DateTime<Utc>) -> Result<Applied, Error>;
     /// Frees what an earlier life of this daemon had leased; those tries do not count.
     async fn recover(&self, claimant: &Claimant, now: DateTime<Utc>) -> Result<u64, Error>;
-    /// When the next task that waits for its time is due, if later than `after`.
+    /// When the next task that waits for its time is due, if later than `after`; blocked or not.
     async fn next_due(&self, after: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Error>;
     /// The tasks of each agent by state.
     async fn depths(&self) -> Result<Vec<(String, Depth)>, Error>;
     /// One task.
     async fn task(&self, id: TaskId) -> Result<Option<Task>, Error>;
-    /// Tasks, newest first.
+    /// Which of these (by their ids here) are stored already, or another with their dedupe key is.
+    async fn stored(&self, tasks: &[&NewTask]) -> Result<Vec<TaskId>, Error>;
+    /// Tasks, newest first, [`LISTED_TASKS`] at the most: without results, of the payload the beginning of `text`
+    /// alone, and of the error the beginning.
     async fn tasks(&self, filter: &Filter) -> Result<Vec<Task>, Error>;
     /// Every supervisor's record, as saved.
     async fn records(&self) -> Result<Vec<(String, String)>, Error>;
@@ -196,6 +212,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn recall(&self, agent: &AgentName, key: &str) -> Result<Option<String>, Error>;
     /// Keys of an agent's memory, in order.
     async fn keys(&self, agent: &AgentName, prefix: &str, limit: u32) -> Result<Vec<String>, Error>;
+    /// How many keys an agent's memory has.
+    async fn memory_keys(&self, agent: &AgentName) -> Result<u32, Error>;
     /// The last turns of a conversation, oldest first.
     async fn turns(&self, agent: &AgentName, session: &str, limit: u32) -> Result<Vec<Turn>, Error>;
     /// Nothing more comes: fold the write-ahead log away.

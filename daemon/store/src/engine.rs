@@ -1,30 +1,33 @@
 //! The store's one task: turns what arrived meanwhile into a batch, has it carried out, and tells everybody.
 
+mod answer;
+mod bound;
+
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use openclaw_agent_api::AgentName;
 use serde::Serialize;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::Clock;
 use crate::Error;
-use crate::backend::{Applied, Backend, Batch, Claimant, MemoryChange, NewEvent, Order};
-use crate::task::{Completion, Ended, LeasedTask, NewTask, Outcome, Submitted, TaskId};
+use crate::backend::{Backend, Batch, Claimant, NewEvent};
+use crate::inbox::{HELD_EVENTS, Inbox, Pending};
+use crate::lanes::Lanes;
+use crate::task::{Completion, LeasedTask, NewTask, Outcome};
+use crate::watchers::Watchers;
 
-/// The most that may wait to be stored, in KiB; a sender beyond it waits.
-const ROOM_KIB: usize = 64 * 1024;
-/// Events that wait for a database which cannot be written; the oldest give way.
-const HELD_EVENTS: usize = 1024;
-/// People and programs that wait for the end of a task.
-const MAX_WATCHERS: usize = 65_536;
 /// Pause before a failed batch is tried again, and between proofs that the database is still away.
 const RETRY: Duration = Duration::from_millis(250);
 /// Between two prunings.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
+/// An idle store proves no oftener than this that it can write.
+const IDLE_PROOF: TimeDelta = TimeDelta::seconds(10);
 
 /// How the store is to work.
 #[derive(Clone, Debug)]
@@ -42,81 +45,14 @@ pub struct Options {
 /// What the store last proved.
 #[derive(Clone, Debug, Serialize)]
 pub struct Health {
-    /// When a transaction was last committed.
+    /// When a transaction was last committed. Sweeps, prunings and the proofs of an idle store write a row each, so
+    /// this says that the disk could be written then: at work every third of a lease at the latest, idle every third
+    /// of a lease or every 10 s, whichever is rarer.
     pub committed_at: DateTime<Utc>,
     /// Why the last one failed, if it did.
     pub error: Option<String>,
     /// Results that wait to be stored.
     pub held: usize,
-}
-
-type Reply<T> = oneshot::Sender<Result<T, Error>>;
-
-/// A submission on its way in.
-pub(crate) struct Submission {
-    pub task: NewTask,
-    pub reply: Reply<Submitted>,
-    pub watch: Option<oneshot::Sender<Ended>>,
-}
-
-/// Leases to renew, and who is told which of them are lost.
-pub(crate) type Renewal = (Vec<(TaskId, i64)>, oneshot::Sender<Vec<TaskId>>);
-
-/// What has arrived and is not yet in a batch.
-#[derive(Default)]
-pub(crate) struct Pending {
-    pub submissions: Vec<Submission>,
-    pub completions: Vec<Completion>,
-    pub orders: Vec<(Order, Reply<AgentName>)>,
-    pub memory: Vec<(MemoryChange, Reply<()>)>,
-    pub renewals: Vec<Renewal>,
-    pub watches: Vec<(TaskId, oneshot::Sender<Ended>)>,
-    pub lanes: Vec<LaneOp>,
-    pub events: VecDeque<NewEvent>,
-    pub records: HashMap<AgentName, String>,
-    pub flushes: Vec<oneshot::Sender<()>>,
-    pub closing: bool,
-}
-
-/// What a consumer wants of its lane.
-pub(crate) enum LaneOp {
-    Attach(AgentName, mpsc::Sender<LeasedTask>),
-    Credit(AgentName, u32),
-    Withdraw(AgentName, oneshot::Sender<()>),
-}
-
-/// Where others leave what is to be stored. Never blocks; submissions wait for room before they come.
-pub(crate) struct Inbox {
-    pending: Mutex<Pending>,
-    wake: Notify,
-    pub room: Semaphore,
-}
-
-impl Inbox {
-    pub fn new() -> Self {
-        Self { pending: Mutex::default(), wake: Notify::new(), room: Semaphore::new(ROOM_KIB) }
-    }
-
-    /// Leaves something, and wakes the engine.
-    pub fn put(&self, add: impl FnOnce(&mut Pending)) {
-        add(&mut self.lock());
-        self.wake.notify_one();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Pending> {
-        // Each change is one push, so a poisoned lock is still good.
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Pending {
-    /// Adds an event; the oldest gives way when the database has been away for long.
-    pub fn event(&mut self, event: NewEvent) {
-        if self.events.len() >= HELD_EVENTS {
-            self.events.pop_front();
-        }
-        self.events.push_back(event);
-    }
 }
 
 /// What could not be stored yet and must not be lost; bounded by the leases, `HELD_EVENTS` and the agents.
@@ -142,26 +78,21 @@ impl Held {
     }
 }
 
-/// An agent's wish for tasks: it gets one per credit.
-struct Lane {
-    tasks: mpsc::Sender<LeasedTask>,
-    credit: u32,
-    /// Whether a claim may find something: set by whatever adds or frees a task, cleared by a claim that found less
-    /// than it asked for.
-    ready: bool,
-}
-
 pub(crate) struct Engine {
+    clock: Clock,
     backend: Arc<dyn Backend>,
     inbox: Arc<Inbox>,
     options: Options,
     claimant: Claimant,
     health: watch::Sender<Health>,
-    lanes: HashMap<AgentName, Lane>,
-    watchers: HashMap<TaskId, Vec<oneshot::Sender<Ended>>>,
+    lanes: Lanes,
+    watchers: Watchers,
+    /// Tasks of each agent that have not ended.
     waiting: HashMap<AgentName, u32>,
     held: Held,
     next_due: Option<DateTime<Utc>>,
+    /// Whether a lease may be out: an idle store has nothing to sweep.
+    lent: bool,
     sweep_at: Instant,
     prune_at: Instant,
     retry_at: Option<Instant>,
@@ -175,7 +106,8 @@ impl Engine {
         options: Options,
     ) -> Result<(Self, watch::Receiver<Health>), Error> {
         let claimant = Claimant { owner: Uuid::now_v7().to_string(), lease: options.lease };
-        let now = Utc::now();
+        let clock = Clock::new();
+        let now = clock.now();
         backend.recover(&claimant, now).await?;
         let mut waiting = HashMap::new();
         for (queue, depth) in backend.depths().await? {
@@ -186,10 +118,11 @@ impl Engine {
         let next_due = backend.next_due(now).await?;
         let (health, watched) = watch::channel(Health { committed_at: now, error: None, held: 0 });
         let engine = Self {
+            clock,
             sweep_at: Instant::now() + options.lease / 3,
             prune_at: Instant::now() + PRUNE_EVERY,
-            lanes: HashMap::new(),
-            watchers: HashMap::new(),
+            lanes: Lanes::default(),
+            watchers: Watchers::default(),
             held: Held::default(),
             retry_at: None,
             backend,
@@ -199,6 +132,7 @@ impl Engine {
             health,
             waiting,
             next_due,
+            lent: false,
         };
         Ok((engine, watched))
     }
@@ -207,21 +141,19 @@ impl Engine {
     pub async fn run(mut self) {
         loop {
             self.wait().await;
-            let arrived = std::mem::take(&mut *self.inbox.lock());
+            let arrived = self.inbox.take();
             let closing = arrived.closing;
             self.turn(arrived).await;
             if closing {
                 break;
             }
         }
+        self.inbox.close();
         self.backend.close().await;
     }
 
     async fn wait(&self) {
-        let due = self.next_due.map(|at| {
-            let left = (at - Utc::now()).to_std().unwrap_or_default();
-            Instant::now() + left
-        });
+        let due = self.next_due.map(|at| self.clock.instant(at));
         // While the database is away, only the retry matters: a claim would fail as well.
         let alarm = match self.retry_at {
             Some(at) => at,
@@ -239,25 +171,22 @@ impl Engine {
 
     /// One turn: a batch, its transaction, and everybody told.
     async fn turn(&mut self, mut arrived: Pending) {
-        let now = Utc::now();
-        self.lanes_changed(std::mem::take(&mut arrived.lanes));
-        for (id, watcher) in std::mem::take(&mut arrived.watches) {
-            self.watch(id, watcher);
-        }
-        self.refuse_what_is_too_much(&mut arrived);
+        let now = self.clock.now();
+        let left = self.lanes.change(std::mem::take(&mut arrived.lanes));
+        arrived.completions.extend(left.into_iter().map(released));
         self.wake_due(now).await;
-        let batch = self.batch(&mut arrived, now);
-        if batch.is_empty() {
-            told(arrived.flushes);
-            return;
+        let batch = self.batch(&mut arrived, now).await;
+        if !batch.is_empty() {
+            match self.backend.apply(&batch, &self.claimant, now).await {
+                Ok(applied) => self.committed(batch, arrived, applied, now).await,
+                Err(error) => self.failed(batch, arrived, error),
+            }
         }
-        match self.backend.apply(&batch, &self.claimant, now).await {
-            Ok(applied) => self.committed(batch, arrived, applied, now).await,
-            Err(error) => self.failed(batch, arrived, error),
-        }
+        let held = self.held.completions.len();
+        self.health.send_if_modified(|health| std::mem::replace(&mut health.held, held) != held);
     }
 
-    fn batch(&mut self, arrived: &mut Pending, now: DateTime<Utc>) -> Batch {
+    async fn batch(&mut self, arrived: &mut Pending, now: DateTime<Utc>) -> Batch {
         self.held.add(
             std::mem::take(&mut arrived.completions),
             std::mem::take(&mut arrived.events),
@@ -266,7 +195,10 @@ impl Engine {
         // While the database is away, what is held is tried once per `RETRY`, not with each arrival.
         let retry_due = self.retry_at.is_some_and(|at| at <= Instant::now());
         let store_held = self.retry_at.is_none() || retry_due || arrived.closing;
-        let held = if store_held { std::mem::take(&mut self.held) } else { Held::default() };
+        let mut held = if store_held { std::mem::take(&mut self.held) } else { Held::default() };
+        let mut coming = HashMap::new();
+        self.bound_follow_ups(&mut held.completions, &mut coming);
+        self.refuse_what_is_too_much(arrived, coming).await;
         let mut batch = Batch {
             completions: held.completions,
             events: held.events.into(),
@@ -278,224 +210,60 @@ impl Engine {
             proof: retry_due,
             ..Batch::default()
         };
-        if self.sweep_at <= Instant::now() {
-            self.sweep_at = Instant::now() + self.options.lease / 3;
-            batch.sweep = true;
+        // While the database is away nobody can renew, so no lease is lost either.
+        if self.retry_at.is_none() {
+            self.tick(&mut batch, now);
         }
         if self.prune_at <= Instant::now() {
             self.prune_at = Instant::now() + PRUNE_EVERY;
             batch.prune = Some((now - self.options.keep, self.options.keep_rows));
+            batch.proof = true;
         }
         self.mark_ready(&batch);
-        if self.retry_at.is_none() {
-            let hungry = self.lanes.iter().filter(|(_, lane)| lane.ready && lane.credit > 0);
-            batch.claims = hungry.map(|(queue, lane)| (queue.clone(), lane.credit)).collect();
+        if self.retry_at.is_none() && !arrived.closing {
+            batch.claims = self.lanes.claims();
         }
         batch
     }
 
+    /// Each third of a lease: a sweep while leases are out, else a proof that the database can be written.
+    fn tick(&mut self, batch: &mut Batch, now: DateTime<Utc>) {
+        let (at, lease) = (Instant::now(), self.options.lease);
+        if at < self.sweep_at {
+            return;
+        }
+        if at > self.sweep_at + lease / 6 {
+            // The whole daemon was paused, and those at work as well, perhaps: they may renew first.
+            self.sweep_at = at + lease;
+            return;
+        }
+        self.sweep_at = at + lease / 3;
+        batch.sweep = self.lent;
+        batch.proof |= self.lent || now - self.health.borrow().committed_at >= IDLE_PROOF;
+    }
+
     /// What the batch adds or frees can be claimed in the same transaction.
     fn mark_ready(&mut self, batch: &Batch) {
-        let mut touched = |queue: &AgentName| {
-            if let Some(lane) = self.lanes.get_mut(queue) {
-                lane.ready = true;
-            }
-        };
-        for completion in &batch.completions {
-            touched(&completion.agent);
-            if let Outcome::Done { follow_ups, .. } = &completion.outcome {
-                follow_ups.iter().for_each(|task| touched(&task.queue));
-            }
-        }
-        batch.submissions.iter().for_each(|task| touched(&task.queue));
+        batch.completions.iter().for_each(|completion| self.lanes.touch(&completion.agent));
+        added(batch).for_each(|task| self.lanes.touch(&task.queue));
         if batch.sweep {
-            self.lanes.values_mut().for_each(|lane| lane.ready = true);
-        }
-    }
-
-    async fn committed(&mut self, batch: Batch, arrived: Pending, applied: Applied, now: DateTime<Utc>) {
-        self.retry_at = None;
-        let recovered = self.health.borrow().error.is_some();
-        if recovered {
-            tracing::info!("the database can be written again");
-            self.lanes.values_mut().for_each(|lane| lane.ready = true);
-            self.inbox.wake.notify_one();
-        }
-        self.health.send_replace(Health { committed_at: now, error: None, held: 0 });
-        for id in &applied.stale {
-            tracing::warn!(task = %id, "a result came after its lease was lost and was refused");
-        }
-        self.schedule(&batch, now);
-        let submissions =
-            std::mem::take(&mut batch.submissions.into_iter().map(|t| t.queue).collect::<Vec<_>>());
-        for ((submission, submitted), queue) in
-            arrived.submissions.into_iter().zip(applied.submitted).zip(submissions)
-        {
-            if !submitted.existing {
-                *self.waiting.entry(queue).or_default() += 1;
-            }
-            if let Some(watcher) = submission.watch {
-                self.watch_submitted(submitted, watcher).await;
-            }
-            let _ = submission.reply.send(Ok(submitted));
-        }
-        for queue in applied.followed {
-            *self.waiting.entry(queue).or_default() += 1;
-        }
-        for ((order, reply), done) in arrived.orders.into_iter().zip(applied.orders) {
-            if let (Order::Retry(_), Ok(queue)) = (&order, &done) {
-                *self.waiting.entry(queue.clone()).or_default() += 1;
-            }
-            if let Some(lane) = done.as_ref().ok().and_then(|queue| self.lanes.get_mut(queue)) {
-                lane.ready = true;
-                // The order was carried out before this turn's claims, but only the next turn's know of it.
-                self.inbox.wake.notify_one();
-            }
-            let _ = reply.send(done);
-        }
-        arrived.memory.into_iter().for_each(|(_, reply)| drop(reply.send(Ok(()))));
-        for (leases, reply) in arrived.renewals {
-            let _ = reply
-                .send(leases.into_iter().map(|(id, _)| id).filter(|id| applied.lost.contains(id)).collect());
-        }
-        for (queue, ended) in applied.ended {
-            let waiting = self.waiting.entry(queue).or_default();
-            *waiting = waiting.saturating_sub(1);
-            for watcher in self.watchers.remove(&ended.id).unwrap_or_default() {
-                let _ = watcher.send(ended.clone());
-            }
-        }
-        if applied.swept {
-            self.lanes.values_mut().for_each(|lane| lane.ready = true);
-        }
-        self.hand_out(&batch.claims, applied.claimed);
-        told(arrived.flushes);
-    }
-
-    /// Gives the leased tasks to their consumers.
-    fn hand_out(&mut self, claims: &[(AgentName, u32)], claimed: Vec<LeasedTask>) {
-        let mut got: HashMap<AgentName, u32> = HashMap::new();
-        for task in claimed {
-            *got.entry(task.queue.clone()).or_default() += 1;
-            let Some(lane) = self.lanes.get_mut(&task.queue) else { continue };
-            lane.credit = lane.credit.saturating_sub(1);
-            // The channel holds more than the largest credit, so this is a consumer that is gone.
-            if let Err(error) = lane.tasks.try_send(task) {
-                self.held.completions.push(released(error.into_inner()));
-                self.inbox.wake.notify_one();
-            }
-        }
-        for (queue, asked) in claims {
-            if let Some(lane) = self.lanes.get_mut(queue) {
-                lane.ready = got.get(queue).copied().unwrap_or(0) >= *asked;
-            }
-        }
-    }
-
-    /// Nothing was stored. Results wait; whoever asked for something is told.
-    fn failed(&mut self, batch: Batch, arrived: Pending, error: Error) {
-        if self.health.borrow().error.is_none() {
-            tracing::error!(%error, "nothing can be stored; results wait, new tasks are refused");
-        }
-        let since = std::mem::take(&mut self.held);
-        self.held.add(batch.completions, batch.events, batch.records);
-        self.held.add(since.completions, since.events, since.records);
-        // Those wait for the retry.
-        self.retry_at = Some(Instant::now() + RETRY);
-        let committed_at = self.health.borrow().committed_at;
-        self.health.send_replace(Health {
-            committed_at,
-            error: Some(error.to_string()),
-            held: self.held.completions.len(),
-        });
-        arrived.submissions.into_iter().for_each(|s| drop(s.reply.send(Err(error.clone()))));
-        arrived.orders.into_iter().for_each(|(_, reply)| drop(reply.send(Err(error.clone()))));
-        arrived.memory.into_iter().for_each(|(_, reply)| drop(reply.send(Err(error.clone()))));
-        // Leases are kept while nobody can take them: an unanswered renewal changes nothing.
-        arrived.renewals.into_iter().for_each(|(_, reply)| drop(reply.send(Vec::new())));
-        told(arrived.flushes);
-    }
-
-    fn refuse_what_is_too_much(&mut self, arrived: &mut Pending) {
-        let max = self.options.max_queued;
-        let mut coming: HashMap<AgentName, u32> = HashMap::new();
-        let (fits, beyond) = std::mem::take(&mut arrived.submissions).into_iter().partition(|submission| {
-            let queue = &submission.task.queue;
-            let waiting = self.waiting.get(queue).copied().unwrap_or(0);
-            let more = coming.entry(queue.clone()).or_default();
-            *more += 1;
-            waiting + *more <= max
-        });
-        arrived.submissions = fits;
-        for submission in beyond {
-            let queue = submission.task.queue.to_string();
-            let _ = submission.reply.send(Err(Error::QueueFull { queue, waiting: max }));
+            self.lanes.touch_all();
         }
     }
 
     async fn wake_due(&mut self, now: DateTime<Utc>) {
         if self.next_due.is_some_and(|at| at <= now) {
-            self.lanes.values_mut().for_each(|lane| lane.ready = true);
+            self.lanes.touch_all();
             // What is due now is claimed now; the next one counts from here. A read that fails is asked again soon.
             self.next_due = self.backend.next_due(now).await.unwrap_or(Some(now + RETRY));
         }
     }
+}
 
-    /// Remembers when the first of what now waits for its time is due.
-    fn schedule(&mut self, batch: &Batch, now: DateTime<Utc>) {
-        let retries = batch.completions.iter().filter_map(|completion| match &completion.outcome {
-            Outcome::Failed { retry_at, .. } => *retry_at,
-            _ => None,
-        });
-        let later = batch.submissions.iter().filter_map(|task| task.run_at);
-        let first = retries.chain(later).filter(|at| *at > now).min();
-        self.next_due = [self.next_due, first].into_iter().flatten().min();
-    }
-
-    fn lanes_changed(&mut self, ops: Vec<LaneOp>) {
-        for op in ops {
-            match op {
-                LaneOp::Attach(queue, tasks) => {
-                    self.lanes.insert(queue, Lane { tasks, credit: 0, ready: true });
-                }
-                LaneOp::Credit(queue, more) => {
-                    if let Some(lane) = self.lanes.get_mut(&queue) {
-                        lane.credit += more;
-                    }
-                }
-                LaneOp::Withdraw(queue, reply) => {
-                    if let Some(lane) = self.lanes.get_mut(&queue) {
-                        lane.credit = 0;
-                        lane.ready = true;
-                    }
-                    let _ = reply.send(());
-                }
-            }
-        }
-    }
-
-    fn watch(&mut self, id: TaskId, watcher: oneshot::Sender<Ended>) {
-        if self.watchers.len() >= MAX_WATCHERS {
-            self.watchers.retain(|_, watchers| {
-                watchers.retain(|watcher| !watcher.is_closed());
-                !watchers.is_empty()
-            });
-        }
-        if self.watchers.len() < MAX_WATCHERS {
-            self.watchers.entry(id).or_default().push(watcher);
-        }
-    }
-
-    /// A deduplicated submission may be of a task that has ended long ago.
-    async fn watch_submitted(&mut self, submitted: Submitted, watcher: oneshot::Sender<Ended>) {
-        if submitted.existing
-            && let Ok(Some(task)) = self.backend.task(submitted.id).await
-            && let Some(ended) = task.ended()
-        {
-            let _ = watcher.send(ended);
-            return;
-        }
-        self.watch(submitted.id, watcher);
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Also when it is aborted or panics: nobody waits for an answer that cannot come.
+        self.inbox.close();
     }
 }
 
@@ -512,8 +280,11 @@ pub(crate) fn released(task: LeasedTask) -> Completion {
     }
 }
 
-fn told(flushes: Vec<oneshot::Sender<()>>) {
-    for reply in flushes {
-        let _ = reply.send(());
-    }
+/// The new tasks of a batch, follow-ups too.
+fn added(batch: &Batch) -> impl Iterator<Item = &NewTask> {
+    let follow_ups = batch.completions.iter().flat_map(|completion| match &completion.outcome {
+        Outcome::Done { follow_ups, .. } => follow_ups.as_slice(),
+        _ => &[],
+    });
+    batch.submissions.iter().chain(follow_ups)
 }

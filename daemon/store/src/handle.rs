@@ -10,11 +10,10 @@ use tokio::task::JoinHandle;
 
 use crate::Error;
 use crate::backend::{Backend, Depth, Event, MemoryChange, NewEvent, Order};
-use crate::engine::{Engine, Health, Inbox, LaneOp, Options, Submission, released};
+use crate::engine::{Engine, Health, Options, released};
+use crate::inbox::{Inbox, ROOM_KIB, Submission};
+use crate::lanes::LaneOp;
 use crate::task::{Completion, Ended, Filter, LeasedTask, NewTask, Submitted, Task, TaskId};
-
-/// More than the largest `concurrency`, so that every credit's task has a place.
-const LANE: usize = 2048;
 
 /// The store. Cheap to clone; all clones speak to one engine.
 #[derive(Clone)]
@@ -62,31 +61,12 @@ impl Store {
         task: NewTask,
         watch: Option<oneshot::Sender<Ended>>,
     ) -> Result<Submitted, Error> {
-        let kib = u32::try_from(task.payload.len() / 1024 + 1).unwrap_or(u32::MAX);
-        let _room = self.inbox.room.acquire_many(kib).await.map_err(|_| Error::Closed)?;
+        // One that is larger than all the room waits until it has all of it.
+        let kib = u32::try_from(task.payload.len() / 1024 + 1).unwrap_or(ROOM_KIB);
+        let _room = self.inbox.room.acquire_many(kib.min(ROOM_KIB)).await.map_err(|_| Error::Closed)?;
         let (reply, answer) = oneshot::channel();
         self.inbox.put(|pending| pending.submissions.push(Submission { task, reply, watch }));
         answer.await.map_err(|_| Error::Closed)?
-    }
-
-    /// Waits for the end of a task.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchTask`]; [`Error::Closed`] when the daemon ends first.
-    pub async fn ended(&self, id: TaskId) -> Result<Ended, Error> {
-        let (watch, ended) = oneshot::channel();
-        // Watch first, then look: an end between the two is not missed.
-        let (reply, watched) = oneshot::channel();
-        self.inbox.put(|pending| {
-            pending.watches.push((id, watch));
-            pending.flushes.push(reply);
-        });
-        watched.await.map_err(|_| Error::Closed)?;
-        let task = self.task(id).await?;
-        match task.ended() {
-            Some(ended) => Ok(ended),
-            None => ended.await.map_err(|_| Error::Closed),
-        }
     }
 
     /// Leaves the end of a try to be stored. Does not wait; what cannot be stored now is kept and tried again.
@@ -108,7 +88,7 @@ impl Store {
 
     /// The tasks of `queue`, as many as it gives credit for. One consumer per agent.
     pub fn consumer(&self, queue: AgentName) -> Consumer {
-        let (tasks, receiver) = mpsc::channel(LANE);
+        let (tasks, receiver) = mpsc::unbounded_channel();
         self.inbox.put(|pending| pending.lanes.push(LaneOp::Attach(queue.clone(), tasks)));
         Consumer { queue, inbox: self.inbox.clone(), tasks: receiver }
     }
@@ -155,13 +135,6 @@ impl Store {
         self.inbox.put(|pending| drop(pending.records.insert(agent, record)));
     }
 
-    /// Waits until what came before has been tried.
-    pub async fn flush(&self) {
-        let (reply, done) = oneshot::channel();
-        self.inbox.put(|pending| pending.flushes.push(reply));
-        let _ = done.await;
-    }
-
     /// Stores what came before, and ends the engine.
     pub fn close(&self) {
         self.inbox.put(|pending| pending.closing = true);
@@ -180,7 +153,8 @@ impl Store {
         self.backend.task(id).await?.ok_or_else(|| Error::NoSuchTask(id.to_string()))
     }
 
-    /// Tasks, newest first.
+    /// Tasks, newest first, 10,000 at the most. Without results, and with the beginnings of texts and errors alone:
+    /// [`task`](Self::task) has the whole.
     ///
     /// # Errors
     /// [`Error::Database`]; so for all reads below.
@@ -228,6 +202,14 @@ impl Store {
         self.backend.keys(agent, prefix, limit).await
     }
 
+    /// How many keys an agent's memory has.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn memory_keys(&self, agent: &AgentName) -> Result<u32, Error> {
+        self.backend.memory_keys(agent).await
+    }
+
     /// The last turns of a conversation, oldest first.
     ///
     /// # Errors
@@ -252,11 +234,12 @@ impl Task {
     }
 }
 
-/// One agent's tasks: it gets as many as it gives credit for, each leased to this daemon.
+/// One agent's tasks: it gets as many as it gives credit for, each leased to this daemon. When it is dropped, what it
+/// has not received goes back untried.
 pub struct Consumer {
     queue: AgentName,
     inbox: Arc<Inbox>,
-    tasks: mpsc::Receiver<LeasedTask>,
+    tasks: mpsc::UnboundedReceiver<LeasedTask>,
 }
 
 impl Consumer {
@@ -283,5 +266,13 @@ impl Consumer {
         let (reply, done) = oneshot::channel();
         self.inbox.put(|pending| pending.lanes.push(LaneOp::Withdraw(self.queue.clone(), reply)));
         done
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        // The engine takes the tasks out: it alone knows that it sends no more.
+        let tasks = std::mem::replace(&mut self.tasks, mpsc::unbounded_channel().1);
+        self.inbox.put(|pending| pending.lanes.push(LaneOp::Detach(self.queue.clone(), tasks)));
     }
 }

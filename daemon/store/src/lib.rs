@@ -9,7 +9,7 @@
 //!                                 Backend (SQLite; PostgreSQL is to be the second)
 //! ```
 //!
-//! The [`engine`] owns everything in memory (credits, watchers, results that wait for a full disk) and turns what
+//! The engine owns everything in memory (credits, watchers, results that wait for a full disk) and turns what
 //! arrives meanwhile into one [`Batch`](backend::Batch). A [`Backend`](backend::Backend) owns the database and
 //! carries a batch out as one transaction. [`Store`] is the handle that others hold.
 
@@ -17,8 +17,13 @@ pub mod backend;
 pub mod clock;
 mod engine;
 mod handle;
+mod inbox;
+mod lanes;
 mod sqlite;
 pub mod task;
+#[cfg(test)]
+mod tests;
+mod watchers;
 
 pub use engine::{Health, Options};
 pub use handle::{Consumer, Store};
@@ -90,11 +95,12 @@ pub enum Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        // SQLite's primary result code is the low byte: 13 is SQLITE_FULL, 10 SQLITE_IOERR (which a full disk
-        // gives too, when it strikes in the write-ahead log's index).
+        // SQLite's primary result code is the low byte: 13 is SQLITE_FULL. A full disk that strikes in the
+        // write-ahead log's index is SQLITE_IOERR_SHMSIZE.
         let code = error.as_database_error().and_then(|e| e.code()).and_then(|c| c.parse::<u32>().ok());
-        match code.map(|c| c & 0xff) {
-            Some(13) => Self::Full,
+        match (code, &error) {
+            (Some(code), _) if code & 0xff == 13 || code == 4874 => Self::Full,
+            (_, sqlx::Error::PoolClosed) => Self::Closed,
             _ => Self::Database(error.to_string()),
         }
     }

@@ -33,11 +33,16 @@ impl fmt::Display for TaskId {
     }
 }
 
-impl FromStr for TaskId {
-    type Err = uuid::Error;
+/// A text that is no task's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no task's id: copy one, such as 01a1fb4d-96cf-7061-9233-e37030140f8b, from `openclaw tasks list`")]
+pub struct BadTaskId;
 
-    fn from_str(text: &str) -> Result<Self, uuid::Error> {
-        text.parse().map(Self)
+impl FromStr for TaskId {
+    type Err = BadTaskId;
+
+    fn from_str(text: &str) -> Result<Self, BadTaskId> {
+        text.parse().map(Self).map_err(|_| BadTaskId)
     }
 }
 

@@ -5,12 +5,14 @@ use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
 
+/// Hashes by path. Shared by all instances, each of which reads its own library.
 #[derive(Default)]
 pub struct Fingerprints {
-    known: HashMap<PathBuf, (Stamp, String)>,
+    known: Mutex<HashMap<PathBuf, (Stamp, String)>>,
 }
 
 /// What changes when a file's content does.
@@ -22,12 +24,13 @@ struct Stamp {
 }
 
 impl Fingerprints {
-    /// The library's hash in hex; none when it cannot be read, which the host will say better.
-    pub fn of(&mut self, library: &Path) -> Option<String> {
+    /// The library's hash in hex; none when it cannot be read, which the host will say better. Reads the file the
+    /// first time, so not for a thread that others wait for.
+    pub fn of(&self, library: &Path) -> Option<String> {
         let meta = fs::metadata(library).ok()?;
         let stamp =
             Stamp { inode: meta.ino(), size: meta.size(), modified: (meta.mtime(), meta.mtime_nsec()) };
-        if let Some((known, hash)) = self.known.get(library)
+        if let Some((known, hash)) = self.lock().get(library)
             && *known == stamp
         {
             return Some(hash.clone());
@@ -38,7 +41,12 @@ impl Fingerprints {
             let _ = write!(hex, "{byte:02x}");
             hex
         });
-        self.known.insert(library.into(), (stamp, hex.clone()));
+        self.lock().insert(library.into(), (stamp, hex.clone()));
         Some(hex)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, (Stamp, String)>> {
+        // Each change is one insert, so a poisoned lock is still good.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

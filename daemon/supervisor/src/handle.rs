@@ -139,7 +139,26 @@ impl Handle {
         }
     }
 
-    async fn one(&self, name: &AgentName) -> Result<AgentStatus, Error> {
+    /// Waits until only a person would bring an agent up again.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::Gone`].
+    pub async fn down(&self, name: &AgentName) -> Result<(), Error> {
+        let mut changes = self.changes.clone();
+        loop {
+            changes.mark_unchanged();
+            if self.one(name).await?.record.state.is_down() {
+                return Ok(());
+            }
+            changes.changed().await.map_err(|_| Error::Gone)?;
+        }
+    }
+
+    /// One agent as it stands.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::Gone`].
+    pub async fn one(&self, name: &AgentName) -> Result<AgentStatus, Error> {
         let found = self.status().await?.into_iter().find(|status| status.name == *name);
         found.ok_or_else(|| Error::Unknown { name: name.to_string(), near: None })
     }

@@ -8,7 +8,7 @@
 //! ```
 
 pub mod capabilities;
-mod fingerprint;
+pub mod fingerprint;
 pub mod grants;
 mod handle;
 pub mod host;
@@ -18,8 +18,11 @@ mod manifest_check;
 pub mod orphans;
 pub mod policy;
 pub mod process;
+pub mod sentence;
 mod status;
+pub mod submission;
 mod supervisor;
+mod throttle;
 pub mod wire;
 
 pub use handle::{Error, Handle};

@@ -34,14 +34,19 @@ pub struct Line {
     pub text: String,
 }
 
-/// Where lines go. Cheap to clone; the thread ends with the last clone.
+/// Where lines go. Cheap to clone.
 #[derive(Clone)]
 pub struct Logs {
-    lines: SyncSender<(AgentName, Line)>,
+    lines: SyncSender<Entry>,
+}
+
+enum Entry {
+    Line(AgentName, Line),
+    End,
 }
 
 impl Logs {
-    /// Starts the thread that writes below `folder`. Join it after the last clone is gone.
+    /// Starts the thread that writes below `folder`. It ends after [`close`](Self::close).
     ///
     /// # Errors
     /// No thread is to be had.
@@ -54,7 +59,13 @@ impl Logs {
 
     /// Writes a line, or drops it when the disk cannot keep up: an agent's work does not wait for its log.
     pub fn write(&self, agent: &AgentName, line: Line) {
-        let _ = self.lines.try_send((agent.clone(), line));
+        let _ = self.lines.try_send(Entry::Line(agent.clone(), line));
+    }
+
+    /// Nothing more comes: the thread writes what it has and ends.
+    pub fn close(&self) {
+        // An error says that it has ended already.
+        let _ = self.lines.send(Entry::End);
     }
 }
 
@@ -63,9 +74,9 @@ pub fn file(folder: &Path, agent: &AgentName) -> PathBuf {
     folder.join(format!("{agent}.log"))
 }
 
-fn write(folder: &Path, lines: &Receiver<(AgentName, Line)>) {
+fn write(folder: &Path, lines: &Receiver<Entry>) {
     let mut files: HashMap<AgentName, (File, u64)> = HashMap::new();
-    for (agent, line) in lines {
+    while let Ok(Entry::Line(agent, line)) = lines.recv() {
         let Ok(mut text) = serde_json::to_string(&line) else { continue };
         text.push('\n');
         // A full disk loses log lines and nothing else; the file is opened anew with the next line.

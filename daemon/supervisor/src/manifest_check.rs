@@ -5,6 +5,13 @@ use openclaw_agent_api::manifest::Manifest;
 use serde_json::Value;
 
 use crate::grants;
+use crate::sentence::sentence;
+
+/// What is shown of what may be of any length, so that what to do is still read.
+const SHOWN: usize = 120;
+
+/// A schedule's period, in seconds. A day: what is done once is remembered for a week.
+const PERIOD: std::ops::RangeInclusive<u64> = 1..=86_400;
 
 /// Checks name, grants and settings.
 ///
@@ -19,25 +26,33 @@ pub fn check(
     if manifest.name != name.as_str() {
         return Err(format!(
             "the library calls itself `{}`, not `{name}`: set agents.{name}.library to the right file",
-            manifest.name.escape_debug()
+            sentence(&manifest.name, SHOWN)
         ));
     }
     if let Some(need) = manifest.needs.iter().find(|need| !grants::allows(granted, need)) {
         return Err(format!(
             "it needs `{}`, which it is not granted: add it to agents.{name}.grants if you want that",
-            need.escape_debug()
+            sentence(need, SHOWN)
+        ));
+    }
+    if let Some(schedule) = manifest.schedules.iter().find(|s| !PERIOD.contains(&s.every_seconds)) {
+        let (shown, every) = (sentence(&schedule.name, SHOWN), schedule.every_seconds);
+        return Err(format!(
+            "its schedule `{shown}` comes every {every} s: use 1 second to 1 day in `Agent::describe`"
         ));
     }
     let Some(schema) = &manifest.settings else { return Ok(()) };
     let validator = jsonschema::validator_for(schema).map_err(|error| {
+        let error = sentence(&error.to_string(), SHOWN);
         format!("the manifest's schema of its settings is none ({error}): mend `Agent::describe`")
     })?;
     match validator.iter_errors(settings).next() {
         None => Ok(()),
         Some(error) => {
             let path = error.instance_path().to_string();
-            let place = path.trim_start_matches('/').replace('/', ".");
+            let place = sentence(path.trim_start_matches('/'), SHOWN).replace('/', ".");
             let place = if place.is_empty() { String::new() } else { format!(".{place}") };
+            let error = sentence(&error.to_string(), SHOWN);
             Err(format!("agents.{name}.settings{place} does not fit: {error}; mend the config"))
         }
     }

@@ -17,6 +17,21 @@ pub fn hold(file: &File) -> Result<(), Errno> {
     fcntl(file, FcntlArg::F_SETLK(&lock(libc::F_RDLCK))).map(drop)
 }
 
+/// Takes a lock that one process at a time has; false when another one has it.
+///
+/// A lock of this kind is the process's. `flock`'s is the descriptor's, which a child has too until its exec: a daemon
+/// killed while it starts a host would leave its lock behind.
+///
+/// # Errors
+/// That of `fcntl`.
+pub fn own(file: &File) -> Result<bool, Errno> {
+    match fcntl(file, FcntlArg::F_SETLK(&lock(libc::F_WRLCK))) {
+        Ok(_) => Ok(true),
+        Err(Errno::EACCES | Errno::EAGAIN) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Waits until no host of an earlier daemon lives. Those see their socket close and end by themselves within
 /// moments; one that has not after `grace` (it may be stopped) is killed. Answers how many were.
 ///

@@ -1,13 +1,14 @@
 //! How an agent stands: evidence, and what follows from it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::manifest::Manifest;
 
 use crate::instance::Vitals;
-use crate::policy::{Desired, Record, State, StopReason};
+use crate::policy::{Record, State, StopReason};
 
 /// An agent as it stands.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct AgentStatus {
     pub vitals: Vitals,
     /// Why it is in this state.
     pub reason: String,
+    /// Evidence older than this proves nothing: a ping's interval and its time-out.
+    pub stale: Duration,
 }
 
 /// What follows from the evidence.
@@ -59,12 +62,12 @@ impl AgentStatus {
             .unwrap_or(("nothing proved yet", None))
     }
 
-    /// What follows from the state and the age of the evidence: `stale` is how old it may be.
-    pub fn health(&self, now: DateTime<Utc>, stale: std::time::Duration) -> Health {
+    /// What follows from the state and the age of the evidence.
+    pub fn health(&self, now: DateTime<Utc>) -> Health {
         match &self.record.state {
             State::Ready { .. } => {
                 let fresh =
-                    self.evidence().1.is_some_and(|at| (now - at).to_std().unwrap_or_default() <= stale);
+                    self.evidence().1.is_some_and(|at| (now - at).to_std().unwrap_or_default() <= self.stale);
                 if fresh { Health::Ok } else { Health::Unknown }
             }
             State::Starting { .. }
@@ -79,10 +82,5 @@ impl AgentStatus {
             }
             State::Stopped { .. } => Health::Unknown,
         }
-    }
-
-    /// Whether somebody wants it down.
-    pub fn is_wanted(&self) -> bool {
-        self.record.desired == Desired::Up
     }
 }

@@ -1,6 +1,6 @@
 //! The one task that owns every agent's record: it hears what happened, lets the policy decide, and carries it out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +12,14 @@ use serde_json::Value;
 use settings::{Agent, Group, Settings, Strategy};
 use store::backend::{NewEvent, TRANSITION};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 
-use crate::fingerprint::Fingerprints;
 use crate::handle::{Ask, Error, Handle};
 use crate::instance::{self, Assignment, End, Order, Report, SharedVitals, Surroundings, vitals};
 use crate::logs::Line;
-use crate::policy::{self, Action, Budget, Event, Record, State, StopReason, Time, Transition, group};
+use crate::policy::{
+    self, Action, Budget, Event, Exit, ExitClass, Record, State, StopReason, Time, Transition, group,
+};
 use crate::status::AgentStatus;
 
 /// Reports and requests that wait for the supervisor.
@@ -47,11 +48,12 @@ pub struct Supervisor {
     budget: Budget,
     drain_timeout: Duration,
     around: Surroundings,
-    fingerprints: Fingerprints,
     reports: mpsc::Receiver<(AgentName, Report)>,
     reporter: mpsc::Sender<(AgentName, Report)>,
     asks: mpsc::Receiver<Ask>,
     instances: JoinSet<()>,
+    /// Whose instance each of these tasks is.
+    whose: HashMap<Id, AgentName>,
     changed: watch::Sender<u64>,
     /// The daemon ends: nothing is started any more.
     ending: bool,
@@ -99,11 +101,11 @@ impl Supervisor {
             budget: Budget::new(daemon.restart_budget, daemon.restart_refill, now),
             drain_timeout: daemon.drain_timeout,
             around,
-            fingerprints: Fingerprints::default(),
             reports,
             reporter,
             asks,
             instances: JoinSet::new(),
+            whose: HashMap::new(),
             changed,
             ending: false,
         };
@@ -125,7 +127,7 @@ impl Supervisor {
             tokio::select! {
                 Some((name, report)) = self.reports.recv() => self.reported(&name, report),
                 Some(ask) = self.asks.recv() => self.asked(ask),
-                Some(_) = self.instances.join_next() => {}
+                Some(ended) = self.instances.join_next_with_id() => self.instance_ended(ended),
                 () = alarm => self.due(),
             }
         }
@@ -137,6 +139,12 @@ impl Supervisor {
             Report::Manifest(manifest) => {
                 if let Some(slot) = self.slots.get_mut(name) {
                     slot.manifest = Some(manifest);
+                }
+                return;
+            }
+            Report::Fingerprint(sha256) => {
+                if let Some(slot) = self.slots.get_mut(name) {
+                    slot.sha256 = Some(sha256);
                 }
                 return;
             }
@@ -153,8 +161,26 @@ impl Supervisor {
                 }
             }
         };
+        let counts_only = matches!(event, Event::TaskEnded { .. });
         self.decide(name, event);
-        self.move_on();
+        // A finished task moves nobody, unless it tripped the breaker: then the next report does.
+        if !counts_only {
+            self.move_on();
+        }
+    }
+
+    /// One that ended by a panic has reported nothing, and its process went with it.
+    fn instance_ended(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let (id, error) = match ended {
+            Ok((id, ())) => (id, None),
+            Err(error) => (error.id(), Some(error)),
+        };
+        if let (Some(name), Some(error)) = (self.whose.remove(&id), error) {
+            tracing::error!(agent = %name, %error, "a defect of the daemon");
+            let detail = "the daemon's own task for it failed; the daemon's log says more";
+            let exit = Exit::new(ExitClass::Error, detail, self.around.clock.now());
+            self.reported(&name, Report::Ended(End::Exited(exit)));
+        }
     }
 
     fn asked(&mut self, ask: Ask) {
@@ -162,7 +188,7 @@ impl Supervisor {
             Ask::Status(reply) => drop(reply.send(self.slots.values().map(|slot| slot.status()).collect())),
             Ask::Do { name, event, reply } => {
                 let known = self.slots.contains_key(name.as_str());
-                if known {
+                if known && !self.ending {
                     self.decide(&name, event);
                     self.move_on();
                 }
@@ -178,8 +204,11 @@ impl Supervisor {
 
     fn due(&mut self) {
         let now = self.around.clock.now();
-        let is_due =
-            |slot: &Slot| policy::next_due(&slot.record, &slot.assignment.config).is_some_and(|at| at <= now);
+        let may_be = |slot: &Slot| !self.ending || slot.record.state.has_host();
+        let is_due = |slot: &Slot| {
+            may_be(slot)
+                && policy::next_due(&slot.record, &slot.assignment.config).is_some_and(|at| at <= now)
+        };
         let due: Vec<_> =
             self.slots.iter().filter(|(_, slot)| is_due(slot)).map(|(name, _)| name.clone()).collect();
         for name in due {
@@ -196,19 +225,17 @@ impl Supervisor {
 
     /// Whatever one agent did may make it another one's turn to start or to stop.
     fn move_on(&mut self) {
-        if self.ending {
-            self.stop_whose_turn_it_is()
-        } else {
-            self.start_whose_turn_it_is()
-        }
-        self.changed.send_modify(|count| *count += 1);
+        if self.ending { self.stop_whose_turn_it_is() } else { self.start_whose_turn_it_is() }
     }
 
     fn start_whose_turn_it_is(&mut self) {
         loop {
             let state = |name: &AgentName| self.slots.get(name).map(|slot| &slot.record.state);
             let waits = |name: &&AgentName| {
-                matches!(state(name), Some(State::Stopped { why: StopReason::NotStarted }))
+                matches!(
+                    state(name),
+                    Some(State::Stopped { why: StopReason::NotStarted | StopReason::FellWith { .. } })
+                )
             };
             let ready =
                 self.groups.iter().flat_map(|g| g.agents.iter().filter(waits).map(move |name| (g, name)));
@@ -217,7 +244,7 @@ impl Supervisor {
                 .map(|(_, name)| name.clone())
                 .next();
             let Some(name) = next else { return };
-            self.decide(&name, Event::Start { actor: "boot".into() });
+            self.decide(&name, Event::Turn);
         }
     }
 
@@ -233,12 +260,18 @@ impl Supervisor {
 
     fn decide(&mut self, name: &AgentName, event: Event) {
         let Some(slot) = self.slots.get_mut(name) else { return };
+        if self.ending && !matches!(event, Event::Shutdown) && !slot.is_on_its_way_out() {
+            // Nothing is started while the daemon ends, whatever happens to whom.
+            self.decide(name, Event::Shutdown);
+        }
+        let Some(slot) = self.slots.get_mut(name) else { return };
         let mut ctx = policy::Context {
             config: &slot.assignment.config,
             budget: &mut self.budget,
             now: self.around.clock.now(),
             jitter: fastrand::f64(),
             drain_timeout: self.drain_timeout,
+            others_first: self.groups.iter().any(|g| g.agents.contains(name) && group::others_first(g, name)),
         };
         let actions = policy::decide(&mut slot.record, event, &mut ctx);
         for action in actions {
@@ -269,10 +302,10 @@ impl Supervisor {
         let Some(slot) = self.slots.get_mut(name) else { return };
         let (orders, waiting) = mpsc::channel(ORDERS);
         slot.orders = Some(orders);
-        slot.sha256 = self.fingerprints.of(&slot.assignment.library);
         let (assignment, around) = (slot.assignment.clone(), self.around.clone());
         let (reporter, vitals) = (self.reporter.clone(), slot.vitals.clone());
-        self.instances.spawn(instance::run(assignment, around, waiting, reporter, vitals));
+        let task = self.instances.spawn(instance::run(assignment, around, waiting, reporter, vitals));
+        self.whose.insert(task.id(), name.clone());
     }
 
     fn order(&self, name: &AgentName, order: Order) {
@@ -286,6 +319,10 @@ impl Supervisor {
     /// Into the journal, the agent's log, the history and the record.
     fn note(&mut self, name: &AgentName, transition: Transition) {
         let Transition { from, to, actor, reason, at } = &transition;
+        // A wait that goes on for the same reason is one line of the history, not hundreds.
+        if from == to && self.slots.get(name).is_some_and(|slot| slot.reason == *reason) {
+            return;
+        }
         let level = match to.as_str() {
             "open" | "refused" => Level::Error,
             "backoff" => Level::Warn,
@@ -307,6 +344,7 @@ impl Supervisor {
         if let Ok(payload) = serde_json::to_string(&transition) {
             self.around.store.event(NewEvent { agent: name.clone(), kind: TRANSITION, payload, at: *at });
         }
+        self.changed.send_modify(|count| *count += 1);
         if let Some(slot) = self.slots.get_mut(name) {
             slot.reason.clone_from(&transition.reason);
             if let Ok(record) = serde_json::to_string(&slot.record) {
@@ -317,7 +355,21 @@ impl Supervisor {
 }
 
 impl Slot {
+    fn is_on_its_way_out(&self) -> bool {
+        matches!(self.record.state, State::Draining { .. }) || !self.record.state.has_host()
+    }
+
     fn new(assignment: Assignment, record: Record) -> Self {
+        let reason = match &record.state {
+            State::Stopped { why } => why.to_string(),
+            state => {
+                let what = if matches!(state, State::Open { .. }) { "open breaker" } else { "pause" };
+                let name = &assignment.name;
+                format!(
+                    "the {what} outlives the daemon's restart: `openclaw agents history {name}` tells why"
+                )
+            }
+        };
         Self {
             assignment,
             record,
@@ -325,7 +377,7 @@ impl Slot {
             sha256: None,
             orders: None,
             vitals: SharedVitals::default(),
-            reason: "not started yet".into(),
+            reason,
         }
     }
 
@@ -339,6 +391,7 @@ impl Slot {
             sha256: self.sha256.clone(),
             vitals: vitals(&self.vitals).clone(),
             reason: self.reason.clone(),
+            stale: self.assignment.config.ping_interval + self.assignment.config.ping_timeout,
         }
     }
 }

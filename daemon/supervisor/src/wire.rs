@@ -26,6 +26,9 @@ pub enum ToHost {
         concurrency: u32,
         /// RLIMIT_DATA, in bytes.
         memory_limit: u64,
+        /// Lines a second the agent may log.
+        #[serde(default = "default_log_rate")]
+        log_rate: u32,
         /// The lock that every host of this home holds while it lives.
         lock: PathBuf,
     },
@@ -124,6 +127,10 @@ pub enum FromHost {
         /// Where and why.
         message: String,
     },
+}
+
+fn default_log_rate() -> u32 {
+    settings::Supervision::default().log_rate
 }
 
 /// A frame that cannot be.

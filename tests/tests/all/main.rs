@@ -1,3 +1,20 @@
 //! The shipped binary, tried from outside.
 
+mod breaker;
+mod chaos;
+mod configuration;
 mod first;
+mod full_disk;
+mod grants;
+mod groups;
+mod messages;
+mod misbehaviour;
+mod order;
+mod outside;
+mod printed;
+mod queue;
+mod refusals;
+mod schedule;
+mod starts;
+mod stop;
+mod support;

@@ -34,9 +34,8 @@ pub struct Doors {
 }
 
 /// How an agent's operator gets an LLM.
-const NO_LLM: &str = "no language model is configured: this build carries no LLM provider yet; once it does, \
-                      list one in config/failover.json and put its key, such as OPENROUTER_API_KEY, into \
-                      config/.env (chmod 600)";
+const NO_LLM: &str = "this build carries no LLM provider yet; once it does, list one in config/failover.json and put \
+                      its key, such as OPENROUTER_API_KEY, into config/.env (chmod 600)";
 
 #[async_trait]
 impl Capabilities for Doors {

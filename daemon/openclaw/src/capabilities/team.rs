@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use openclaw_agent_api::AgentName;
-use openclaw_agent_api::abi::kinds;
 use openclaw_agent_api::context::CallError;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use store::task::{Filter, NewTask, TaskId, TaskState};
-use supervisor::instance::Payload;
+use store::task::{Filter, TaskId, TaskState};
+use supervisor::submission::{Draft, Payload};
 
 use super::{Doors, failed, invalid};
 
@@ -46,26 +45,28 @@ impl Doors {
         if agent == *caller {
             return Err(invalid("an agent that waits for itself would wait for ever: do it at once instead"));
         }
-        let payload = serde_json::to_string(&Payload { text: call.text.clone(), data: None });
-        let payload = payload.map_err(|error| failed(&error))?;
         let key = call.task_id.map(|parent| format!("{parent}:run:{:016x}", fnv1a(call.text.as_bytes())));
-        let task = NewTask {
-            id: TaskId::new(),
-            queue: agent.clone(),
-            kind: kinds::MESSAGE.into(),
-            payload,
+        let draft = Draft {
+            to: agent.clone(),
+            payload: Payload { text: call.text, data: None },
             session: None,
-            dedupe_key: key,
+            key,
             priority: 0,
-            max_attempts: self.tasks.max_attempts,
-            run_at: None,
             source: format!("agent:{caller}"),
         };
+        let task = draft.task(&self.tasks).map_err(invalid)?;
         let (_, ended) = self.store.submit_and_watch(task).await.map_err(|error| failed(&error))?;
         let most = Duration::from_millis(call.timeout_ms).min(LONGEST);
-        let ended = tokio::time::timeout(most, ended).await;
-        let late = || failed(&format!("`{agent}` has not answered within {} s; it goes on", most.as_secs()));
-        let ended = ended.map_err(|_| late())?.map_err(|_| late())?;
+        let ended = self.board()?.end_of(&agent, ended, most).await.map_err(|error| failed(&error))?;
+        let Some(ended) = ended else {
+            let state =
+                self.board()?.supervisor.one(&agent).await.map_err(|error| failed(&error))?.record.state;
+            let state = state.name();
+            let most = settings::units::text(most);
+            return Err(failed(&format!(
+                "`{agent}` is {state} and has not answered within {most}; the work keeps"
+            )));
+        };
         match (ended.state, ended.result, ended.error) {
             (TaskState::Done, Some(reply), _) => serde_json::from_str(&reply).map_err(|error| failed(&error)),
             (_, _, Some(error)) => Err(failed(&error)),
@@ -96,7 +97,12 @@ impl Doors {
     pub async fn restart(&self, caller: &AgentName, call: Restart) -> Result<Value, CallError> {
         let supervisor = &self.board()?.supervisor;
         let agent = supervisor.agent(&call.agent).map_err(|error| invalid(error.to_string()))?;
-        let restarted = supervisor.restart(&agent, format!("agent {caller}"), call.reason).await;
+        let actor = format!("agent {caller}");
+        let reason = match call.reason.trim() {
+            "" => format!("restarted by {actor}"),
+            reason => reason.to_owned(),
+        };
+        let restarted = supervisor.restart(&agent, actor, reason).await;
         restarted.map_err(|error| failed(&error))?;
         Ok(Value::Null)
     }

@@ -15,7 +15,7 @@ use settings::{Inputs, Paths};
 use supervisor::logs::{self, Line};
 use supervisor::policy::Transition;
 
-use super::table::{ago, judged, table};
+use super::table::{ago, judged, short, table};
 use super::{print, print_json};
 use crate::control::client::Client;
 use crate::control::{Action, Ask, Settled};
@@ -94,6 +94,7 @@ pub fn run(inputs: &Inputs, command: AgentsCommand) -> Result<(), Failure> {
 
 fn list(inputs: &Inputs, json: bool) -> Result<(), Failure> {
     let document: Document = Client::connect(inputs)?.ask(Ask::Status)?;
+    let now = document.daemon.now;
     let agents: Vec<Component> = document.components.into_iter().filter(|c| c.kind == "agent").collect();
     if json {
         return print_json(&agents);
@@ -108,8 +109,8 @@ fn list(inputs: &Inputs, json: bool) -> Result<(), Failure> {
             agent.name.as_str().into(),
             judged(&agent.state, on_terminal),
             agent.version.as_deref().unwrap_or("-").into(),
-            ago(Some(agent.since)).into(),
-            agent.description.as_deref().unwrap_or(&agent.reason).into(),
+            ago(Some(agent.since), now).into(),
+            short(agent.description.as_deref().unwrap_or(&agent.reason), 120).into(),
         ]);
     }
     print(&table.to_string())

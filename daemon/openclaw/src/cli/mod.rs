@@ -4,7 +4,7 @@ pub mod agents;
 pub mod config;
 pub mod send;
 pub mod status;
-mod table;
+pub mod table;
 pub mod tasks;
 
 use std::io::{self, Write};

@@ -1,16 +1,18 @@
 //! `openclaw send`
 
-use std::io::{Read, stdin};
+use std::io::{IsTerminal, Read, stdin, stdout};
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::value::RawValue;
 use settings::Inputs;
 
+use super::table::printable;
 use super::{print, print_json};
 use crate::control::client::Client;
 use crate::control::{Ask, Message, Sent};
 use crate::exit::{Code, Failure};
+use crate::status::Document;
 
 /// `openclaw send`
 #[derive(Args)]
@@ -69,29 +71,44 @@ pub fn run(inputs: &Inputs, args: SendArgs) -> Result<(), Failure> {
         priority: args.priority,
         wait_ms: (!args.no_wait).then_some(millis),
     };
-    let sent: Sent = Client::connect(inputs)?.ask(Ask::Send(message))?;
+    let mut client = Client::connect(inputs)?;
+    let sent: Sent = client.ask(Ask::Send(message))?;
     if args.json {
         print_json(&sent)?;
     }
     match sent.state.as_str() {
         "done" if args.json => Ok(()),
-        "done" => print(sent.result.as_ref().and_then(|reply| reply["text"].as_str()).unwrap_or_default()),
-        "failed" | "cancelled" => {
-            let why = sent.error.unwrap_or_else(|| "it was cancelled".into());
-            let message = format!("{} failed after {} tries: {why}", args.agent, sent.attempts);
-            Err(Failure::new(Code::Failed, message))
+        "done" => {
+            let text = sent.result.as_ref().and_then(|reply| reply["text"].as_str()).unwrap_or_default();
+            // A program gets it as it is.
+            if stdout().is_terminal() { print(&printable(text)) } else { print(text) }
+        }
+        "cancelled" => {
+            Err(Failure::new(Code::Failed, format!("the message to {} was cancelled", args.agent)))
+        }
+        "failed" => {
+            let why = sent.error.unwrap_or_else(|| "for an unknown reason".into());
+            let tries = if sent.attempts == 1 { "1 try".into() } else { format!("{} tries", sent.attempts) };
+            Err(Failure::new(Code::Failed, format!("{} failed after {tries}: {why}", args.agent)))
         }
         _ if args.no_wait && args.json => Ok(()),
         _ if args.no_wait => print(&format!("{} is {}", sent.task_id, sent.state)),
         state => {
-            let id = sent.task_id;
+            let (id, agent) = (sent.task_id, &args.agent);
+            let why = not_ready(&mut client, agent).unwrap_or_default();
             let message = format!(
-                "{} has not answered yet: task {id} is {state} and goes on; `openclaw tasks show {id}`",
-                args.agent
+                "{agent} has not answered: task {id} is {state} and keeps{why}; `openclaw tasks show {id}`"
             );
             Err(Failure::new(Code::TryAgain, message))
         }
     }
+}
+
+/// Why an agent that is not ready is not.
+fn not_ready(client: &mut Client, agent: &str) -> Option<String> {
+    let document: Document = client.ask(Ask::Status).ok()?;
+    let component = document.components.into_iter().find(|component| component.name == agent)?;
+    (component.state != "ready").then(|| format!("; {agent} is {}: {}", component.state, component.reason))
 }
 
 fn text(words: &[String]) -> Result<String, Failure> {

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write, stdout};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use clap::Args;
 use settings::Inputs;
 
@@ -73,9 +74,9 @@ pub fn table(document: &Document, on_terminal: bool) -> String {
             component.name.as_str().into(),
             judged(&component.state, on_terminal),
             judged(&component.health, on_terminal),
-            evidence(component).into(),
+            evidence(component, document.daemon.now).into(),
             component.pid.map_or_else(|| "-".into(), |pid| pid.to_string()).into(),
-            ago(Some(component.since)).into(),
+            ago(Some(component.since), document.daemon.now).into(),
             component.restarts.into(),
             component.breaker.state.as_str().into(),
             exit.map_or_else(|| "-".into(), |exit| short(&format!("{}: {}", exit.class, exit.detail), 60))
@@ -85,9 +86,9 @@ pub fn table(document: &Document, on_terminal: bool) -> String {
     table.to_string()
 }
 
-fn evidence(component: &Component) -> String {
+fn evidence(component: &Component, now: DateTime<Utc>) -> String {
     match component.evidence.at {
-        Some(_) => format!("{} {}", component.evidence.what, ago(component.evidence.at)),
+        Some(_) => format!("{} {}", component.evidence.what, ago(component.evidence.at, now)),
         None => component.evidence.what.clone(),
     }
 }

@@ -31,8 +31,8 @@ pub fn judged(word: &str, on_terminal: bool) -> Cell {
 }
 
 /// `3 s ago`; `-` when never.
-pub fn ago(at: Option<DateTime<Utc>>) -> String {
-    at.map_or_else(|| "-".into(), |at| format!("{} ago", span((Utc::now() - at).num_seconds())))
+pub fn ago(at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> String {
+    at.map_or_else(|| "-".into(), |at| format!("{} ago", span((now - at).num_seconds())))
 }
 
 /// `3 s`, `5 min`, `2 h`, `4 days`.
@@ -51,4 +51,11 @@ pub fn short(text: &str, most: usize) -> String {
     let cut = line.chars().count() > most || text.lines().nth(1).is_some();
     let kept: String = line.chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if cut { format!("{kept}…") } else { kept }
+}
+
+/// Several lines, without what a terminal would obey.
+pub fn printable(text: &str) -> String {
+    let shown =
+        |c: char| if c.is_control() && c != '\n' && c != '\t' { char::REPLACEMENT_CHARACTER } else { c };
+    text.chars().map(shown).collect()
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use settings::Inputs;
 use store::task::{Filter, TaskId, TaskState};
 
-use super::table::{ago, judged, short, table};
+use super::table::{ago, judged, printable, short, table};
 use super::{print, print_json};
 use crate::control::Ask;
 use crate::control::client::Client;
@@ -111,7 +111,7 @@ fn list(tasks: &[Task], on_terminal: bool) -> String {
             task.queue.as_str().into(),
             judged(task.state.as_str(), on_terminal),
             format!("{}/{}", task.attempts, task.max_attempts).into(),
-            ago(Some(task.created_at)).into(),
+            ago(Some(task.created_at), Utc::now()).into(),
             short(task.payload["text"].as_str().unwrap_or_default(), 40).into(),
             short(task.error.as_deref().unwrap_or_default(), 60).into(),
         ]);
@@ -124,7 +124,7 @@ fn show(task: &Task) -> String {
         format!("id        {}", task.id),
         format!("agent     {}", task.queue),
         format!("state     {}, {} of {} tries", task.state, task.attempts, task.max_attempts),
-        format!("from      {}, {}", task.source, ago(Some(task.created_at))),
+        format!("from      {}, {}", task.source, ago(Some(task.created_at), Utc::now())),
     ];
     let mut add = |name: &str, text: Option<String>| {
         lines.extend(text.filter(|text| !text.is_empty()).map(|text| format!("{name:<10}{text}")));
@@ -132,10 +132,10 @@ fn show(task: &Task) -> String {
     let waits = task.state == TaskState::Queued && task.run_at > Utc::now();
     add("session", task.session.clone());
     add("next try", waits.then(|| task.run_at.to_rfc3339()));
-    add("ended", task.finished_at.map(|at| ago(Some(at))));
+    add("ended", task.finished_at.map(|at| ago(Some(at), Utc::now())));
     add("text", task.payload["text"].as_str().map(str::to_owned));
     add("data", task.payload.get("data").map(|data| short(&data.to_string(), 200)));
     add("error", task.error.clone());
     add("reply", task.result.as_ref().and_then(|reply| reply["text"].as_str()).map(str::to_owned));
-    lines.join("\n")
+    printable(&lines.join("\n"))
 }

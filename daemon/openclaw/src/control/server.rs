@@ -182,20 +182,16 @@ impl Server {
     async fn send(&self, message: Message) -> Result<Sent, Failure> {
         let wait = message.wait_ms.map(Duration::from_millis);
         let task = self.task(message)?;
-        let asked_at = self.board.clock.now();
         let store = &self.board.store;
         let Some(wait) = wait else {
             let submitted = store.submit(task).await?;
             return self.standing(submitted.id).await;
         };
+        let agent = task.queue.clone();
         let (submitted, ended) = store.submit_and_watch(task).await?;
-        let deadline = asked_at + wait;
-        match tokio::time::timeout((deadline - self.board.clock.now()).to_std().unwrap_or_default(), ended)
-            .await
-        {
-            Ok(Ok(ended)) => Ok(sent(ended)),
-            // Out of time, or the engine watches too much already.
-            _ => self.standing(submitted.id).await,
+        match self.board.end_of(&agent, ended, wait).await? {
+            Some(ended) => Ok(sent(ended)),
+            None => self.standing(submitted.id).await,
         }
     }
 
@@ -221,6 +217,12 @@ impl Server {
             if text.as_ref().is_some_and(|text| text.len() > KEY || text.is_empty()) {
                 return usage(format!("a {what} has 1 to {KEY} bytes: nothing was stored"));
             }
+            if text.as_ref().is_some_and(|text| text.chars().any(char::is_control)) {
+                return usage(format!("a {what} has no control characters: nothing was stored"));
+            }
+        }
+        if message.text.is_empty() && message.data.is_none() {
+            return usage("there is nothing to say, neither text nor data: nothing was stored".into());
         }
         let payload = Payload { text: message.text, data: message.data };
         let payload = serde_json::to_string(&payload).map_err(|error| Failure::of(Code::Usage, &error))?;

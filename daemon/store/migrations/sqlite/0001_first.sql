@@ -27,10 +27,11 @@ create table task_queue (
 
 create unique index task_queue_dedupe on task_queue (queue, dedupe_key) where dedupe_key is not null;
 create index task_queue_claimable on task_queue (queue, priority desc, seq) where state = 'queued' and blocked = 0;
-create index task_queue_due on task_queue (run_at) where state = 'queued' and blocked = 0;
+create index task_queue_due on task_queue (run_at, queue) where state = 'queued';
 create index task_queue_session on task_queue (queue, session, seq)
     where session is not null and state in ('queued', 'leased');
 create index task_queue_leases on task_queue (lease_until) where state = 'leased';
+create index task_queue_failed on task_queue (queue) where state = 'failed';
 create index task_queue_finished on task_queue (finished_at) where finished_at is not null;
 
 create table ops_outcomes (

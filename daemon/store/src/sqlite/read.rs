@@ -5,22 +5,32 @@ use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::Turn;
 use serde_json::Value;
 use sqlx::Row;
-use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
-use crate::backend::{Depth, Event};
+use crate::backend::{Depth, Event, LISTED_ERROR, LISTED_TASKS, LISTED_TEXT, TRANSITION};
 use crate::task::{Filter, Task, TaskId};
 use crate::{Error, stamp};
 
-pub async fn next_due(db: &SqlitePool, after: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Error> {
-    let sql = "select min(run_at) from task_queue where state = 'queued' and blocked = 0 and run_at > ?1";
-    let due: Option<String> = sqlx::query_scalar(sql).bind(stamp(after)).fetch_one(db).await?;
+/// The blocked ones too: who unblocks one need not think of its time.
+pub const NEXT_DUE: &str = "select min(run_at) from task_queue where state = 'queued' and run_at > ?1";
+
+pub async fn next_due(
+    db: &mut SqliteConnection,
+    after: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, Error> {
+    let due: Option<String> = sqlx::query_scalar(NEXT_DUE).bind(stamp(after)).fetch_one(db).await?;
     Ok(due.map(|text| time(&text)))
 }
 
+/// Each state by its own index: never past the ended tasks, of which there are most.
+pub const DEPTHS: &str = "select queue, sum(queued), sum(leased), sum(failed) from (
+       select queue, 1 as queued, 0 as leased, 0 as failed from task_queue where state = 'queued'
+       union all select queue, 0, 1, 0 from task_queue where state = 'leased'
+       union all select queue, 0, 0, 1 from task_queue where state = 'failed')
+     group by queue order by queue";
+
 pub async fn depths(db: &SqlitePool) -> Result<Vec<(String, Depth)>, Error> {
-    let sql = "select queue, sum(state = 'queued'), sum(state = 'leased'), sum(state = 'failed')
-               from task_queue where state in ('queued', 'leased', 'failed') group by queue order by queue";
-    let rows = sqlx::query(sql).fetch_all(db).await?;
+    let rows = sqlx::query(DEPTHS).fetch_all(db).await?;
     let depth = |row: &SqliteRow| Depth { queued: row.get(1), leased: row.get(2), failed: row.get(3) };
     Ok(rows.iter().map(|row| (row.get(0), depth(row))).collect())
 }
@@ -32,14 +42,21 @@ pub async fn task(db: &SqlitePool, id: TaskId) -> Result<Option<Task>, Error> {
 }
 
 pub async fn tasks(db: &SqlitePool, filter: &Filter) -> Result<Vec<Task>, Error> {
-    let sql = "select * from task_queue
+    // A payload that is no JSON, by somebody's hand, must not fail the list.
+    let sql = "select id, queue, kind, state, session, dedupe_key, priority, attempts, max_attempts, run_at, source,
+                 created_at, updated_at, finished_at, null as result, substr(error, 1, ?5) as error,
+                 json_object('text', substr(case when json_valid(payload) then payload ->> 'text' else payload end,
+                                            1, ?6)) as payload
+               from task_queue
                where (?1 is null or queue = ?1) and (?2 is null or state = ?2) and (?3 is null or session = ?3)
                order by seq desc limit ?4";
     let rows = sqlx::query(sql)
         .bind(&filter.queue)
         .bind(filter.state.map(|state| state.as_str()))
         .bind(&filter.session)
-        .bind(filter.limit)
+        .bind(filter.limit.min(LISTED_TASKS))
+        .bind(LISTED_ERROR)
+        .bind(LISTED_TEXT)
         .fetch_all(db)
         .await?;
     rows.iter().map(to_task).collect()
@@ -74,9 +91,14 @@ pub async fn records(db: &SqlitePool) -> Result<Vec<(String, String)>, Error> {
     Ok(sqlx::query_as("select agent_name, record from agent_state").fetch_all(db).await?)
 }
 
+const EVENTS: &str = "select id, agent_name, event_type, payload, created_at from agent_events
+     where agent_name = ?1 and event_type = ?2 order by id desc limit ?3";
+pub const TRANSITIONS: &str = "select id, agent_name, event_type, payload, created_at from agent_events
+     where agent_name = ?1 and event_type = ?2 and event_type = 'agent.transition' order by id desc limit ?3";
+
 pub async fn events(db: &SqlitePool, agent: &AgentName, kind: &str, limit: u32) -> Result<Vec<Event>, Error> {
-    let sql = "select id, agent_name, event_type, payload, created_at from agent_events
-               where agent_name = ?1 and event_type = ?2 order by id desc limit ?3";
+    // A transition is named in the text, or its index would not serve.
+    let sql = if kind == TRANSITION { TRANSITIONS } else { EVENTS };
     let rows = sqlx::query(sql).bind(agent.as_str()).bind(kind).bind(limit).fetch_all(db).await?;
     let event = |row: SqliteRow| Event {
         id: row.get(0),
@@ -99,9 +121,16 @@ pub async fn keys(
     prefix: &str,
     limit: u32,
 ) -> Result<Vec<String>, Error> {
-    let sql = "select key from agent_memory where agent_name = ?1 and substr(key, 1, length(?2)) = ?2
-               order by key limit ?3";
-    Ok(sqlx::query_scalar(sql).bind(agent.as_str()).bind(prefix).bind(limit).fetch_all(db).await?)
+    // In order, those with the prefix stand together and first.
+    let sql = "select key from agent_memory where agent_name = ?1 and key >= ?2 order by key limit ?3";
+    let keys: Vec<String> =
+        sqlx::query_scalar(sql).bind(agent.as_str()).bind(prefix).bind(limit).fetch_all(db).await?;
+    Ok(keys.into_iter().take_while(|key| key.starts_with(prefix)).collect())
+}
+
+pub async fn memory_keys(db: &SqlitePool, agent: &AgentName) -> Result<u32, Error> {
+    let sql = "select count(*) from agent_memory where agent_name = ?1";
+    Ok(sqlx::query_scalar(sql).bind(agent.as_str()).fetch_one(db).await?)
 }
 
 pub async fn turns(

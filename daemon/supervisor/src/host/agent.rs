@@ -21,6 +21,7 @@ use store::task::TaskId;
 
 use super::outbox::Outbox;
 use super::{EXIT_PANIC, EXIT_REFUSED, end};
+use crate::throttle::Throttle;
 use crate::wire::FromHost;
 
 type CallAnswer = Result<Box<RawValue>, CallError>;
@@ -53,10 +54,12 @@ impl Agent {
         module: AgentModuleV1_Ref,
         settings: Box<RawValue>,
         concurrency: u32,
+        log_rate: u32,
         outbox: Arc<Outbox>,
     ) -> Arc<Self> {
-        let calls =
-            Arc::new(Calls { outbox: outbox.clone(), waiting: Mutex::default(), next: AtomicU64::new(1) });
+        let log = Mutex::new(Throttle::new(log_rate));
+        let calls = Calls { outbox: outbox.clone(), log, waiting: Mutex::default(), next: AtomicU64::new(1) };
+        let calls = Arc::new(calls);
         let state = Mutex::new(State { threads: 1, ..State::default() });
         let agent = Arc::new(Self { outbox, calls, concurrency, state, work: Condvar::new() });
         let first = agent.clone();
@@ -109,7 +112,7 @@ impl Agent {
                     self.panicked(error.message);
                 }
                 let why = format!("the agent refuses its settings: {}", error.message);
-                self.outbox.send(&FromHost::Refused { why });
+                self.outbox.send_when_room(&FromHost::Refused { why });
                 end(EXIT_REFUSED);
             }
         };
@@ -117,11 +120,11 @@ impl Agent {
             if error.class == ErrorClass::Panic {
                 self.panicked(error.message);
             }
-            self.outbox.send(&FromHost::StartFailed { why: error.message });
+            self.outbox.send_when_room(&FromHost::StartFailed { why: error.message });
             end(1);
         }
         self.lock().agent = Some(Arc::new(agent));
-        self.outbox.send(&FromHost::Ready);
+        self.outbox.send_when_room(&FromHost::Ready);
     }
 
     fn serve(&self) {
@@ -159,9 +162,9 @@ impl Agent {
             Err(error) if error.class == ErrorClass::Panic => Some(error.message.clone()),
             _ => None,
         };
-        if !self.outbox.try_send(&FromHost::Done { id, outcome, micros }) {
+        if !self.outbox.send_when_room(&FromHost::Done { id, outcome, micros }) {
             let error = AgentError::invalid("the reply is over the limit of a frame, 8 MiB");
-            self.outbox.send(&FromHost::Done { id, outcome: Err(error), micros });
+            self.outbox.send_when_room(&FromHost::Done { id, outcome: Err(error), micros });
         }
         if let Some(message) = panic {
             self.panicked(message);
@@ -170,7 +173,7 @@ impl Agent {
 
     /// What a panic left behind cannot be trusted: the supervisor starts anew.
     fn panicked(&self, message: String) -> ! {
-        self.outbox.send(&FromHost::Panicked { message });
+        self.outbox.send_when_room(&FromHost::Panicked { message });
         end(EXIT_PANIC)
     }
 
@@ -203,6 +206,7 @@ fn read_error(bytes: &[u8]) -> AgentError {
 /// Calls of the agent that wait for the supervisor's answer.
 struct Calls {
     outbox: Arc<Outbox>,
+    log: Mutex<Throttle>,
     waiting: Mutex<HashMap<u64, SyncSender<CallAnswer>>>,
     next: AtomicU64,
 }
@@ -223,7 +227,7 @@ impl Calls {
                 let call = self.next.fetch_add(1, Ordering::Relaxed);
                 let (sender, receiver) = sync_channel(1);
                 self.lock().insert(call, sender);
-                if !self.outbox.try_send(&FromHost::Call { call, method: method.into(), payload }) {
+                if !self.outbox.send_when_room(&FromHost::Call { call, method: method.into(), payload }) {
                     self.lock().remove(&call);
                     return Err(wrong(format!(
                         "the payload of `{method}` is over the limit of a frame, 8 MiB"
@@ -245,7 +249,14 @@ impl Calls {
         let line: Line = serde_json::from_slice(payload).map_err(|error| {
             CallError::new(CallErrorKind::Invalid, format!("no line for the log: {error}"))
         })?;
-        self.outbox.send(&FromHost::Log { level: line.level, text: line.text, task: line.task_id });
+        let allowed = self.log.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
+        let Some(dropped) = allowed else { return Ok(()) };
+        if dropped > 0 {
+            let text = format!("{dropped} lines were dropped: over log_rate");
+            self.outbox.send_when_room(&FromHost::Log { level: Level::Warn, text, task: None });
+        }
+        // A line longer than a frame is nobody's loss.
+        self.outbox.send_when_room(&FromHost::Log { level: line.level, text: line.text, task: line.task_id });
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpgrp, getpid};
 
@@ -62,8 +62,13 @@ fn take_socket() -> io::Result<UnixStream> {
 }
 
 fn serve(mut socket: UnixStream) -> i32 {
-    let Ok(writer) = socket.try_clone() else { return 71 };
-    let outbox = Arc::new(Outbox::new(writer));
+    let outbox = match socket.try_clone().and_then(Outbox::start) {
+        Ok(outbox) => outbox,
+        Err(error) => {
+            eprintln!("no thread for the host: {error}");
+            return 71;
+        }
+    };
     let (mut decoder, mut chunk) = (Decoder::default(), vec![0; 64 * 1024]);
     let mut stage = Stage::New;
     loop {
@@ -77,7 +82,7 @@ fn serve(mut socket: UnixStream) -> i32 {
         loop {
             match decoder.frame::<ToHost>() {
                 Ok(None) => break,
-                Ok(Some(ToHost::Ping { seq, pad })) => outbox.send(&FromHost::Pong { seq, pad }),
+                Ok(Some(ToHost::Ping { seq, pad })) => drop(outbox.send(&FromHost::Pong { seq, pad })),
                 Ok(Some(message)) => match stage.step(message, &outbox) {
                     Ok(next) => stage = next,
                     Err(why) => {
@@ -97,22 +102,30 @@ fn serve(mut socket: UnixStream) -> i32 {
 /// How far this host has come.
 enum Stage {
     New,
-    Opened { module: openclaw_agent_api::abi::AgentModuleV1_Ref, concurrency: u32, _lock: File },
-    Running { agent: Arc<Agent>, _lock: File },
+    Opened {
+        module: openclaw_agent_api::abi::AgentModuleV1_Ref,
+        concurrency: u32,
+        log_rate: u32,
+        _lock: File,
+    },
+    Running {
+        agent: Arc<Agent>,
+        _lock: File,
+    },
 }
 
 impl Stage {
     fn step(self, message: ToHost, outbox: &Arc<Outbox>) -> Result<Self, String> {
         match (self, message) {
-            (Self::New, ToHost::Open { library, concurrency, memory_limit, lock }) => {
+            (Self::New, ToHost::Open { library, concurrency, memory_limit, log_rate, lock }) => {
                 limit(memory_limit)?;
                 let lock = hold(&lock)?;
                 let (module, manifest) = library::open(&library)?;
                 outbox.send(&FromHost::Hello { manifest: Box::new(manifest) });
-                Ok(Self::Opened { module, concurrency, _lock: lock })
+                Ok(Self::Opened { module, concurrency, log_rate, _lock: lock })
             }
-            (Self::Opened { module, concurrency, _lock }, ToHost::Create { settings }) => {
-                let agent = Agent::create(module, settings, concurrency, outbox.clone());
+            (Self::Opened { module, concurrency, log_rate, _lock }, ToHost::Create { settings }) => {
+                let agent = Agent::create(module, settings, concurrency, log_rate, outbox.clone());
                 Ok(Self::Running { agent, _lock })
             }
             (Self::Running { agent, _lock }, message) => {
@@ -132,7 +145,11 @@ impl Stage {
 }
 
 fn limit(memory: u64) -> Result<(), String> {
-    let set = |what, value| setrlimit(what, value, value);
+    let set = |what, value: u64| {
+        // A container may allow less already, which only root could raise.
+        let (_, hard) = getrlimit(what)?;
+        setrlimit(what, value.min(hard), value.min(hard))
+    };
     set(Resource::RLIMIT_DATA, memory)
         .and_then(|()| set(Resource::RLIMIT_CORE, 0))
         .map_err(|errno| format!("the host's limits cannot be set: {errno}"))

@@ -1,14 +1,23 @@
-//! What this host says. Whoever speaks while another writes leaves its frame to that one: no frame waits for a
-//! timer, and under load many go out in one write.
+//! What this host says. A frame that finds nobody writing is written by the one who says it, at once; others are left
+//! to a thread of their own, many in one write. Agents wait while too much is on its way; the I/O thread never does.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
+use super::{abandoned, end};
 use crate::wire::{self, FromHost};
+
+/// Bytes on their way; beyond it agents wait.
+const ROOM: usize = 1 << 20;
 
 pub struct Outbox {
     state: Mutex<State>,
+    /// There is something for the thread.
+    more: Condvar,
+    /// There is room again.
+    room: Condvar,
     socket: UnixStream,
 }
 
@@ -18,37 +27,61 @@ struct State {
 }
 
 impl Outbox {
-    pub fn new(socket: UnixStream) -> Self {
-        Self { state: Mutex::new(State { frames: Vec::new(), writing: false }), socket }
+    /// Starts the thread, which lives as long as the process.
+    pub fn start(socket: UnixStream) -> std::io::Result<Arc<Self>> {
+        let state = Mutex::new(State { frames: Vec::new(), writing: false });
+        let outbox = Arc::new(Self { state, more: Condvar::new(), room: Condvar::new(), socket });
+        let writer = outbox.clone();
+        thread::Builder::new().name("outbox".into()).stack_size(64 * 1024).spawn(move || writer.run())?;
+        Ok(outbox)
     }
 
-    /// Sends a frame; it is written when this returns, or another thread is about to. False: it is too long.
-    pub fn try_send(&self, message: &FromHost) -> bool {
-        let mut state = self.lock();
+    /// Says it, without waiting for room: for the I/O thread. False: it is too long.
+    pub fn send(&self, message: &FromHost) -> bool {
+        self.push(self.lock(), message)
+    }
+
+    /// Says it once there is room: for agents' threads. False: it is too long.
+    pub fn send_when_room(&self, message: &FromHost) -> bool {
+        let full = |state: &mut State| state.frames.len() > ROOM;
+        let state = self.room.wait_while(self.lock(), full).unwrap_or_else(PoisonError::into_inner);
+        self.push(state, message)
+    }
+
+    fn push(&self, mut state: MutexGuard<'_, State>, message: &FromHost) -> bool {
         if wire::encode(message, &mut state.frames).is_err() {
             return false;
         }
         if !state.writing {
-            state.writing = true;
-            self.write_out(state);
+            let state = self.write(state);
+            if !state.frames.is_empty() {
+                self.more.notify_one();
+            }
         }
         true
     }
 
-    /// Sends a frame that is known to be short enough.
-    pub fn send(&self, message: &FromHost) {
-        let _ = self.try_send(message);
+    /// One write of all that is there.
+    fn write<'s>(&'s self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+        state.writing = true;
+        let frames = std::mem::take(&mut state.frames);
+        drop(state);
+        if (&self.socket).write_all(&frames).is_err() {
+            end(abandoned());
+        }
+        let mut state = self.lock();
+        state.writing = false;
+        self.room.notify_all();
+        state
     }
 
-    fn write_out<'s>(&'s self, mut state: MutexGuard<'s, State>) {
-        while !state.frames.is_empty() {
-            let frames = std::mem::take(&mut state.frames);
-            drop(state);
-            // A supervisor that is gone is noticed by the I/O thread.
-            let _ = (&self.socket).write_all(&frames);
-            state = self.lock();
+    fn run(&self) {
+        let mut state = self.lock();
+        loop {
+            let idle = |state: &mut State| state.writing || state.frames.is_empty();
+            state = self.more.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
+            state = self.write(state);
         }
-        state.writing = false;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -9,7 +9,7 @@ mod work;
 
 pub use work::Payload;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -30,10 +30,11 @@ use store::{Consumer, Store};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::capabilities::SharedCapabilities;
+use crate::fingerprint::Fingerprints;
 use crate::logs::Logs;
 use crate::policy::{Call, Exit, ExitClass};
 use crate::process::{Process, Program};
@@ -42,6 +43,8 @@ use crate::{grants, manifest_check};
 use pump::Log;
 use work::{Rules, Work};
 
+/// What is read of a host before anything else has its turn: 16 chunks of 16 KiB.
+const CHUNKS: usize = 16;
 /// Calls of one agent that are carried out at once; beyond it they are refused.
 const CALLS: usize = 256;
 /// After a host's death, how long its last words are waited for: a grandchild may hold the pipe.
@@ -83,6 +86,8 @@ pub struct Surroundings {
     pub logs: Logs,
     /// The time.
     pub clock: Clock,
+    /// What each library's content is known by.
+    pub fingerprints: Arc<Fingerprints>,
 }
 
 /// Supervisor → instance.
@@ -101,6 +106,8 @@ pub enum Order {
 pub enum Report {
     /// The library is open.
     Manifest(Box<Manifest>),
+    /// The hash of the library.
+    Fingerprint(String),
     /// It takes tasks.
     Ready,
     /// It does not answer, or a handler does not end.
@@ -156,25 +163,47 @@ pub async fn run(
     shared: SharedVitals,
 ) {
     let name = assignment.name.clone();
-    let end = match Process::spawn(&around.program, name.as_str(), &assignment.workspace) {
+    let (end, leftover) = match Process::spawn(&around.program, name.as_str(), &assignment.workspace) {
         Ok((process, streams)) => {
-            let log = Log::new(name.clone(), around.logs.clone(), assignment.config.log_rate);
+            let log = Log::new(name.clone(), around.logs.clone(), assignment.config.log_rate, around.clock);
             let mut pumps = JoinSet::new();
             pumps.spawn(pump::pump(streams.stdout, "stdout", Level::Info, log.clone()));
             pumps.spawn(pump::pump(streams.stderr, "stderr", Level::Warn, log.clone()));
             vitals(&shared).pid = Some(process.pid());
             let instance =
                 Instance::new(assignment, around, streams.socket, log, reports.clone(), shared.clone());
-            instance.live(process, pumps, orders).await
+            let (end, leftover) = instance.live(process, pumps, orders).await;
+            (end, Some(leftover))
         }
         Err(error) => {
             let detail = format!("no host could be started: {error}");
-            End::Exited(Exit::new(ExitClass::Error, detail, around.clock.now()))
+            (End::Exited(Exit::new(ExitClass::Error, detail, around.clock.now())), None)
         }
     };
     *vitals(&shared) = Vitals::default();
     // The supervisor outlives its instances, but for a stop that does not wait.
     let _ = reports.send((name, Report::Ended(end))).await;
+    // Only now: a successor must not wait for this.
+    if let Some(leftover) = leftover {
+        leftover.give_back().await;
+    }
+}
+
+/// What was leased for a host and never reached it. The credit was taken back before the successor's consumer
+/// attached, so this ends with the engine's next turn.
+struct Leftover {
+    done: oneshot::Receiver<()>,
+    consumer: Consumer,
+    store: Store,
+}
+
+impl Leftover {
+    async fn give_back(mut self) {
+        let _ = self.done.await;
+        while let Some(task) = self.consumer.try_next() {
+            self.store.release(task);
+        }
+    }
 }
 
 /// Something that was begun on the side.
@@ -182,6 +211,8 @@ enum Side {
     Answer { call: u64, answer: Result<Value, CallError> },
     Renewed { lost: Vec<TaskId> },
     Slot { index: usize },
+    Fingerprint(Option<String>),
+    Nothing,
 }
 
 struct Instance {
@@ -198,6 +229,8 @@ struct Instance {
     withdrawing: Option<oneshot::Receiver<()>>,
     stop: Stop,
     side: JoinSet<Side>,
+    /// The calls among them.
+    calls: HashMap<Id, u64>,
     schedules: Vec<openclaw_agent_api::manifest::Schedule>,
     ping: Ping,
     renew_at: Instant,
@@ -273,6 +306,7 @@ impl Instance {
             withdrawing: None,
             stop: Stop::No,
             side: JoinSet::new(),
+            calls: HashMap::new(),
             schedules: Vec::new(),
             ping: Ping { seq: 0, sent_at: now, answered: true },
             ended: None,
@@ -289,9 +323,13 @@ impl Instance {
             library: instance.assignment.library.clone(),
             concurrency: instance.assignment.config.concurrency,
             memory_limit: instance.assignment.config.memory_limit.bytes(),
+            log_rate: instance.assignment.config.log_rate,
             lock: instance.around.lock.clone(),
         };
         instance.send(&open);
+        let (fingerprints, library) =
+            (instance.around.fingerprints.clone(), instance.assignment.library.clone());
+        instance.side.spawn_blocking(move || Side::Fingerprint(fingerprints.of(&library)));
         instance
     }
 
@@ -300,27 +338,33 @@ impl Instance {
         process: Process,
         mut pumps: JoinSet<()>,
         mut orders: mpsc::Receiver<Order>,
-    ) -> End {
-        loop {
+    ) -> (End, Leftover) {
+        let heard_out = loop {
             self.give_credit();
             self.write();
             match self.wait(&process, &mut orders).await {
-                Wake::Gone => break,
+                Wake::Gone => break false,
                 Wake::Socket { readable } => {
                     if readable && !self.read().await {
-                        break;
+                        break true;
                     }
                 }
                 Wake::Order(order) => self.order(order, &process),
                 Wake::Task(task) => self.deliver(task),
                 Wake::Withdrawn => self.withdrawn(),
+                Wake::Side(Side::Fingerprint(Some(hash))) => self.report(Report::Fingerprint(hash)).await,
                 Wake::Side(side) => self.finished(side),
                 Wake::Alarm => self.alarm(&process).await,
             }
             self.next_step();
             self.show();
-        }
+        };
         let (code, signal) = process.reap().await;
+        if !heard_out {
+            // Its end may be seen before what it said of it: a result, a refusal, a panic.
+            let last = async { while self.socket.readable().await.is_ok() && self.read().await {} };
+            let _ = tokio::time::timeout(LAST_WORDS, last).await;
+        }
         let heard = async { while pumps.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(LAST_WORDS, heard).await;
         self.end(code, signal)
@@ -345,10 +389,12 @@ impl Instance {
             order = orders.recv() => Wake::Order(order),
             task = self.consumer.next() => Wake::Task(task),
             () = withdrawn => Wake::Withdrawn,
-            Some(side) = self.side.join_next() => match side {
-                Ok(side) => Wake::Side(side),
-                // A call that panicked or was aborted: its caller waits until its handler runs out of time.
-                Err(_) => Wake::Alarm,
+            Some(side) = self.side.join_next_with_id() => match side {
+                Ok((id, side)) => {
+                    self.calls.remove(&id);
+                    Wake::Side(side)
+                }
+                Err(error) => Wake::Side(self.broken(&error)),
             },
             () = tokio::time::sleep_until(alarm) => Wake::Alarm,
         }
@@ -369,7 +415,8 @@ impl Instance {
     /// False: the host is gone.
     async fn read(&mut self) -> bool {
         let mut chunk = [0; 16 * 1024];
-        loop {
+        // A host that writes without end must not keep its instance from orders and alarms.
+        for _ in 0..CHUNKS {
             match self.socket.try_read(&mut chunk) {
                 Ok(0) => return false,
                 Ok(read) => self.decoder.extend(&chunk[..read]),
@@ -452,9 +499,22 @@ impl Instance {
             Err(error) => return self.finished(refused(CallErrorKind::Invalid, error.to_string())),
         };
         let capabilities = self.around.capabilities.clone();
-        self.side.spawn(async move {
+        let task = self.side.spawn(async move {
             Side::Answer { call, answer: capabilities.call(&name, &method, payload).await }
         });
+        self.calls.insert(task.id(), call);
+    }
+
+    /// Something on the side panicked; an agent that waits for it is told.
+    fn broken(&mut self, error: &JoinError) -> Side {
+        tracing::error!(agent = %self.assignment.name, %error, "a defect of the daemon");
+        match self.calls.remove(&error.id()) {
+            Some(call) => {
+                let text = "the daemon failed at it; its log says more";
+                Side::Answer { call, answer: Err(CallError::new(CallErrorKind::Failed, text)) }
+            }
+            None => Side::Nothing,
+        }
     }
 
     fn finished(&mut self, side: Side) {
@@ -471,6 +531,7 @@ impl Instance {
                 }
             }
             Side::Slot { index } => self.schedule(index),
+            Side::Fingerprint(_) | Side::Nothing => {}
         }
     }
 
@@ -521,11 +582,11 @@ impl Instance {
         let mut next = task;
         while let Some(task) = next {
             self.credited = self.credited.saturating_sub(1);
-            if self.work.len() >= self.limit {
+            match self.work.adopt(task) {
+                None => {}
                 // It was leased before the limit sank.
-                self.around.store.release(task);
-            } else {
-                self.hand_over(task);
+                Some(task) if self.work.len() >= self.limit => self.around.store.release(task),
+                Some(task) => self.hand_over(task),
             }
             next = self.consumer.try_next();
         }
@@ -604,8 +665,9 @@ impl Instance {
         self.report(Report::Hang { what }).await;
     }
 
-    fn end(mut self, code: Option<i32>, signal: Option<i32>) -> End {
+    fn end(mut self, code: Option<i32>, signal: Option<i32>) -> (End, Leftover) {
         let now = self.around.clock.now();
+        self.log.close();
         let status = Exit::from_status(code, signal, &self.log.last_words(), now);
         let told_to = !matches!(self.stop, Stop::No);
         let exit = match &self.ended {
@@ -614,29 +676,22 @@ impl Instance {
             Some(Ended::Hung(what)) if told_to => Exit::new(ExitClass::Hang, what.clone(), now),
             _ => status,
         };
-        // Only an end by itself can be a task's fault; a panic's task has been put down already.
+        // Only an end by itself can be a task's fault. Of a panic that the host told of, the task has been put down
+        // already; a library built with panic=abort ends without a word.
         let blame = format!("the agent ended while at work on it: {exit}");
-        let innocent = told_to || exit.class == ExitClass::Panic;
+        // A host that answers no ping names no culprit either.
+        let silent = matches!(self.ended, Some(Ended::Hung(_))) && !self.work.any_overdue();
+        let innocent = (told_to && !silent) || matches!(self.ended, Some(Ended::Panicked(_)));
         let hang = format!(
             "it took longer than handler_timeout, {}",
             settings::units::text(self.assignment.config.handler_timeout)
         );
         self.work.abandon((!innocent).then_some(&blame), &hang, now);
-        let leftover = self.consumer.take_back();
-        let store = self.around.store.clone();
-        let mut consumer = self.consumer;
-        // What was leased and not received goes back once the engine has taken the credit back. The engine keeps
-        // the channel until the next consumer attaches, so this ends by itself.
-        #[allow(clippy::disallowed_methods, reason = "it ends with the engine's next turn")]
-        tokio::spawn(async move {
-            let _ = leftover.await;
-            while let Some(task) = consumer.try_next() {
-                store.release(task);
-            }
-        });
+        let leftover =
+            Leftover { done: self.consumer.take_back(), consumer: self.consumer, store: self.around.store };
         match self.ended {
-            Some(Ended::Refused(why)) => End::Refused(why),
-            _ => End::Exited(exit),
+            Some(Ended::Refused(why)) => (End::Refused(why), leftover),
+            _ => (End::Exited(exit), leftover),
         }
     }
 

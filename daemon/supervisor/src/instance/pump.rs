@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::Level;
+use store::Clock;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::time::Instant;
 
 use crate::logs::{Line, Logs};
+use crate::throttle::Throttle;
 
 /// A longer line is cut.
 const LINE: usize = 4096;
@@ -24,22 +26,19 @@ const LAST_WORDS: usize = 20;
 pub struct Log {
     agent: AgentName,
     logs: Logs,
+    clock: Clock,
     state: Arc<Mutex<State>>,
 }
 
 struct State {
-    rate: u32,
-    tokens: f64,
-    counted_at: Instant,
-    dropped: u64,
+    throttle: Throttle,
     last_words: VecDeque<String>,
 }
 
 impl Log {
-    pub fn new(agent: AgentName, logs: Logs, rate: u32) -> Self {
-        let (tokens, counted_at) = (f64::from(rate), Instant::now());
-        let state = State { rate, tokens, counted_at, dropped: 0, last_words: VecDeque::new() };
-        Self { agent, logs, state: Arc::new(Mutex::new(state)) }
+    pub fn new(agent: AgentName, logs: Logs, rate: u32, clock: Clock) -> Self {
+        let state = State { throttle: Throttle::new(rate), last_words: VecDeque::new() };
+        Self { agent, logs, clock, state: Arc::new(Mutex::new(state)) }
     }
 
     /// Writes a line, unless the agent has had its share of this second.
@@ -49,16 +48,27 @@ impl Log {
             self.remember(&text);
         }
         let dropped = {
-            let mut state = self.lock();
-            match state.take() {
+            match self.lock().throttle.take(Instant::now().into_std()) {
                 None => return,
                 Some(dropped) => dropped,
             }
         };
         if dropped > 0 {
-            self.put(Level::Warn, "supervisor", None, format!("{dropped} lines were dropped: over log_rate"));
+            self.dropped(dropped);
         }
         self.put(level, source, task, text);
+    }
+
+    /// Nothing more comes: says what was dropped since the last line.
+    pub fn close(&self) {
+        let dropped = self.lock().throttle.dropped();
+        if dropped > 0 {
+            self.dropped(dropped);
+        }
+    }
+
+    fn dropped(&self, lines: u64) {
+        self.put(Level::Warn, "supervisor", None, format!("{lines} lines were dropped: over log_rate"));
     }
 
     /// The last lines on standard error, oldest first.
@@ -74,7 +84,7 @@ impl Log {
             Level::Info => tracing::info!(target: "agent", %agent, "{text}"),
             Level::Debug => tracing::debug!(target: "agent", %agent, "{text}"),
         }
-        let line = Line { at: chrono::Utc::now(), level, source: source.into(), task, text };
+        let line = Line { at: self.clock.now(), level, source: source.into(), task, text };
         self.logs.write(agent, line);
     }
 
@@ -88,22 +98,6 @@ impl Log {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// A token for a line, and how many lines were dropped before it; none when there is no token.
-    fn take(&mut self) -> Option<u64> {
-        let now = Instant::now();
-        let gained = (now - self.counted_at).as_secs_f64() * f64::from(self.rate);
-        self.tokens = (self.tokens + gained).min(f64::from(self.rate));
-        self.counted_at = now;
-        if self.tokens < 1.0 {
-            self.dropped += 1;
-            return None;
-        }
-        self.tokens -= 1.0;
-        Some(std::mem::take(&mut self.dropped))
     }
 }
 

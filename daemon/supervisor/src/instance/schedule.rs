@@ -1,5 +1,6 @@
 //! What an agent does by itself: a task per slot. Slots are counted from the Unix epoch and are the task's dedupe
-//! key, so a restart neither misses one nor does one twice.
+//! key, so a restart within a slot neither misses nor doubles it. A slot that passed while nothing ran is not made up
+//! for: the next one is near.
 
 use std::time::Duration;
 

@@ -21,6 +21,9 @@ use crate::grants;
 use crate::policy::Call;
 use crate::policy::retry::retry_at;
 
+/// The longest error of a task that is stored, in characters.
+const ERROR: usize = 2000;
+
 /// What a message's row holds.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Payload {
@@ -132,6 +135,23 @@ impl Work {
         found
     }
 
+    /// Whether a handler is out of time.
+    pub fn any_overdue(&self) -> bool {
+        self.running.values().any(|running| running.hung)
+    }
+
+    /// A task that is in work here already, under a lease that was lost while this daemon stood still, goes on under
+    /// the new one. Answers a task that is not.
+    pub fn adopt(&mut self, task: LeasedTask) -> Option<LeasedTask> {
+        match self.running.get_mut(&task.id) {
+            Some(running) => {
+                running.task = task;
+                None
+            }
+            None => Some(task),
+        }
+    }
+
     /// A handler has ended. Answers what the breaker should count, if anything.
     pub fn done(
         &mut self,
@@ -142,6 +162,7 @@ impl Work {
     ) -> Option<Call> {
         // One that is not in work was cut off meanwhile, and has been put down as that.
         let running = self.running.remove(&id)?;
+        let outcome = outcome.map_err(|error| AgentError { message: short(error.message), ..error });
         let (outcome, call) = match outcome.and_then(|answer| self.accept(id, &answer)) {
             Ok(outcome) if took >= self.rules.config.breaker.slow_call => (outcome, Some(Call::Slow)),
             Ok(outcome) => (outcome, Some(Call::Ok)),
@@ -227,4 +248,13 @@ impl Work {
             source: format!("agent:{agent}"),
         })
     }
+}
+
+/// What an agent says of its failure is stored with each try.
+fn short(mut error: String) -> String {
+    if let Some((end, _)) = error.char_indices().nth(ERROR) {
+        error.truncate(end);
+        error.push('…');
+    }
+    error
 }

@@ -24,7 +24,7 @@ pub enum Call {
 pub struct Breaker {
     /// Calls, in buckets of a tenth of the window.
     buckets: VecDeque<Bucket>,
-    /// Restarts within the period, oldest first; never more than `intensity` + 1.
+    /// Restarts within the period, oldest first; never more than `intensity`.
     restarts: VecDeque<Time>,
     /// How often it has opened without closing for good.
     pub trips: u32,
@@ -46,6 +46,7 @@ impl Breaker {
     /// Counts a call; answers why the breaker should open, if it should.
     pub fn call(&mut self, call: Call, config: &Config, now: Time) -> Option<String> {
         let width = config.window / BUCKETS;
+        self.buckets.iter_mut().for_each(|bucket| bucket.from = bucket.from.min(now));
         self.buckets.retain(|bucket| within(bucket.from, config.window, now));
         if self.buckets.back().is_none_or(|bucket| !within(bucket.from, width, now)) {
             self.buckets.push_back(Bucket { from: now, total: 0, failed: 0, slow: 0 });
@@ -73,6 +74,7 @@ impl Breaker {
     /// Counts a restart; answers why the breaker should open, if it should.
     pub fn restart(&mut self, config: &Config, now: Time) -> Option<String> {
         self.failures += 1;
+        self.restarts.iter_mut().for_each(|at| *at = (*at).min(now));
         self.restarts.retain(|at| within(*at, config.period, now));
         self.restarts.push_back(now);
         let count = self.restarts.len();
@@ -98,7 +100,8 @@ impl Breaker {
     }
 }
 
-/// Whether `at` lies within `span` before now. A clock that went back makes everything recent, not everything old.
+/// Whether `at` lies within `span` before now. What a clock that went back left in the future was moved to now before:
+/// it is recent, and grows old from now on.
 fn within(at: Time, span: Duration, now: Time) -> bool {
     (now - at).to_std().map_or(true, |passed| passed < span)
 }

@@ -8,6 +8,7 @@ use super::breaker::humantime;
 use super::{
     Budget, Call, Desired, Exit, ExitClass, Next, Probe, Record, State, StopReason, Time, Transition,
 };
+use crate::sentence::sentence;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +18,8 @@ pub enum Event {
         /// Who.
         actor: String,
     },
+    /// Its turn to start has come: at boot, or after a fall of its group.
+    Turn,
     /// Somebody wants it down, and it to stay so.
     Stop {
         /// Who.
@@ -94,9 +97,11 @@ pub struct Context<'c> {
     pub jitter: f64,
     /// How long handlers may take to end.
     pub drain_timeout: Duration,
+    /// Others that start before it fall with it: it waits for its turn.
+    pub others_first: bool,
 }
 
-/// After the drain's deadline: how long until the kill is tried again.
+/// After SIGKILL is due: how long until the kill is tried again.
 const KILL_AGAIN: Duration = Duration::from_secs(5);
 
 /// Decides.
@@ -128,11 +133,14 @@ struct Turn<'t, 'c> {
 }
 
 const SUPERVISOR: &str = "supervisor";
+/// A reason is a sentence, whoever gave it.
+const REASON: usize = 400;
 
 impl Turn<'_, '_> {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Start { actor } => self.start(&actor),
+            Event::Turn => self.turn(),
             Event::Stop { actor } => {
                 self.record.desired = Desired::Down { actor: actor.clone() };
                 let reason = format!("stopped by {actor}");
@@ -151,9 +159,22 @@ impl Turn<'_, '_> {
                     self.record.state,
                     State::Starting { .. } | State::Ready { .. } | State::HalfOpen { .. }
                 ) {
-                    self.drain(Next::Start, SUPERVISOR, format!("restarted with `{name}`, which fell"));
+                    let reason = format!("it falls with `{name}`");
+                    self.drain(Next::Stopped { why: StopReason::FellWith { name } }, SUPERVISOR, reason);
                 }
             }
+        }
+    }
+
+    fn turn(&mut self) {
+        match &self.record.state {
+            // What failed before a start of the daemon still counts.
+            State::Stopped { why: StopReason::NotStarted } => self.spawn("boot", "started at boot".into()),
+            State::Stopped { why: StopReason::FellWith { name } } => {
+                let reason = format!("restarted after the fall of `{name}`");
+                self.take_and_spawn(self.record.attempt.max(1), reason);
+            }
+            _ => {}
         }
     }
 
@@ -161,6 +182,8 @@ impl Turn<'_, '_> {
         self.record.desired = Desired::Up;
         let reason = format!("started by {actor}");
         match &mut self.record.state {
+            // Its turn has come, after a start of the daemon too: what failed before still counts.
+            State::Stopped { why: StopReason::NotStarted } => self.spawn(actor, reason),
             State::Stopped { .. } | State::Refused { .. } | State::Backoff { .. } => {
                 self.record.attempt = 0;
                 self.spawn(actor, reason);
@@ -184,6 +207,7 @@ impl Turn<'_, '_> {
             }
             // An open breaker outlives the daemon.
             State::Draining { next: Next::Open { .. }, .. } if why == StopReason::Shutdown => {}
+            State::Draining { next: Next::Stopped { why: same }, .. } if *same == why => {}
             State::Draining { next, .. } => {
                 *next = Next::Stopped { why };
                 self.note("draining", actor, reason);
@@ -218,9 +242,8 @@ impl Turn<'_, '_> {
                 let reason = format!("ready, one task at a time; the breaker closes after {stable}");
                 self.change(State::HalfOpen { probe: Probe::Running { since: now } }, SUPERVISOR, reason);
             }
-            _ => {}
+            _ => self.actions.push(Action::Limit(self.record.state.limit(self.ctx.config.concurrency))),
         }
-        self.actions.push(Action::Limit(self.record.state.limit(self.ctx.config.concurrency)));
     }
 
     fn exited(&mut self, exit: Exit) {
@@ -236,11 +259,19 @@ impl Turn<'_, '_> {
                 self.spawn(SUPERVISOR, "its predecessor has ended".into());
             }
             State::Draining { next: Next::Open { until }, .. } => {
-                self.gone(exit);
+                // A probe that was killed ended by what it was killed for.
+                let since = self.record.since;
+                let killed = |last: &Exit| {
+                    last.at == since && matches!(last.class, ExitClass::Hang | ExitClass::StartTimeout)
+                };
+                if !self.record.last_exit.as_ref().is_some_and(killed) {
+                    self.gone(exit);
+                }
                 self.change(State::Open { until }, SUPERVISOR, "its host has ended".into());
             }
             State::Draining { next: Next::Failed { exit: cause }, .. } => {
-                self.failed(Exit { at: exit.at, ..cause }, false);
+                // Half-open, it would have been drained to `Next::Open`, unless `restart` was `never` then.
+                self.failed(Exit { at: exit.at, ..cause }, self.record.breaker.trips > 0);
             }
             State::HalfOpen { .. } => self.failed(exit, true),
             State::Starting { .. } | State::Ready { .. } => self.failed(exit, false),
@@ -263,9 +294,12 @@ impl Turn<'_, '_> {
             Restart::Never => true,
         };
         if leave {
+            // As in OTP: who may end does not take its group along.
             let reason = format!("{exit}; `restart` leaves it so");
             self.change(State::Stopped { why: StopReason::Finished { exit } }, SUPERVISOR, reason);
-        } else if probing {
+            return;
+        }
+        if probing {
             self.open(format!("the probe failed: {exit}"));
         } else if let Some(why) = self.record.breaker.restart(&config.breaker, self.ctx.now) {
             self.open(format!("{why}, the last after {exit}"));
@@ -279,7 +313,11 @@ impl Turn<'_, '_> {
         self.record.attempt = self.record.attempt.saturating_add(1);
         let attempt = self.record.attempt;
         let pause = self.pause(attempt);
-        if pause.is_zero() {
+        if pause.is_zero() && self.ctx.others_first {
+            let name = "itself".to_owned();
+            let reason = format!("{exit}; those before it in its group start first");
+            self.change(State::Stopped { why: StopReason::FellWith { name } }, SUPERVISOR, reason);
+        } else if pause.is_zero() {
             self.take_and_spawn(attempt, format!("restarted at once after {exit}"));
         } else {
             let until = self.ctx.now + pause;
@@ -328,14 +366,17 @@ impl Turn<'_, '_> {
     }
 
     fn refused(&mut self, why: String) {
+        let why = sentence(&why, REASON);
         if !self.record.state.has_host() {
             return;
         }
         self.record.last_exit = Some(Exit::new(ExitClass::Refused, why.clone(), self.ctx.now));
-        if let State::Draining { next: Next::Stopped { .. }, .. } = self.record.state {
-            return;
+        match self.record.state.clone() {
+            State::Draining { next: Next::Stopped { why: stopped }, .. } => {
+                self.change(State::Stopped { why: stopped }, SUPERVISOR, why);
+            }
+            _ => self.change(State::Refused { why: why.clone() }, SUPERVISOR, why),
         }
-        self.change(State::Refused { why: why.clone() }, SUPERVISOR, why);
     }
 
     fn kill(&mut self, class: ExitClass, what: String) {
@@ -344,23 +385,33 @@ impl Turn<'_, '_> {
             let probing = matches!(self.record.state, State::HalfOpen { .. });
             let exit = Exit::new(class, what, self.ctx.now);
             let reason = format!("{exit}; it is killed");
-            let next = if probing {
+            let next = if probing && self.ctx.config.restart != Restart::Never {
                 self.record.last_exit = Some(exit);
                 Next::Open { until: self.opened() }
             } else {
                 Next::Failed { exit }
             };
+            let fell = matches!(next, Next::Open { .. });
             let deadline = self.ctx.now + self.ctx.config.kill_grace + KILL_AGAIN;
             self.change(State::Draining { deadline, next }, SUPERVISOR, reason);
-            self.actions.push(Action::Limit(0));
             self.actions.push(Action::Kill);
+            // Others fell when their host has ended; for a probe that is decided now.
+            if fell {
+                self.actions.push(Action::Fell);
+            }
         }
     }
 
     fn drain(&mut self, next: Next, actor: &str, reason: String) {
+        // One that is not ready yet has nothing to finish, and may hang at it.
+        if !self.record.state.is_ready() {
+            let deadline = self.ctx.now + self.ctx.config.kill_grace + KILL_AGAIN;
+            self.change(State::Draining { deadline, next }, actor, reason);
+            self.actions.push(Action::Kill);
+            return;
+        }
         let deadline = self.ctx.now + self.ctx.drain_timeout;
         self.change(State::Draining { deadline, next }, actor, reason);
-        self.actions.push(Action::Limit(0));
         self.actions.push(Action::Drain { deadline });
     }
 
@@ -383,14 +434,15 @@ impl Turn<'_, '_> {
                 self.record.breaker.close();
                 let reason = "a stable run: the breaker is closed".into();
                 self.change(State::Ready { since }, SUPERVISOR, reason);
-                self.actions.push(Action::Limit(self.ctx.config.concurrency));
             }
             State::Ready { .. } => {
                 self.record.attempt = 0;
                 self.record.breaker.trips = 0;
+                self.note("ready", SUPERVISOR, "a stable run: restarts are counted anew".into());
             }
             State::Draining { next, .. } => {
-                self.record.state = State::Draining { deadline: now + KILL_AGAIN, next };
+                self.record.state =
+                    State::Draining { deadline: now + self.ctx.config.kill_grace + KILL_AGAIN, next };
                 self.actions.push(Action::Kill);
             }
             State::Stopped { .. } | State::Refused { .. } => {}
@@ -402,6 +454,7 @@ impl Turn<'_, '_> {
         match (&self.record.state, trip, call) {
             (State::Ready { .. }, Some(why), _) => self.trip(&why),
             (State::HalfOpen { .. }, _, Call::Failed) => self.trip("the probe's task failed"),
+            (State::HalfOpen { .. }, Some(why), Call::Slow) => self.trip(&why),
             _ => {}
         }
     }
@@ -437,14 +490,20 @@ impl Turn<'_, '_> {
     }
 
     fn change(&mut self, to: State, actor: &str, reason: String) {
-        let from = std::mem::replace(&mut self.record.state, to).name();
+        let concurrency = self.ctx.config.concurrency;
+        let limit = to.limit(concurrency);
+        let left = std::mem::replace(&mut self.record.state, to);
         self.record.since = self.ctx.now;
-        self.note(from, actor, reason);
+        self.note(left.name(), actor, reason);
+        if left.limit(concurrency) != limit {
+            self.actions.push(Action::Limit(limit));
+        }
     }
 
     fn note(&mut self, from: &str, actor: &str, reason: String) {
         let to = self.record.state.name().into();
         let (from, actor, at) = (from.into(), actor.into(), self.ctx.now);
+        let reason = sentence(&reason, REASON);
         self.actions.push(Action::Note(Transition { from, to, actor, reason, at }));
     }
 }

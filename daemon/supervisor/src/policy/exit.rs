@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::Time;
+use crate::sentence::sentence;
 
 /// What kind of end it was; decides what follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,33 +62,31 @@ pub struct Exit {
     pub at: Time,
 }
 
-/// A panic's message may be of any length.
-const DETAIL: usize = 500;
+/// A panic's message may be of any length; with what is said around it, it still is a sentence.
+const DETAIL: usize = 300;
 
 impl Exit {
     /// An end of a known class.
     pub fn new(class: ExitClass, detail: impl Into<String>, at: Time) -> Self {
-        let detail: String = detail.into();
-        let detail = detail.chars().take(DETAIL).collect();
-        Self { class, detail, at }
+        Self { class, detail: sentence(&detail.into(), DETAIL), at }
     }
 
     /// Tells the class from the wait status and the last lines on standard error.
     pub fn from_status(code: Option<i32>, signal: Option<i32>, last_words: &[String], at: Time) -> Self {
-        let said = |what: &str| last_words.iter().rev().find(|line| line.contains(what));
+        let said = |what: &str| last_words.iter().rposition(|line| line.contains(what));
         match (code, signal) {
             (Some(0), _) => Self::new(ExitClass::Clean, "exit code 0", at),
             (Some(code), _) => Self::new(ExitClass::Error, format!("exit code {code}"), at),
-            // Rust aborts with these words, whether the allocation was the host's or the library's.
-            (_, Some(6)) if said("memory allocation of ").is_some() => Self::new(
-                ExitClass::OutOfMemory,
-                said("memory allocation of ").cloned().unwrap_or_default(),
-                at,
-            ),
-            // A library built with panic=abort.
-            (_, Some(6)) if said("panicked at ").is_some() => {
-                Self::new(ExitClass::Panic, said("panicked at ").cloned().unwrap_or_default(), at)
-            }
+            // SIGABRT: so Rust ends when memory is short, whether in the host or the library, …
+            (_, Some(6)) => match (said("memory allocation of "), said("panicked at ")) {
+                (Some(line), _) => Self::new(ExitClass::OutOfMemory, &last_words[line], at),
+                // … and a library built with panic=abort. The message comes a line after the place.
+                (_, Some(line)) => {
+                    let words = last_words.iter().skip(line).take(2).map(String::as_str);
+                    Self::new(ExitClass::Panic, words.collect::<Vec<_>>().join(" "), at)
+                }
+                _ => Self::new(ExitClass::Signal, format!("signal 6{}", name(6)), at),
+            },
             (_, Some(signal)) => Self::new(ExitClass::Signal, format!("signal {signal}{}", name(signal)), at),
             (None, None) => Self::new(ExitClass::Error, "an unknown status", at),
         }

@@ -17,6 +17,11 @@ pub fn fallen_with<'g>(group: &'g Group, name: &AgentName) -> Vec<&'g AgentName>
     others.filter(|(index, _)| falls(*index)).map(|(_, member)| member).collect()
 }
 
+/// Whether members that start before `name` fall with it.
+pub fn others_first(group: &Group, name: &AgentName) -> bool {
+    group.strategy == Strategy::OneForAll && group.agents.first() != Some(name)
+}
+
 /// Whether `name`'s turn to start has come: all before it are ready, or will not be by themselves soon.
 pub fn may_start<'s>(
     group: &Group,
@@ -44,6 +49,8 @@ fn is_coming(state: &State) -> bool {
         State::Starting { .. }
             | State::Draining { .. }
             | State::HalfOpen { probe: Probe::Starting { .. } }
-            | State::Stopped { why: StopReason::NotStarted }
+            | State::Stopped { why: StopReason::NotStarted | StopReason::FellWith { .. } }
+            // One that stumbles is waited for, one that goes on falling is not.
+            | State::Backoff { attempt: ..=3, .. }
     )
 }

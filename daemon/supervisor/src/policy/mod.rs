@@ -12,7 +12,7 @@
 //!                                                                          any failure ─▶ Open, longer
 //! ```
 //!
-//! [`decide`] changes a [`Record`] and answers [`Action`]s, which the driver carries out. The record is saved as
+//! [`decide()`] changes a [`Record`] and answers [`Action`]s, which the driver carries out. The record is saved as
 //! JSON: what an agent did before outlives the agent's process and the daemon's.
 
 pub mod breaker;

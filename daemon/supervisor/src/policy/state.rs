@@ -103,6 +103,11 @@ pub enum Next {
 pub enum StopReason {
     /// Its turn to start has not come.
     NotStarted,
+    /// It fell with a member of its group, and starts again when its turn comes.
+    FellWith {
+        /// With whom.
+        name: String,
+    },
     /// A person stopped it.
     Operator {
         /// Who.
@@ -121,6 +126,7 @@ impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotStarted => f.write_str("not started yet"),
+            Self::FellWith { name } => write!(f, "fell with `{name}`, and starts again when its turn comes"),
             Self::Operator { actor } => write!(f, "stopped by {actor}"),
             Self::Shutdown => f.write_str("the daemon stopped"),
             Self::Finished { exit } => write!(f, "ended ({exit}); its restart policy leaves it so"),
@@ -173,6 +179,15 @@ impl State {
     /// Whether it is neither on its way up nor on its way down.
     pub const fn is_settled(&self) -> bool {
         self.is_ready() || !self.has_host()
+    }
+
+    /// Whether only a person brings it up again.
+    pub const fn is_down(&self) -> bool {
+        match self {
+            Self::Refused { .. } => true,
+            Self::Stopped { why } => !matches!(why, StopReason::NotStarted | StopReason::FellWith { .. }),
+            _ => false,
+        }
     }
 
     /// How many tasks it may have at once.

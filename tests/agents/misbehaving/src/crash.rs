@@ -17,6 +17,12 @@ pub fn exit(status: i32) -> ! {
     std::process::exit(status)
 }
 
+/// With the words of a panic, this is what a library built with `panic = "abort"` does.
+pub fn abort(words: &str) -> ! {
+    eprintln!("{words}");
+    std::process::abort()
+}
+
 pub fn spin() -> ! {
     loop {
         spin_loop();

@@ -7,7 +7,7 @@
 //! | `sleep MS TEXT` | replies TEXT after MS milliseconds |
 //! | `error TEXT`, `invalid TEXT` | an error of that class |
 //! | `panic TEXT` | panics |
-//! | `abort` | SIGABRT |
+//! | `abort TEXT` | TEXT on stderr, and SIGABRT |
 //! | `segfault` | SIGSEGV |
 //! | `exit N` | the process ends with status N |
 //! | `loop` | busy for ever |
@@ -18,6 +18,10 @@
 //! | `big N` | a reply of N bytes |
 //! | `append PATH LINE` | appends LINE to PATH in one write: an effect that can be counted |
 //! | `fail-until PATH N` | appends a line to PATH; an error until there are N, then a reply |
+//! | `insist PATH N LINE` | appends LINE; an error until it stands there N times |
+//! | `span PATH MS LINE` | appends `LINE(`, sleeps MS milliseconds, appends `LINE)` |
+//! | `linger PATH MS` | appends a line; when it is the first there, replies after MS milliseconds |
+//! | `meet PATH N` | appends a line; replies when there are N |
 //! | `fork` | leaves a child `sleep 1000` that holds this process's stdin, stdout and stderr; replies its pid |
 //! | `call METHOD JSON` | replies the answer of the host's METHOD, or its error, as JSON |
 //! | `hand AGENT TEXT` | a follow-up for AGENT |
@@ -116,7 +120,7 @@ impl Agent for Misbehaving {
             "error" => return Err(AgentError::failed(rest)),
             "invalid" => return Err(AgentError::invalid(rest)),
             "panic" => panic!("{rest}"),
-            "abort" => std::process::abort(),
+            "abort" => crash::abort(rest),
             "segfault" => {
                 crash::segfault();
                 "still here".into()
@@ -139,6 +143,22 @@ impl Agent for Misbehaving {
             "fail-until" => {
                 let (path, lines) = first(rest);
                 effects::fail_until(path, number(lines)?)?
+            }
+            "insist" => {
+                let (path, (lines, line)) = (first(rest).0, first(first(rest).1));
+                effects::insist(path, number(lines)?, line)?
+            }
+            "span" => {
+                let (path, (millis, line)) = (first(rest).0, first(first(rest).1));
+                effects::span(path, Duration::from_millis(number(millis)?), line)?
+            }
+            "linger" => {
+                let (path, millis) = first(rest);
+                effects::linger(path, Duration::from_millis(number(millis)?))?
+            }
+            "meet" => {
+                let (path, lines) = first(rest);
+                effects::meet(path, number(lines)?)?
             }
             "fork" => effects::fork()?.id().to_string(),
             "call" => {

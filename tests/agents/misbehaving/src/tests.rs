@@ -48,6 +48,14 @@ fn effects_are_counted_in_a_file() {
     assert_eq!(agent().send(&format!("fail-until {shown} 3")).unwrap_err().message, "2 of 3 tries");
     assert_eq!(said(&format!("fail-until {shown} 3")), "done after 3 tries");
     std::fs::remove_file(&path).unwrap();
+    assert_eq!(agent().send(&format!("insist {shown} 2 a")).unwrap_err().message, "1 of 2 tries");
+    assert_eq!(said(&format!("insist {shown} 1 b")), "done after 1 tries");
+    assert_eq!(said(&format!("insist {shown} 2 a")), "done after 2 tries");
+    assert_eq!(said(&format!("span {shown} 1 c")), "c");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "a\nb\na\nc(\nc)\n");
+    assert_eq!(said(&format!("linger {shown} 3600000")), "gone");
+    assert_eq!(said(&format!("meet {shown} 7")), "met");
+    std::fs::remove_file(&path).unwrap();
 }
 
 #[test]

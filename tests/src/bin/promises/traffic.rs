@@ -69,7 +69,8 @@ impl Host {
         let (decoder, out, chunk) = (Decoder::default(), Vec::new(), vec![0; 16 * 1024]);
         let mut host = Self { process, socket: streams.socket, decoder, out, chunk };
         let library = built()?.join("libmisbehaving.so");
-        host.say(&ToHost::Open { library, concurrency: 4, memory_limit: 512 << 20, lock }).await?;
+        host.say(&ToHost::Open { library, concurrency: 4, memory_limit: 512 << 20, lock, log_rate: 200 })
+            .await?;
         let FromHost::Hello { .. } = host.hear().await? else { bail!("the host has not said hello") };
         host.say(&ToHost::Create { settings: serde_json::value::to_raw_value(&serde_json::json!({}))? })
             .await?;

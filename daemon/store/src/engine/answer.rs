@@ -1,0 +1,141 @@
+//! After a batch: everybody is told what became of theirs.
+
+use chrono::{DateTime, Utc};
+use openclaw_agent_api::AgentName;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::{Engine, Health, RETRY, added, released};
+use crate::Error;
+use crate::backend::{Applied, Batch, Order};
+use crate::inbox::Pending;
+use crate::task::{Ended, Outcome, Submitted};
+
+impl Engine {
+    /// All of the batch is stored.
+    pub(super) async fn committed(
+        &mut self,
+        batch: Batch,
+        arrived: Pending,
+        applied: Applied,
+        now: DateTime<Utc>,
+    ) {
+        self.retry_at = None;
+        if self.health.borrow().error.is_some() {
+            tracing::info!("the database can be written again");
+            // What is held comes next, and everybody has the time to renew before a lease counts as lost.
+            self.lanes.touch_all();
+            self.sweep_at = Instant::now() + self.options.lease;
+            self.inbox.wake.notify_one();
+        }
+        self.health.send_replace(Health {
+            committed_at: now,
+            error: None,
+            held: self.held.completions.len(),
+        });
+        for id in &applied.stale {
+            tracing::warn!(task = %id, "a result came after its lease was lost and was refused");
+        }
+        self.schedule(&batch, now);
+        self.lent = !applied.claimed.is_empty() || applied.leased.unwrap_or(self.lent);
+        if applied.prune_more {
+            self.prune_at = Instant::now();
+        }
+        for (submission, submitted) in arrived.submissions.into_iter().zip(applied.submitted) {
+            if !submitted.existing {
+                self.waits(submission.task.queue);
+            }
+            if let Some(watcher) = submission.watch {
+                self.watch_submitted(submitted, watcher).await;
+            }
+            let _ = submission.reply.send(Ok(submitted));
+        }
+        applied.followed.into_iter().for_each(|queue| self.waits(queue));
+        for ((order, reply), done) in arrived.orders.into_iter().zip(applied.orders) {
+            if let Ok(queue) = &done {
+                if let Order::Retry(_) = order {
+                    self.waits(queue.clone());
+                }
+                // The order was carried out before this turn's claims, but only the next turn's know of it.
+                self.lanes.touch(queue);
+                self.inbox.wake.notify_one();
+            }
+            let _ = reply.send(done);
+        }
+        arrived.memory.into_iter().for_each(|(_, reply)| drop(reply.send(Ok(()))));
+        for (leases, reply) in arrived.renewals {
+            let lost = leases.into_iter().filter(|lease| applied.lost.contains(lease));
+            let _ = reply.send(lost.map(|(id, _)| id).collect());
+        }
+        for (queue, ended) in applied.ended {
+            let waiting = self.waiting.entry(queue).or_default();
+            *waiting = waiting.saturating_sub(1);
+            self.watchers.tell(&ended);
+        }
+        if applied.swept {
+            self.lanes.touch_all();
+        }
+        let left = self.lanes.hand_out(&batch.claims, applied.claimed);
+        if !left.is_empty() {
+            self.held.completions.extend(left.into_iter().map(released));
+            self.inbox.wake.notify_one();
+        }
+    }
+
+    fn waits(&mut self, queue: AgentName) {
+        *self.waiting.entry(queue).or_default() += 1;
+    }
+
+    /// Nothing was stored. Results wait; whoever asked for something is told.
+    pub(super) fn failed(&mut self, batch: Batch, arrived: Pending, error: Error) {
+        if self.health.borrow().error.is_none() {
+            tracing::error!(%error, "nothing can be stored; results wait, new tasks are refused");
+        }
+        // A commit that says that it failed may have leased all the same.
+        self.lent = true;
+        let since = std::mem::take(&mut self.held);
+        self.held.add(batch.completions, batch.events, batch.records);
+        self.held.add(since.completions, since.events, since.records);
+        // Those wait for the retry, which nothing that fails in between puts off.
+        let now = Instant::now();
+        self.retry_at = self.retry_at.filter(|at| *at > now).or(Some(now + RETRY));
+        let committed_at = self.health.borrow().committed_at;
+        self.health.send_replace(Health {
+            committed_at,
+            error: Some(error.to_string()),
+            held: self.held.completions.len(),
+        });
+        arrived.submissions.into_iter().for_each(|s| drop(s.reply.send(Err(error.clone()))));
+        arrived.orders.into_iter().for_each(|(_, reply)| drop(reply.send(Err(error.clone()))));
+        arrived.memory.into_iter().for_each(|(_, reply)| drop(reply.send(Err(error.clone()))));
+        // Leases are kept while nobody can take them: an unanswered renewal changes nothing.
+        arrived.renewals.into_iter().for_each(|(_, reply)| drop(reply.send(Vec::new())));
+    }
+
+    /// Remembers when the first of what now waits for its time is due.
+    fn schedule(&mut self, batch: &Batch, now: DateTime<Utc>) {
+        let retries = batch.completions.iter().filter_map(|completion| match &completion.outcome {
+            Outcome::Failed { retry_at, .. } => *retry_at,
+            _ => None,
+        });
+        let later = added(batch).filter_map(|task| task.run_at);
+        let first = retries.chain(later).filter(|at| *at > now).min();
+        self.next_due = [self.next_due, first].into_iter().flatten().min();
+    }
+
+    /// A deduplicated submission may be of a task that has ended long ago.
+    async fn watch_submitted(&mut self, submitted: Submitted, watcher: oneshot::Sender<Ended>) {
+        if submitted.existing {
+            let task = match self.backend.task(submitted.id).await {
+                Ok(Some(task)) => task,
+                // Gone, or perhaps ended: the watcher is dropped rather than left to wait for ever.
+                _ => return,
+            };
+            if let Some(ended) = task.ended() {
+                let _ = watcher.send(ended);
+                return;
+            }
+        }
+        self.watchers.add(submitted.id, watcher);
+    }
+}

@@ -1,0 +1,94 @@
+//! Where others leave what is to be stored, until the engine takes it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use openclaw_agent_api::AgentName;
+use tokio::sync::{Notify, Semaphore, oneshot};
+
+use crate::Error;
+use crate::backend::{MemoryChange, NewEvent, Order};
+use crate::lanes::LaneOp;
+use crate::task::{Completion, Ended, NewTask, Submitted, TaskId};
+
+/// The most that may wait to be stored, in KiB; a sender beyond it waits.
+pub(crate) const ROOM_KIB: u32 = 64 * 1024;
+/// Events that wait for a database which cannot be written; the oldest give way.
+pub(crate) const HELD_EVENTS: usize = 1024;
+
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+/// A submission on its way in.
+pub(crate) struct Submission {
+    pub task: NewTask,
+    pub reply: Reply<Submitted>,
+    pub watch: Option<oneshot::Sender<Ended>>,
+}
+
+/// Leases to renew, and who is told which of them are lost.
+pub(crate) type Renewal = (Vec<(TaskId, i64)>, oneshot::Sender<Vec<TaskId>>);
+
+/// What has arrived and is not yet in a batch.
+#[derive(Default)]
+pub(crate) struct Pending {
+    pub submissions: Vec<Submission>,
+    pub completions: Vec<Completion>,
+    pub orders: Vec<(Order, Reply<AgentName>)>,
+    pub memory: Vec<(MemoryChange, Reply<()>)>,
+    pub renewals: Vec<Renewal>,
+    pub lanes: Vec<LaneOp>,
+    pub events: VecDeque<NewEvent>,
+    pub records: HashMap<AgentName, String>,
+    pub closing: bool,
+}
+
+impl Pending {
+    /// Adds an event; the oldest gives way when the database has been away for long.
+    pub fn event(&mut self, event: NewEvent) {
+        if self.events.len() >= HELD_EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+}
+
+/// Never blocks; submissions wait for room before they come.
+pub(crate) struct Inbox {
+    // None: the engine has ended.
+    pending: Mutex<Option<Pending>>,
+    pub wake: Notify,
+    pub room: Semaphore,
+}
+
+impl Inbox {
+    pub fn new() -> Self {
+        let pending = Mutex::new(Some(Pending::default()));
+        Self { pending, wake: Notify::new(), room: Semaphore::new(ROOM_KIB as usize) }
+    }
+
+    /// Leaves something, and wakes the engine. When that has ended, what is left is dropped, and with it the reply
+    /// channels in it: whoever waits for an answer learns that there will be none.
+    pub fn put(&self, add: impl FnOnce(&mut Pending)) {
+        if let Some(pending) = self.lock().as_mut() {
+            add(pending);
+        }
+        self.wake.notify_one();
+    }
+
+    /// Everything left since the last time.
+    pub fn take(&self) -> Pending {
+        self.lock().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Nobody takes anything any more.
+    pub fn close(&self) {
+        let left = self.lock().take();
+        drop(left);
+        self.room.close();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Pending>> {
+        // Each change is one push, so a poisoned lock is still good.
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

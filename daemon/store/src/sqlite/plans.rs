@@ -1,0 +1,85 @@
+//! How SQLite goes about the statements that run all the time: by their indexes, never through the whole table.
+
+use sqlx::{AssertSqlSafe, Row};
+
+use super::{Sqlite, complete, lease, prune, read, session, submit};
+
+async fn plan(sql: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let sqlite = Sqlite::open(&dir.path().join("store.db")).await.unwrap();
+    let explain = AssertSqlSafe(format!("explain query plan {sql}"));
+    let rows = sqlx::query(explain).fetch_all(&mut *sqlite.writer.lock().await).await.unwrap();
+    rows.iter().map(|row| row.get::<String, _>(3) + "\n").collect()
+}
+
+/// Every step over a table of ours goes by one of these indexes.
+async fn goes_by(sql: &str, indexes: &[&str]) {
+    let plan = plan(sql).await;
+    for index in indexes {
+        assert!(plan.contains(index), "not by {index}:\n{plan}");
+    }
+    for line in plan.lines().filter(|line| line.starts_with("SCAN")) {
+        let fine = ["json_each", "SCAN j", "SCAN (", "SCAN t USING COVERING INDEX"];
+        let by_index = indexes.iter().any(|index| line.contains(index));
+        assert!(by_index || fine.iter().any(|fine| line.contains(fine)), "a full scan:\n{plan}");
+    }
+}
+
+#[tokio::test]
+async fn claims() {
+    goes_by(lease::CLAIM, &["task_queue_claimable"]).await;
+    let plan = plan(lease::CLAIM).await;
+    assert!(!plan.contains("TEMP B-TREE FOR ORDER"), "it sorts:\n{plan}");
+}
+
+#[tokio::test]
+async fn completes_and_renews() {
+    goes_by(complete::COMPLETE, &["sqlite_autoindex_task_queue_1"]).await;
+    goes_by(lease::RENEW, &["sqlite_autoindex_task_queue_1"]).await;
+}
+
+#[tokio::test]
+async fn unblocks() {
+    goes_by(session::UNBLOCK, &["task_queue_session"]).await;
+}
+
+#[tokio::test]
+async fn submits() {
+    goes_by(submit::SUBMIT, &["task_queue_session"]).await;
+    goes_by(submit::KNOWN, &["task_queue_dedupe", "sqlite_autoindex_task_queue_1"]).await;
+}
+
+#[tokio::test]
+async fn sweeps() {
+    goes_by(lease::LOST, &["task_queue_leases"]).await;
+    goes_by(lease::SWEEP, &["task_queue_leases"]).await;
+}
+
+#[tokio::test]
+async fn is_due() {
+    goes_by(read::NEXT_DUE, &["task_queue_due"]).await;
+}
+
+#[tokio::test]
+async fn prunes() {
+    let indexes = ["task_queue_ended", "task_queue_ended_keyed", "task_queue_ended_failed"];
+    for statements in [prune::OLD, prune::MANY] {
+        for (sql, index) in statements.into_iter().zip(indexes) {
+            goes_by(sql, &[&format!("COVERING INDEX {index} "), index]).await;
+            assert!(!plan(sql).await.contains("TEMP B-TREE"), "it sorts");
+        }
+    }
+    goes_by(prune::TURNS, &["agent_turns_agent"]).await;
+    let plan = plan(prune::SPEAKERS).await;
+    assert!(!plan.contains("SCAN agent_turns"), "{plan}");
+}
+
+#[tokio::test]
+async fn counts() {
+    goes_by(read::DEPTHS, &["task_queue_due", "task_queue_leases", "task_queue_failed"]).await;
+}
+
+#[tokio::test]
+async fn shows_transitions() {
+    goes_by(read::TRANSITIONS, &["agent_events_history"]).await;
+}

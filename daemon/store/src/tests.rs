@@ -1,0 +1,234 @@
+//! The store over real SQLite. Time is real where the engine's clock matters, and passed in where only the
+//! database's does.
+
+mod away;
+mod bounds;
+mod credit;
+mod dedupe;
+mod disk;
+mod ends;
+mod leases;
+mod model;
+mod odd;
+mod prune;
+mod records;
+mod recovery;
+mod sessions;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use openclaw_agent_api::AgentName;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, SqliteConnection};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use crate::backend::{Applied, Backend, Batch, Claimant};
+use crate::sqlite::Sqlite;
+use crate::task::{Completion, Ended, LeasedTask, NewTask, Outcome, Submitted, TaskId, TaskState};
+use crate::{Consumer, Error, Options, Store};
+
+/// No condition here takes a tenth of it.
+const BOUND: Duration = Duration::from_secs(20);
+
+async fn within<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(BOUND, what).await.expect("it happens in time")
+}
+
+fn options() -> Options {
+    let hour = Duration::from_secs(3600);
+    Options { lease: hour, max_queued: 1000, keep: 24 * hour, keep_rows: 1000 }
+}
+
+fn agent(name: &str) -> AgentName {
+    name.parse().expect("an agent's name")
+}
+
+/// A task of `milkbot`.
+fn task() -> NewTask {
+    NewTask {
+        id: TaskId::new(),
+        queue: agent("milkbot"),
+        kind: "message".into(),
+        payload: r#"{"text":"hello"}"#.into(),
+        session: None,
+        dedupe_key: None,
+        priority: 0,
+        max_attempts: 3,
+        run_at: None,
+        source: "test".into(),
+    }
+}
+
+fn of_session(session: &str) -> NewTask {
+    NewTask { session: Some(session.into()), ..task() }
+}
+
+fn keyed(key: &str) -> NewTask {
+    NewTask { dedupe_key: Some(key.into()), ..task() }
+}
+
+fn ends(task: &LeasedTask, outcome: Outcome) -> Completion {
+    Completion {
+        id: task.id,
+        token: task.token,
+        agent: task.queue.clone(),
+        kind: task.kind.clone(),
+        attempts: task.attempts,
+        outcome,
+        duration: Duration::from_millis(5),
+    }
+}
+
+fn done(task: &LeasedTask, result: &str) -> Completion {
+    followed(task, result, Vec::new())
+}
+
+fn followed(task: &LeasedTask, result: &str, follow_ups: Vec<NewTask>) -> Completion {
+    ends(task, Outcome::Done { result: result.into(), follow_ups })
+}
+
+fn fails(task: &LeasedTask, retry_at: Option<DateTime<Utc>>) -> Completion {
+    ends(task, Outcome::Failed { error: "it broke".into(), retry_at })
+}
+
+/// A store in a folder of its own.
+struct Rig {
+    dir: TempDir,
+    sqlite: Arc<Sqlite>,
+    store: Store,
+    engine: JoinHandle<()>,
+}
+
+impl Rig {
+    async fn new() -> Self {
+        Self::with(options()).await
+    }
+
+    async fn with(options: Options) -> Self {
+        Self::open(tempfile::tempdir().expect("a folder"), options).await
+    }
+
+    async fn open(dir: TempDir, options: Options) -> Self {
+        let sqlite = Arc::new(Sqlite::open(&dir.path().join("store.db")).await.expect("it opens"));
+        let (store, engine) = Store::start(sqlite.clone(), options).await.expect("it starts");
+        Self { dir, sqlite, store, engine }
+    }
+
+    /// The process dies between two transactions; another one starts.
+    async fn crash(self, options: Options) -> Self {
+        let Self { dir, sqlite, store, engine } = self;
+        engine.abort();
+        let _ = engine.await;
+        drop((sqlite, store));
+        Self::open(dir, options).await
+    }
+
+    fn consumer(&self, credit: u32) -> Consumer {
+        let consumer = self.store.consumer(agent("milkbot"));
+        consumer.credit(credit);
+        consumer
+    }
+
+    async fn submit(&self, task: NewTask) -> TaskId {
+        within(self.store.submit(task)).await.expect("it is stored").id
+    }
+
+    async fn state(&self, id: TaskId) -> TaskState {
+        self.store.task(id).await.expect("it is there").state
+    }
+
+    /// What came before has had its turn, and what that turn made claimable another one.
+    async fn settle(&self) {
+        flush(&self.store).await;
+        flush(&self.store).await;
+    }
+
+    /// What a query for one number says.
+    async fn number(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&mut self.outside().await).await.expect("a number")
+    }
+
+    /// A connection of somebody else.
+    async fn outside(&self) -> SqliteConnection {
+        let options = SqliteConnectOptions::new().filename(self.dir.path().join("store.db"));
+        options.connect().await.expect("it opens")
+    }
+}
+
+/// What came before has been tried: an answer comes with the turn, also when there is nothing to renew.
+async fn flush(store: &Store) {
+    within(store.renew(Vec::new())).await;
+}
+
+/// The task, once it has ended.
+async fn ended(store: &Store, id: TaskId) -> Ended {
+    within(async {
+        loop {
+            if let Some(ended) = store.task(id).await.expect("it is there").ended() {
+                return ended;
+            }
+            flush(store).await;
+        }
+    })
+    .await
+}
+
+async fn next(consumer: &mut Consumer) -> LeasedTask {
+    within(consumer.next()).await.expect("the store is open")
+}
+
+/// A database without an engine, whose clock the test turns.
+struct Bare {
+    _dir: TempDir,
+    sqlite: Sqlite,
+    claimant: Claimant,
+    now: DateTime<Utc>,
+}
+
+impl Bare {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let sqlite = Sqlite::open(&dir.path().join("store.db")).await.expect("it opens");
+        let claimant = Claimant { owner: "test".into(), lease: Duration::from_secs(30) };
+        Self { _dir: dir, sqlite, claimant, now: Utc::now() }
+    }
+
+    fn later(&mut self, seconds: i64) {
+        self.now += TimeDelta::seconds(seconds);
+    }
+
+    async fn apply(&self, batch: Batch) -> Applied {
+        self.sqlite.apply(&batch, &self.claimant, self.now).await.expect("it is carried out")
+    }
+
+    async fn submit(&self, submissions: Vec<NewTask>) -> Vec<Submitted> {
+        self.apply(Batch { submissions, ..Batch::default() }).await.submitted
+    }
+
+    async fn claim(&self, most: u32) -> Vec<LeasedTask> {
+        self.apply(Batch { claims: vec![(agent("milkbot"), most)], ..Batch::default() }).await.claimed
+    }
+
+    async fn complete(&self, completions: Vec<Completion>) -> Applied {
+        self.apply(Batch { completions, ..Batch::default() }).await
+    }
+
+    async fn number(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&mut *self.sqlite.writer.lock().await).await.expect("a number")
+    }
+}
+
+fn ids<'a>(tasks: impl IntoIterator<Item = &'a LeasedTask>) -> Vec<TaskId> {
+    tasks.into_iter().map(|task| task.id).collect()
+}
+
+/// Takes all credit back; answers what was leased and not received.
+async fn withdraw(consumer: &mut Consumer) -> Vec<LeasedTask> {
+    // An error says that the store is closed: what it had leased was received, or is there.
+    let _ = within(consumer.take_back()).await;
+    std::iter::from_fn(|| consumer.try_next()).collect()
+}

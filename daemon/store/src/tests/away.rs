@@ -1,0 +1,241 @@
+//! A database that cannot be written for a while: what the engine does meanwhile and after.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use openclaw_agent_api::context::Turn;
+
+use super::*;
+use crate::backend::{Depth, Event};
+use crate::task::{Filter, Task};
+
+/// What is of interest of a batch: whether it was carried out, swept, or was a proof; how many results.
+type Seen = (bool, bool, bool, usize);
+
+struct Flaky {
+    inner: Sqlite,
+    away: AtomicBool,
+    unreadable: AtomicBool,
+    seen: Mutex<Vec<Seen>>,
+}
+
+impl Flaky {
+    fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    fn away(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Backend for Flaky {
+    async fn apply(&self, batch: &Batch, claimant: &Claimant, now: DateTime<Utc>) -> Result<Applied, Error> {
+        let away = self.away.load(Ordering::SeqCst);
+        self.seen.lock().unwrap().push((!away, batch.sweep, batch.proof, batch.completions.len()));
+        if away {
+            return Err(Error::Database("away".into()));
+        }
+        self.inner.apply(batch, claimant, now).await
+    }
+
+    async fn recover(&self, claimant: &Claimant, now: DateTime<Utc>) -> Result<u64, Error> {
+        self.inner.recover(claimant, now).await
+    }
+
+    async fn next_due(&self, after: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Error> {
+        self.inner.next_due(after).await
+    }
+
+    async fn depths(&self) -> Result<Vec<(String, Depth)>, Error> {
+        self.inner.depths().await
+    }
+
+    async fn task(&self, id: TaskId) -> Result<Option<Task>, Error> {
+        if self.unreadable.load(Ordering::SeqCst) {
+            return Err(Error::Database("unreadable".into()));
+        }
+        self.inner.task(id).await
+    }
+
+    async fn stored(&self, tasks: &[&NewTask]) -> Result<Vec<TaskId>, Error> {
+        self.inner.stored(tasks).await
+    }
+
+    async fn tasks(&self, filter: &Filter) -> Result<Vec<Task>, Error> {
+        self.inner.tasks(filter).await
+    }
+
+    async fn records(&self) -> Result<Vec<(String, String)>, Error> {
+        self.inner.records().await
+    }
+
+    async fn events(&self, agent: &AgentName, kind: &str, limit: u32) -> Result<Vec<Event>, Error> {
+        self.inner.events(agent, kind, limit).await
+    }
+
+    async fn recall(&self, agent: &AgentName, key: &str) -> Result<Option<String>, Error> {
+        self.inner.recall(agent, key).await
+    }
+
+    async fn keys(&self, agent: &AgentName, prefix: &str, limit: u32) -> Result<Vec<String>, Error> {
+        self.inner.keys(agent, prefix, limit).await
+    }
+
+    async fn memory_keys(&self, agent: &AgentName) -> Result<u32, Error> {
+        self.inner.memory_keys(agent).await
+    }
+
+    async fn turns(&self, agent: &AgentName, session: &str, limit: u32) -> Result<Vec<Turn>, Error> {
+        self.inner.turns(agent, session, limit).await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+struct Outage {
+    _dir: TempDir,
+    _engine: JoinHandle<()>,
+    flaky: Arc<Flaky>,
+    store: Store,
+    consumer: Consumer,
+    leased: LeasedTask,
+}
+
+impl Outage {
+    /// With one task in work, and credit for more.
+    async fn new(lease: Duration) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = Sqlite::open(&dir.path().join("store.db")).await.unwrap();
+        let flaky =
+            Arc::new(Flaky { inner, away: false.into(), unreadable: false.into(), seen: Mutex::default() });
+        let (store, engine) = Store::start(flaky.clone(), Options { lease, ..options() }).await.unwrap();
+        let mut consumer = store.consumer(agent("milkbot"));
+        consumer.credit(5);
+        store.submit(task()).await.unwrap();
+        let leased = next(&mut consumer).await;
+        Self { _dir: dir, _engine: engine, flaky, store, consumer, leased }
+    }
+
+    /// Submissions are refused until this is so.
+    async fn refused_until(&self, mut so: impl FnMut() -> bool) {
+        within(async {
+            while !so() {
+                let refused = self.store.submit(task()).await;
+                assert!(matches!(refused, Err(Error::Database(_))), "{refused:?}");
+            }
+        })
+        .await;
+    }
+
+    async fn back(&self) {
+        self.flaky.away(false);
+        within(async {
+            while self.store.health().error.is_some() {
+                flush(&self.store).await;
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn what_fails_in_between_does_not_put_the_retry_off() {
+    let outage = Outage::new(options().lease).await;
+    outage.flaky.away(true);
+    outage.store.complete(done(&outage.leased, "1"));
+    // The result is tried at once, then with each proof that the database is still away.
+    let flaky = outage.flaky.clone();
+    outage
+        .refused_until(|| {
+            flaky.seen().iter().filter(|(.., proof, results)| *proof && *results == 1).count() == 2
+        })
+        .await;
+    let health = outage.store.health();
+    assert_eq!((health.held, health.error.as_deref()), (1, Some("the database failed: away")));
+    let tried = outage.flaky.seen().iter().filter(|(.., results)| *results == 1).count();
+    assert_eq!(tried, 3);
+    outage.back().await;
+    assert_eq!(ended(&outage.store, outage.leased.id).await.state, TaskState::Done);
+    assert_eq!(outage.store.health().held, 0);
+}
+
+#[tokio::test]
+async fn no_lease_is_lost_while_nobody_can_renew() {
+    let lease = Duration::from_millis(600);
+    let mut outage = Outage::new(lease).await;
+    let lost_at = Utc::now() + lease + TimeDelta::milliseconds(100);
+    outage.flaky.away(true);
+    let before = outage.flaky.seen().len();
+    outage.refused_until(|| Utc::now() > lost_at).await;
+    let held = vec![(outage.leased.id, outage.leased.token)];
+    assert!(within(outage.store.renew(held.clone())).await.is_empty(), "it may well hold");
+    outage.back().await;
+    assert!(within(outage.store.renew(held)).await.is_empty(), "it was taken away");
+    assert!(outage.flaky.seen()[before..].iter().all(|(_, sweep, ..)| !sweep));
+    outage.store.complete(done(&outage.leased, "1"));
+    assert_eq!(ended(&outage.store, outage.leased.id).await.state, TaskState::Done);
+    // Claims are made again.
+    let id = within(outage.store.submit(task())).await.unwrap().id;
+    assert_eq!(next(&mut outage.consumer).await.id, id);
+}
+
+#[tokio::test]
+async fn a_watcher_of_what_cannot_be_read_is_dropped() {
+    let outage = Outage::new(options().lease).await;
+    outage.store.submit(keyed("k")).await.unwrap();
+    outage.flaky.unreadable.store(true, Ordering::SeqCst);
+    let (submitted, ended) = within(outage.store.submit_and_watch(keyed("k"))).await.unwrap();
+    assert!(submitted.existing);
+    assert!(within(ended).await.is_err(), "it may have ended long ago");
+}
+
+#[tokio::test]
+async fn after_a_pause_of_all_who_is_at_work_may_renew_first() {
+    let lease = Duration::from_millis(600);
+    let mut outage = Outage::new(lease).await;
+    tokio::time::pause();
+    tokio::time::advance(lease * 2).await;
+    tokio::time::resume();
+    flush(&outage.store).await;
+    let held = vec![(outage.leased.id, outage.leased.token)];
+    assert!(within(outage.store.renew(held)).await.is_empty(), "it was taken away");
+    assert!(outage.consumer.try_next().is_none());
+    // Who does not is swept all the same.
+    let again = next(&mut outage.consumer).await;
+    assert_eq!((again.id, again.attempts), (outage.leased.id, 2));
+}
+
+#[tokio::test]
+async fn an_idle_store_sweeps_no_more_and_proves_itself_now_and_then() {
+    let lease = Duration::from_secs(9);
+    let outage = Outage::new(lease).await;
+    outage.store.complete(done(&outage.leased, "1"));
+    flush(&outage.store).await;
+    tokio::time::pause();
+    // What blocks keeps the paused time from leaping on while the database works.
+    let (_hold, held) = std::sync::mpsc::channel::<()>();
+    let _blocked = tokio::task::spawn_blocking(move || held.recv());
+    let step = async || {
+        tokio::time::advance(lease / 30).await;
+        outage.store.renew(Vec::new()).await;
+    };
+    // One sweep finds that no lease is out.
+    while !outage.flaky.seen().iter().any(|(_, sweep, ..)| *sweep) {
+        step().await;
+    }
+    let (before, proven) = (outage.flaky.seen().len(), outage.store.health().committed_at);
+    for _ in 0..200 {
+        step().await;
+    }
+    assert!(outage.store.health().committed_at > proven + TimeDelta::seconds(40), "it proves nothing");
+    let seen = &outage.flaky.seen()[before..];
+    assert!(
+        (3..=6).contains(&seen.len()) && seen.iter().all(|(_, sweep, proof, _)| !sweep && *proof),
+        "{seen:?}"
+    );
+}

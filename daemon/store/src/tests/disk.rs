@@ -1,0 +1,102 @@
+//! A full disk: new tasks are refused, results wait.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+use super::*;
+
+/// Fills the database's room, completes a task meanwhile, makes room, and sees it stored.
+async fn fills_and_empties(rig: Rig, fill: impl AsyncFnOnce(&Rig), empty: impl AsyncFnOnce(&Rig)) {
+    let mut consumer = rig.consumer(1);
+    let (running, ended) = within(rig.store.submit_and_watch(task())).await.unwrap();
+    let leased = next(&mut consumer).await;
+    fill(&rig).await;
+
+    let large = || NewTask { payload: format!("\"{}\"", "x".repeat(100_000)), ..task() };
+    let mut accepted = 1;
+    let refused = loop {
+        match within(rig.store.submit(large())).await {
+            Ok(_) => accepted += 1,
+            Err(error) => break error,
+        }
+        assert!(accepted < 100, "it never fills");
+    };
+    assert!(matches!(refused, Error::Full), "{refused}");
+    assert_eq!(rig.number("select count(*) from task_queue").await, accepted);
+
+    let result = format!("\"{}\"", "y".repeat(200_000));
+    rig.store.complete(done(&leased, &result));
+    rig.settle().await;
+    let health = rig.store.health();
+    assert_eq!(health.held, 1);
+    assert!(health.error.is_some_and(|error| error.contains("disk")), "{:?}", rig.store.health());
+    assert_eq!(rig.state(running.id).await, TaskState::Leased);
+
+    empty(&rig).await;
+    let ended = within(ended).await.unwrap();
+    assert_eq!((ended.state, ended.result), (TaskState::Done, Some(result)));
+    let health = rig.store.health();
+    assert_eq!((health.error, health.held), (None, 0));
+    assert!(health.committed_at > ended_at(&rig, running.id).await - TimeDelta::seconds(1));
+    rig.submit(large()).await;
+}
+
+async fn ended_at(rig: &Rig, id: TaskId) -> DateTime<Utc> {
+    rig.store.task(id).await.unwrap().finished_at.unwrap()
+}
+
+async fn pages(rig: &Rig, most: i64) {
+    let sql = sqlx::AssertSqlSafe(format!("pragma max_page_count = {most}"));
+    sqlx::query(sql).execute(&mut *rig.sqlite.writer.lock().await).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_at_its_bound_resumes_by_itself() {
+    let rig = Rig::new().await;
+    let now = rig.number("pragma page_count").await;
+    fills_and_empties(rig, async |rig| pages(rig, now + 60).await, async |rig| pages(rig, 1 << 20).await)
+        .await;
+}
+
+/// A small disk of its own, unmounted when dropped.
+struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    fn mount() -> Option<Self> {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mount =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(dir.path()).output();
+        if mount.is_ok_and(|output| output.status.success()) {
+            return Some(Self(dir));
+        }
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "a small disk cannot be mounted: run as root");
+        None
+    }
+
+    fn filler(&self) -> std::path::PathBuf {
+        self.0.path().join("filler")
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+fn fill(path: &Path) {
+    let mut file = std::fs::File::create(path).expect("a file");
+    while file.write_all(&[0; 4096]).is_ok() {}
+}
+
+#[tokio::test]
+async fn a_full_disk_resumes_by_itself() {
+    let Some(disk) = SmallDisk::mount() else {
+        println!("skipped: a small disk cannot be mounted, which needs root");
+        return;
+    };
+    let rig = Rig::open(tempfile::tempdir_in(disk.0.path()).expect("a folder"), options()).await;
+    let fill = async |_: &Rig| fill(&disk.filler());
+    fills_and_empties(rig, fill, async |_| std::fs::remove_file(disk.filler()).expect("it goes")).await;
+}

@@ -1,0 +1,206 @@
+//! What an agent may ask for is what the config grants, and what it did is told.
+
+use anyhow::{Context, Result, ensure};
+use openclaw_tests::daemon::{Daemon, Home};
+use serde_json::{Value, json};
+
+use crate::support::{ask, ended, history, pid, quick, reply, scout_answers, tasks};
+
+fn granted(grants: &[&str]) -> Result<(Home, Daemon)> {
+    let config = format!(
+        "[agents.misbehaving]\ngrants = {grants:?}\n[agents.milkbot]\ngrants = [\"memory\", \"task\", \"ask\"]\n"
+    );
+    let home = Home::new(&quick(&config), &["scout", "misbehaving", "milkbot"])?;
+    let daemon = home.start_ready(&["scout", "misbehaving", "milkbot"])?;
+    Ok((home, daemon))
+}
+
+/// What the host answered to a call: its answer, or `{kind, message}`.
+fn call(home: &Home, method: &str, payload: Value) -> Result<Value> {
+    let text = reply(home, "misbehaving", &format!("call {method} {payload}"))?;
+    serde_json::from_str(&text).with_context(|| text)
+}
+
+#[test]
+fn without_a_grant_every_door_is_shut_and_says_which_key_opens_it() -> Result<()> {
+    let (home, _daemon) = granted(&[])?;
+    for (method, payload) in [
+        ("system.resources", json!({})),
+        ("system.services", json!({})),
+        ("supervisor.status", json!({})),
+        ("supervisor.restart", json!({"agent": "scout"})),
+        ("memory.get", json!({"key": "k"})),
+        ("memory.set", json!({"key": "k", "value": 1})),
+        ("memory.delete", json!({"key": "k"})),
+        ("memory.list", json!({"prefix": ""})),
+        ("memory.remember", json!({"session": "s", "role": "user", "text": "t"})),
+        ("memory.turns", json!({"session": "s", "limit": 1})),
+        ("publish", json!({"type": "t"})),
+        ("ask", json!({"prompt": "p"})),
+        ("search", json!({"query": "q"})),
+        ("fetch", json!({"url": "http://127.0.0.1/"})),
+        ("missions.propose", json!({"mission": {}})),
+        ("task.run", json!({"agent": "scout", "text": "t", "timeout_ms": 1})),
+        ("task.list", json!({"limit": 1})),
+        ("no.such.door", json!({})),
+    ] {
+        let error = call(&home, method, payload)?;
+        assert_eq!(error["kind"], "not_granted", "{method}: {error}");
+        let message = error["message"].as_str().context("a message")?;
+        assert!(message.contains(method) && message.contains("agents.misbehaving.grants"), "{message}");
+    }
+    assert_eq!(home.component("scout")?["restarts"], 0);
+    // These two need none.
+    assert!(call(&home, "now", json!({}))?.is_string());
+    assert_eq!(call(&home, "log", json!({"level": "info", "text": "a line of its own"}))?, Value::Null);
+    Ok(())
+}
+
+#[test]
+fn a_grant_opens_its_own_door_and_no_other() -> Result<()> {
+    let (home, _daemon) = granted(&["system.resources", "supervisor.status"])?;
+    let resources = call(&home, "system.resources", json!({}))?;
+    assert!(resources["memory"]["total_bytes"].as_u64() > Some(0), "{resources}");
+    let status = call(&home, "supervisor.status", json!({}))?;
+    let names = status["components"].as_array().context("components")?;
+    assert!(names.iter().any(|component| component["name"] == "scout"), "{status}");
+    for method in ["system.services", "supervisor.restart", "memory.get"] {
+        assert_eq!(call(&home, method, json!({"agent": "scout"}))?["kind"], "not_granted", "{method}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_not_configured_says_so() -> Result<()> {
+    let (home, _daemon) = granted(&["ask", "search", "fetch", "missions", "system"])?;
+    let error = call(&home, "ask", json!({"prompt": "who are you?"}))?;
+    assert_eq!(error["kind"], "not_configured", "{error}");
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("config/failover.json")), "{error}");
+    for (method, payload) in [
+        ("search", json!({"query": "q"})),
+        ("fetch", json!({"url": "http://127.0.0.1/"})),
+        ("missions.propose", json!({"mission": {}})),
+        ("system.services", json!({})),
+    ] {
+        assert_eq!(call(&home, method, payload)?["kind"], "not_configured", "{method}");
+    }
+    // The front desk passes it on to the person.
+    let said = reply(&home, "milkbot", "/ask who are you?")?;
+    assert!(said.contains("o language model is configured"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn calls_that_do_not_read_are_the_callers_mistake() -> Result<()> {
+    let (home, _daemon) = granted(&["memory", "task", "supervisor"])?;
+    for (method, payload) in [
+        ("memory.get", json!({})),
+        ("memory.get", json!([])),
+        ("memory.set", json!({"key": "", "value": 1})),
+        ("memory.set", json!({"key": "k".repeat(257), "value": 1})),
+        ("memory.turns", json!({"session": "s", "limit": -1})),
+        ("memory.burn", json!({})),
+        ("task.run", json!({"agent": "scuot", "text": "t", "timeout_ms": 1})),
+        ("supervisor.restart", json!({"agent": "scuot"})),
+    ] {
+        let error = call(&home, method, payload)?;
+        assert_eq!(error["kind"], "invalid", "{method}: {error}");
+    }
+    // Another agent's name that nearly is one.
+    let error = call(&home, "supervisor.restart", json!({"agent": "scuot"}))?;
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("did you mean `scout`?")), "{error}");
+    assert_eq!(call(&home, "memory.list", json!({"prefix": ""}))?, json!([]));
+    Ok(())
+}
+
+#[test]
+fn memory_is_each_agents_own_and_outlives_host_and_daemon() -> Result<()> {
+    let (home, daemon) = granted(&["memory"])?;
+    let own = json!({"session": "shared", "limit": 10});
+    // The front desk remembers this conversation.
+    home.ok(&["send", "milkbot", "my cat is called Ada", "--session", "shared"])?;
+    let log = home.ok(&["agents", "logs", "milkbot"])?;
+    ensure!(!log.contains("not remembered"), "{log}");
+    assert_eq!(call(&home, "memory.turns", own.clone())?, json!([]));
+
+    let kept = json!({"deep": ["er", 1.5, null], "text": "ünï\n\"code\""});
+    assert_eq!(call(&home, "memory.get", json!({"key": "k"}))?, Value::Null);
+    assert_eq!(call(&home, "memory.set", json!({"key": "k", "value": kept}))?, Value::Null);
+    call(&home, "memory.set", json!({"key": "k2", "value": 2}))?;
+    call(&home, "memory.delete", json!({"key": "k2"}))?;
+    call(&home, "memory.remember", json!({"session": "shared", "role": "user", "text": "mine"}))?;
+
+    home.ok(&["agents", "restart", "misbehaving"])?;
+    assert_eq!(call(&home, "memory.get", json!({"key": "k"}))?, kept);
+    daemon.kill()?;
+    let _daemon = home.start_ready(&["misbehaving", "milkbot"])?;
+    assert_eq!(call(&home, "memory.get", json!({"key": "k"}))?, kept);
+    assert_eq!(call(&home, "memory.list", json!({"prefix": ""}))?, json!(["k"]));
+    let turns = call(&home, "memory.turns", own)?;
+    assert_eq!(turns.as_array().map(Vec::len), Some(1), "{turns}");
+    assert_eq!(turns[0]["text"], "mine");
+    Ok(())
+}
+
+#[test]
+fn a_restart_by_an_agent_is_told_with_its_name() -> Result<()> {
+    let (home, _daemon) = granted(&["supervisor.restart"])?;
+    let before = pid(&home, "scout")?;
+    let asked = json!({"agent": "scout", "reason": "it looked pale"});
+    assert_eq!(call(&home, "supervisor.restart", asked)?, Value::Null);
+    openclaw_tests::wait_for("scout's successor", || {
+        let scout = home.component("scout")?;
+        Ok((scout["state"] == "ready" && scout["pid"] != before).then_some(()))
+    })?;
+    let steps = history(&home, "scout")?;
+    let by = steps.iter().find(|step| step["actor"] == "agent misbehaving").context("its name")?;
+    assert_eq!((&by["to"], &by["reason"]), (&"draining".into(), &"it looked pale".into()), "{by}");
+    scout_answers(&home)?;
+
+    // It may restart itself: its own task ends first.
+    let me = pid(&home, "misbehaving")?;
+    assert_eq!(call(&home, "supervisor.restart", json!({"agent": "misbehaving"}))?, Value::Null);
+    openclaw_tests::wait_for("its own successor", || {
+        let seen = home.component("misbehaving")?;
+        Ok((seen["state"] == "ready" && seen["pid"] != me).then_some(()))
+    })?;
+    let steps = history(&home, "misbehaving")?;
+    let by = steps.iter().find(|step| step["actor"] == "agent misbehaving").context("its name")?;
+    assert!(by["reason"].as_str().is_some_and(|why| !why.is_empty()), "no reason: {by}");
+    Ok(())
+}
+
+#[test]
+fn work_is_handed_over_by_who_may_to_who_is_there() -> Result<()> {
+    let (home, _daemon) = granted(&[])?;
+    let sent = ask(&home, "misbehaving", "hand scout /analyze")?;
+    assert_eq!((&sent["state"], &sent["attempts"]), (&"failed".into(), &1.into()), "{sent}");
+    assert!(sent["error"].as_str().is_some_and(|why| why.contains("grant it `task`")), "{sent}");
+    let sent = ask(&home, "misbehaving", "run scout /analyze")?;
+    assert_eq!(sent["state"], "failed", "{sent}");
+    assert!(sent["error"].as_str().is_some_and(|why| why.contains("agents.misbehaving.grants")), "{sent}");
+    assert_eq!(home.json(&["tasks", "list", "-a", "scout", "--json"])?, json!([]));
+
+    let (home, _daemon) = granted(&["task"])?;
+    let sent = ask(&home, "misbehaving", "hand scuot hello")?;
+    assert_eq!((&sent["state"], &sent["attempts"]), (&"failed".into(), &1.into()), "{sent}");
+    assert!(sent["error"].as_str().is_some_and(|why| why.contains("`scuot`, which is no agent")), "{sent}");
+    let sent = ask(&home, "misbehaving", "run misbehaving echo hello")?;
+    assert_eq!(sent["state"], "failed", "{sent}");
+    assert!(sent["error"].as_str().is_some_and(|why| why.contains("waits for itself")), "{sent}");
+    let sent = ask(&home, "misbehaving", "run scuot hello")?;
+    assert_eq!(sent["state"], "failed", "{sent}");
+    assert!(sent["error"].as_str().is_some_and(|why| why.contains("did you mean `scout`?")), "{sent}");
+    assert_eq!(home.json(&["tasks", "list", "-a", "scout", "--json"])?, json!([]));
+
+    // And what may be, is: once.
+    assert_eq!(reply(&home, "misbehaving", &format!("hand scout {}", crate::support::ANALYZE))?, "handed");
+    let handed = home.json(&["tasks", "list", "-a", "scout", "--json"])?;
+    assert_eq!(handed.as_array().map(Vec::len), Some(1), "{handed}");
+    assert_eq!(handed[0]["source"], "agent:misbehaving");
+    assert_eq!(ended(&home, handed[0]["id"].as_str().context("an id")?)?["state"], "done");
+    let said = reply(&home, "misbehaving", &format!("run scout {}", crate::support::ANALYZE))?;
+    assert!(said.contains("No signal"), "{said}");
+    assert_eq!(tasks(&home, "scout", "done")?.len(), 2);
+    Ok(())
+}
