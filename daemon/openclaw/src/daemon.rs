@@ -46,6 +46,8 @@ pub fn run(inputs: &Inputs, args: &RunArgs) -> Result<(), Failure> {
     // One thread for all that waits: the work is done in the hosts and in the database's thread, and what passes
     // between tasks passes without waking another core.
     let runtime = tokio::runtime::Builder::new_current_thread()
+        // They hash libraries: a large team's start must not make a thread, and its heap, for each.
+        .max_blocking_threads(2)
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Code::TryAgain, format!("no threads for the daemon: {error}")))?;

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -35,8 +36,8 @@ impl Fingerprints {
         {
             return Some(hash.clone());
         }
-        let digest = Sha256::digest(fs::read(library).ok()?);
-        let hex = digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let digest = digest(library).ok()?;
+        let hex = digest.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
             // Writing to a String cannot fail.
             let _ = write!(hex, "{byte:02x}");
             hex
@@ -48,5 +49,16 @@ impl Fingerprints {
     fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, (Stamp, String)>> {
         // Each change is one insert, so a poisoned lock is still good.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Read in parts: a library as a whole would stay in the allocator's hands as megabytes.
+fn digest(library: &Path) -> io::Result<impl AsRef<[u8]>> {
+    let (mut file, mut chunk, mut hash) = (File::open(library)?, vec![0; 32 * 1024], Sha256::new());
+    loop {
+        match file.read(&mut chunk)? {
+            0 => return Ok(hash.finalize()),
+            read => hash.update(&chunk[..read]),
+        }
     }
 }

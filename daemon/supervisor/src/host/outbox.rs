@@ -71,7 +71,10 @@ impl Outbox {
         }
         let mut state = self.lock();
         state.writing = false;
-        self.room.notify_all();
+        // Only then does anybody wait; waking nobody costs a system call as well.
+        if frames.len() > ROOM {
+            self.room.notify_all();
+        }
         state
     }
 

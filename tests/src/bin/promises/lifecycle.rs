@@ -61,13 +61,15 @@ pub fn restart(options: &Options) -> Result<Vec<Row>> {
     Ok(vec![Row::new(RESTART, "ms", &[Bound::Median(3.0), Bound::P99(20.0)], samples)])
 }
 
-/// When it became ready, if that was after `killed_at` and is its newest transition.
+/// When it became ready after `killed_at`, if it has.
 fn ready_since(socket: &mut Socket, name: &str, killed_at: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
-    let history = socket.call(json!({"history": {"name": name, "limit": 1}}))?;
-    let Ok(history) = history else { bail!("no history: {history:?}") };
-    let newest: &Value = &history[0]["payload"];
-    let at: DateTime<Utc> = newest["at"].as_str().context("a transition's time")?.parse()?;
-    Ok((newest["to"] == "ready" && at > killed_at).then_some(at))
+    // The successor's `starting` and `ready`, and that its restarts are counted anew.
+    let history = socket.call(json!({"history": {"name": name, "limit": 3}}))?;
+    let Ok(Value::Array(history)) = history else { bail!("no history: {history:?}") };
+    let ready = |event: &&Value| event["payload"]["from"] == "starting" && event["payload"]["to"] == "ready";
+    let Some(newest) = history.iter().find(ready) else { return Ok(None) };
+    let at: DateTime<Utc> = newest["payload"]["at"].as_str().context("a transition's time")?.parse()?;
+    Ok((at > killed_at).then_some(at))
 }
 
 /// A new home, its first start, a stop, its second start, a stop.
