@@ -26,7 +26,7 @@
 //! ```
 //!
 //! The agent's name and version are those of its Cargo package. It runs in a process of its own, holds no keys
-//! and opens no sockets: what it may know or do beyond its own memory goes through [`Context`], and the operator
+//! and opens no sockets: what it may know or do beyond its own memory goes through [`Context`](context::Context), and the operator
 //! grants each of those doors by name in `openclaw.toml`.
 //!
 //! | module | what is in it |

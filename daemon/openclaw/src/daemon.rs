@@ -116,7 +116,7 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>) -> Result<(), Failur
     welcome.spawn(first_screen(this, origin));
 
     // None of these ends by itself: a daemon that has lost one must not go on as if it were well.
-    let mut ended = tokio::select! {
+    let ended = tokio::select! {
         asked = stop.asked() => {
             tracing::info!("{asked}: draining; once more stops at once");
             Ok(())
@@ -126,25 +126,26 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>) -> Result<(), Failur
         _ = &mut engine => Err(lost("the store")),
     };
     drop(welcome);
-    // It is gone already where it was what was lost.
+    // Refused where it was the supervisor that was lost.
     let _ = handle.shutdown().await;
     tokio::select! {
         _ = supervising.join_next() => {}
         again = stop.asked() => {
             tracing::warn!("{again} again: stopping at once; tasks in work are done again at the next start");
-            ended = Err(Failure::new(Code::Failed, "stopped before everything was drained"));
+            let _ = home::clear_socket(&paths.socket);
+            return Err(Failure::new(Code::Failed, "stopped before everything was drained"));
         }
     }
-    let _ = home::clear_socket(&paths.socket);
-    // What is left of a daemon that lost a part is not waited for.
-    ended?;
     services.shutdown().await;
+    let _ = home::clear_socket(&paths.socket);
     store.close();
-    let _ = engine.await;
+    if !engine.is_finished() {
+        let _ = engine.await;
+    }
     logs.close();
     let _ = log_thread.join();
     tracing::info!("stopped");
-    Ok(())
+    ended
 }
 
 fn lost(what: &str) -> Failure {
