@@ -40,7 +40,7 @@ pub fn run(inputs: &Inputs, args: &RunArgs) -> Result<(), Failure> {
     let _ = nix::sys::prctl::set_dumpable(false);
     nix::sys::stat::umask(Mode::from_bits_truncate(0o077));
     let loaded = settings::load(inputs)?;
-    journal::start(args.log.as_deref().unwrap_or(&loaded.settings.daemon.log))?;
+    let _journal = journal::start(args.log.as_deref().unwrap_or(&loaded.settings.daemon.log))?;
     let agents = chosen(&loaded.settings, &args.components)?;
     let home = Home::enter(&loaded.paths)?;
     // One thread for all that waits: the work is done in the hosts and in the database's thread, and what passes
@@ -104,7 +104,7 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>) -> Result<(), Failur
         clock,
         started_at: clock.now(),
         home: paths.home.clone(),
-        stale: tasks.lease,
+        stale: tasks.lease.max(Duration::from_secs(10)) * 2,
     };
     let this = board.get_or_init(|| this).clone();
 
@@ -221,19 +221,18 @@ async fn first_screen(board: Board, origin: Origin) {
     };
     let talker = board.supervisor.known().iter().next().map_or("NAME", |name| name.as_str());
     let talker = board.supervisor.known().get("milkbot").map_or(talker, |name| name.as_str());
-    let mut out = std::io::stdout();
-    let table = cli::status::table(&document, out.is_terminal());
+    let table = cli::status::table(&document, std::io::stdout().is_terminal());
     let home = document.daemon.home.display();
     // As it was called here, so that it can be pasted.
     let program = std::env::args().next().unwrap_or_else(|| "openclaw".into());
     let default = std::env::current_dir().is_ok_and(|here| here.join(".openclaw") == document.daemon.home);
     let call = if default { program } else { format!("{program} --home {home}") };
-    // A closed standard output is no reason to stop.
-    let _ = writeln!(
-        out,
+    let screen = format!(
         "\nOpenClaw {} is up, pid {}.\n  home    {home}\n  config  {config}\n\n{table}\n\n\
          Next, in another terminal:\n  {call} send {talker} /help\n  {call} status\n\
          Ctrl-C drains and stops; twice stops at once.\n",
         document.daemon.version, document.daemon.pid,
     );
+    // On another thread: a terminal that was stopped must not stop the daemon, and a closed one is no reason to end.
+    let _ = tokio::task::spawn_blocking(move || std::io::stdout().write_all(screen.as_bytes())).await;
 }

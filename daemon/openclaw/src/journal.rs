@@ -2,14 +2,17 @@
 
 use std::io::IsTerminal;
 
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::exit::{Code, Failure};
 
-/// Starts writing lines that pass `filter`.
-pub fn start(filter: &str) -> Result<(), Failure> {
+/// Starts writing lines that pass `filter`. What is left is written when the guard is dropped.
+///
+/// A thread writes to standard error, and drops what it cannot: a terminal that was stopped must not stop the daemon.
+pub fn start(filter: &str) -> Result<WorkerGuard, Failure> {
     let filter = EnvFilter::try_new(filter).map_err(|error| {
         Failure::new(
             Code::Config,
@@ -18,11 +21,13 @@ pub fn start(filter: &str) -> Result<(), Failure> {
     })?;
     // systemd sets this when standard error is the journal's.
     let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
+    let (stderr, guard) = tracing_appender::non_blocking(std::io::stderr());
     let text = || {
-        let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        let layer = tracing_subscriber::fmt::layer().with_writer(stderr);
         layer.with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).boxed()
     };
     let layer = journal.map_or_else(text, Layer::boxed);
     let started = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
-    started.map_err(|error| Failure::new(Code::Failed, format!("the log cannot be started: {error}")))
+    started.map_err(|error| Failure::new(Code::Failed, format!("the log cannot be started: {error}")))?;
+    Ok(guard)
 }

@@ -88,7 +88,8 @@ pub struct Tasks {
     #[serde(with = "duration")]
     #[schemars(schema_with = "duration::schema")]
     pub keep: Duration,
-    /// How many ended tasks are kept at the most, whatever their age.
+    /// How many ended tasks are kept at the most, whatever their age: of the failed, of those with a key, and of the
+    /// others, so many each.
     pub keep_rows: u32,
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::Turn;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::Error;
@@ -74,8 +74,8 @@ impl Store {
         let kib = u32::try_from(task.payload.len() / 1024 + 1).unwrap_or(ROOM_KIB).min(ROOM_KIB);
         let room = self.inbox.room.clone().acquire_many_owned(kib).await.map_err(|_| Error::Closed)?;
         let (reply, answer) = oneshot::channel();
-        self.inbox.put(|pending| pending.submissions.push(Submission { task, reply, watch }));
-        Ok(Posted { answer, _room: room })
+        self.inbox.put(|pending| pending.submissions.push(Submission { task, reply, watch, _room: room }));
+        Ok(Posted { answer })
     }
 
     /// Leaves the end of a try to be stored. Does not wait; what cannot be stored now is kept and tried again.
@@ -246,7 +246,6 @@ impl Task {
 /// A task on its way into the store.
 pub struct Posted {
     answer: oneshot::Receiver<Result<Submitted, Error>>,
-    _room: OwnedSemaphorePermit,
 }
 
 impl Posted {

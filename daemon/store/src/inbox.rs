@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use openclaw_agent_api::AgentName;
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::Error;
 use crate::backend::{MemoryChange, NewEvent, Order};
@@ -23,6 +23,8 @@ pub(crate) struct Submission {
     pub task: NewTask,
     pub reply: Reply<Submitted>,
     pub watch: Option<oneshot::Sender<Ended>>,
+    /// Its share of the room, until it is stored or refused.
+    pub _room: OwnedSemaphorePermit,
 }
 
 /// Leases to renew, and who is told which of them are lost.

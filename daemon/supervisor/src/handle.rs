@@ -114,7 +114,8 @@ impl Handle {
 
     async fn act(&self, name: &AgentName, event: Event) -> Result<(), Error> {
         let done = self.ask(|reply| Ask::Do { name: name.clone(), event, reply }).await?;
-        if done { Ok(()) } else { self.agent(name.as_str()).map(drop) }
+        // Refused: it is unknown, or the daemon ends.
+        if done { Ok(()) } else { self.agent(name.as_str()).and(Err(Error::Gone)) }
     }
 
     /// Waits until an agent is neither on its way up nor down, at most so long; answers how it stands then.

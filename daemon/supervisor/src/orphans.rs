@@ -1,6 +1,7 @@
 //! Hosts of an earlier daemon. Each host holds a read lock on one file for its life; a new daemon waits until all
 //! are gone, and kills the one that does not go: two hosts of one agent never work side by side.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::time::{Duration, Instant};
 
@@ -38,18 +39,18 @@ pub fn own(file: &File) -> Result<bool, Errno> {
 /// # Errors
 /// That of `fcntl`; `ETIMEDOUT` when a killed one does not go within another `grace`.
 pub fn await_gone(file: &File, grace: Duration) -> Result<u32, Errno> {
-    let (mut killed, begin) = (0, Instant::now());
+    let (mut killed, begin) = (HashSet::new(), Instant::now());
     while let Some(pid) = holder(file)? {
         let waited = begin.elapsed();
         if waited >= 2 * grace {
             return Err(Errno::ETIMEDOUT);
         }
-        if waited >= grace {
-            killed += u32::from(kill(file, pid)?);
+        if waited >= grace && !killed.contains(&pid) && kill(file, pid)? {
+            killed.insert(pid);
         }
         wait_for(pid, Duration::from_millis(5));
     }
-    Ok(killed)
+    Ok(u32::try_from(killed.len()).unwrap_or(u32::MAX))
 }
 
 fn holder(file: &File) -> Result<Option<Pid>, Errno> {
@@ -71,10 +72,12 @@ fn kill(file: &File, pid: Pid) -> Result<bool, Errno> {
 fn wait_for(pid: Pid, most: Duration) {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use std::os::fd::AsFd;
-    if let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) {
-        let millis = PollTimeout::try_from(most).unwrap_or(PollTimeout::ZERO);
-        let _ = poll(&mut [PollFd::new(handle.as_fd(), PollFlags::POLLIN)], millis);
-    }
+    let millis = PollTimeout::try_from(most).unwrap_or(PollTimeout::ZERO);
+    // Without a handle it only waits.
+    let _ = match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(handle) => poll(&mut [PollFd::new(handle.as_fd(), PollFlags::POLLIN)], millis),
+        Err(_) => poll(&mut [], millis),
+    };
 }
 
 fn lock(kind: i32) -> libc::flock {

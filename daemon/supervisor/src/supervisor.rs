@@ -18,7 +18,7 @@ use crate::handle::{Ask, Error, Handle};
 use crate::instance::{self, Assignment, End, Order, Report, SharedVitals, Surroundings, vitals};
 use crate::logs::Line;
 use crate::policy::{
-    self, Action, Budget, Event, Exit, ExitClass, Record, State, StopReason, Time, Transition, group,
+    self, Action, Budget, Event, Exit, ExitClass, Next, Record, State, StopReason, Time, Transition, group,
 };
 use crate::status::AgentStatus;
 
@@ -65,6 +65,8 @@ struct Slot {
     manifest: Option<Box<Manifest>>,
     sha256: Option<String>,
     orders: Option<mpsc::Sender<Order>>,
+    /// The task of its instance.
+    instance: Option<Id>,
     vitals: SharedVitals,
     reason: String,
 }
@@ -177,6 +179,11 @@ impl Supervisor {
         };
         if let (Some(name), Some(error)) = (self.whose.remove(&id), error) {
             tracing::error!(agent = %name, %error, "a defect of the daemon");
+            let slot = self.slots.get(name.as_str());
+            // One that had reported its end already may have a successor.
+            if slot.is_none_or(|slot| slot.instance != Some(id) || slot.orders.is_none()) {
+                return;
+            }
             let detail = "the daemon's own task for it failed; the daemon's log says more";
             let exit = Exit::new(ExitClass::Error, detail, self.around.clock.now());
             self.reported(&name, Report::Ended(End::Exited(exit)));
@@ -187,12 +194,12 @@ impl Supervisor {
         match ask {
             Ask::Status(reply) => drop(reply.send(self.slots.values().map(|slot| slot.status()).collect())),
             Ask::Do { name, event, reply } => {
-                let known = self.slots.contains_key(name.as_str());
-                if known && !self.ending {
+                let can = self.slots.contains_key(name.as_str()) && !self.ending;
+                if can {
                     self.decide(&name, event);
                     self.move_on();
                 }
-                let _ = reply.send(known);
+                let _ = reply.send(can);
             }
             Ask::Shutdown(reply) => {
                 self.ending = true;
@@ -260,8 +267,8 @@ impl Supervisor {
 
     fn decide(&mut self, name: &AgentName, event: Event) {
         let Some(slot) = self.slots.get_mut(name) else { return };
-        if self.ending && !matches!(event, Event::Shutdown) && !slot.is_on_its_way_out() {
-            // Nothing is started while the daemon ends, whatever happens to whom.
+        if self.ending && matches!(event, Event::HostExited { .. }) && !slot.is_on_its_way_out() {
+            // Nothing is started while the daemon ends: no successor either.
             self.decide(name, Event::Shutdown);
         }
         let Some(slot) = self.slots.get_mut(name) else { return };
@@ -306,6 +313,7 @@ impl Supervisor {
         let (reporter, vitals) = (self.reporter.clone(), slot.vitals.clone());
         let task = self.instances.spawn(instance::run(assignment, around, waiting, reporter, vitals));
         self.whose.insert(task.id(), name.clone());
+        slot.instance = Some(task.id());
     }
 
     fn order(&self, name: &AgentName, order: Order) {
@@ -356,7 +364,10 @@ impl Supervisor {
 
 impl Slot {
     fn is_on_its_way_out(&self) -> bool {
-        matches!(self.record.state, State::Draining { .. }) || !self.record.state.has_host()
+        match &self.record.state {
+            State::Draining { next, .. } => matches!(next, Next::Stopped { .. } | Next::Open { .. }),
+            state => !state.has_host(),
+        }
     }
 
     fn new(assignment: Assignment, record: Record) -> Self {
@@ -376,6 +387,7 @@ impl Slot {
             manifest: None,
             sha256: None,
             orders: None,
+            instance: None,
             vitals: SharedVitals::default(),
             reason,
         }

@@ -113,6 +113,7 @@ impl Agent {
                 }
                 let why = format!("the agent refuses its settings: {}", error.message);
                 self.outbox.send_when_room(&FromHost::Refused { why });
+                self.outbox.flush();
                 end(EXIT_REFUSED);
             }
         };
@@ -121,6 +122,7 @@ impl Agent {
                 self.panicked(error.message);
             }
             self.outbox.send_when_room(&FromHost::StartFailed { why: error.message });
+            self.outbox.flush();
             end(1);
         }
         self.lock().agent = Some(Arc::new(agent));
@@ -134,6 +136,7 @@ impl Agent {
                 Work::Handle { id, kind, message } => self.handle(&agent, id, &kind, &message),
                 Work::Stop => {
                     let _ = called(&agent, kinds::STOP, b"null");
+                    self.outbox.flush();
                     end(0);
                 }
             }
@@ -174,6 +177,7 @@ impl Agent {
     /// What a panic left behind cannot be trusted: the supervisor starts anew.
     fn panicked(&self, message: String) -> ! {
         self.outbox.send_when_room(&FromHost::Panicked { message });
+        self.outbox.flush();
         end(EXIT_PANIC)
     }
 

@@ -87,6 +87,7 @@ fn serve(mut socket: UnixStream) -> i32 {
                     Ok(next) => stage = next,
                     Err(why) => {
                         outbox.send(&FromHost::Refused { why });
+                        outbox.flush();
                         return EXIT_REFUSED;
                     }
                 },

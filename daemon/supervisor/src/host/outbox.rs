@@ -1,5 +1,5 @@
 //! What this host says. A frame that finds nobody writing is written by the one who says it, at once; others are left
-//! to a thread of their own, many in one write. Agents wait while too much is on its way; the I/O thread never does.
+//! to a thread of their own, many in one write. Agents wait while too much is on its way; the I/O thread does not.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -24,12 +24,14 @@ pub struct Outbox {
 struct State {
     frames: Vec<u8>,
     writing: bool,
+    /// Somebody waits in `flush`.
+    flushing: bool,
 }
 
 impl Outbox {
     /// Starts the thread, which lives as long as the process.
     pub fn start(socket: UnixStream) -> std::io::Result<Arc<Self>> {
-        let state = Mutex::new(State { frames: Vec::new(), writing: false });
+        let state = Mutex::new(State { frames: Vec::new(), writing: false, flushing: false });
         let outbox = Arc::new(Self { state, more: Condvar::new(), room: Condvar::new(), socket });
         let writer = outbox.clone();
         thread::Builder::new().name("outbox".into()).stack_size(64 * 1024).spawn(move || writer.run())?;
@@ -46,6 +48,21 @@ impl Outbox {
         let full = |state: &mut State| state.frames.len() > ROOM;
         let state = self.room.wait_while(self.lock(), full).unwrap_or_else(PoisonError::into_inner);
         self.push(state, message)
+    }
+
+    /// Waits until all that was said is written: before the process ends.
+    pub fn flush(&self) {
+        let mut state = self.lock();
+        loop {
+            if state.writing {
+                state.flushing = true;
+                state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+            } else if state.frames.is_empty() {
+                return;
+            } else {
+                state = self.write(state);
+            }
+        }
     }
 
     fn push(&self, mut state: MutexGuard<'_, State>, message: &FromHost) -> bool {
@@ -72,7 +89,7 @@ impl Outbox {
         let mut state = self.lock();
         state.writing = false;
         // Only then does anybody wait; waking nobody costs a system call as well.
-        if frames.len() > ROOM {
+        if frames.len() > ROOM || state.flushing {
             self.room.notify_all();
         }
         state

@@ -269,7 +269,7 @@ enum Wake {
     Socket { readable: bool },
     Gone,
     Order(Option<Order>),
-    Task(Option<LeasedTask>),
+    Task(LeasedTask),
     Withdrawn,
     Side(Side),
     Alarm,
@@ -385,7 +385,8 @@ impl Instance {
             },
             () = process.ended() => Wake::Gone,
             order = orders.recv() => Wake::Order(order),
-            task = self.consumer.next() => Wake::Task(task),
+            // None says that the store has ended: nothing comes any more.
+            Some(task) = self.consumer.next() => Wake::Task(task),
             () = withdrawn => Wake::Withdrawn,
             Some(side) = self.side.join_next_with_id() => match side {
                 Ok((id, side)) => {
@@ -576,8 +577,8 @@ impl Instance {
         });
     }
 
-    fn deliver(&mut self, task: Option<LeasedTask>) {
-        let mut next = task;
+    fn deliver(&mut self, task: LeasedTask) {
+        let mut next = Some(task);
         while let Some(task) = next {
             self.credited = self.credited.saturating_sub(1);
             match self.work.adopt(task) {

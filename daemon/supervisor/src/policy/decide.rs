@@ -425,6 +425,11 @@ impl Turn<'_, '_> {
                 let limit = humantime(self.ctx.config.start_timeout);
                 self.kill(ExitClass::StartTimeout, format!("not ready within {limit}"));
             }
+            State::Backoff { .. } if self.ctx.others_first => {
+                let name = "itself".to_owned();
+                let reason = "those before it in its group start first".into();
+                self.change(State::Stopped { why: StopReason::FellWith { name } }, SUPERVISOR, reason);
+            }
             State::Backoff { attempt, .. } => {
                 self.take_and_spawn(attempt, format!("restart {attempt} in a row"));
             }
