@@ -708,8 +708,10 @@ impl Instance {
         while !self.out.is_empty() {
             match self.socket.try_write(&self.out) {
                 Ok(written) => drop(self.out.drain(..written)),
-                // Gone or full: reading or readiness will tell.
-                Err(_) => return,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                // The host is gone, which reading will tell. What is left for it must not keep this loop awake: it
+                // would wait for nothing, and the runtime's one thread would never look.
+                Err(_) => self.out.clear(),
             }
         }
         self.out.shrink_to(64 * 1024);
