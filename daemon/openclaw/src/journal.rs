@@ -2,12 +2,15 @@
 
 use std::io::IsTerminal;
 
-use tracing_appender::non_blocking::WorkerGuard;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::exit::{Code, Failure};
+
+/// Lines on their way to standard error; the room for them is taken at the start.
+const WAITING: usize = 4096;
 
 /// Starts writing lines that pass `filter`. What is left is written when the guard is dropped.
 ///
@@ -21,7 +24,8 @@ pub fn start(filter: &str) -> Result<WorkerGuard, Failure> {
     })?;
     // systemd sets this when standard error is the journal's.
     let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
-    let (stderr, guard) = tracing_appender::non_blocking(std::io::stderr());
+    let (stderr, guard) =
+        NonBlockingBuilder::default().buffered_lines_limit(WAITING).finish(std::io::stderr());
     let text = || {
         let layer = tracing_subscriber::fmt::layer().with_writer(stderr);
         layer.with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).boxed()
