@@ -3,9 +3,9 @@
 use std::io::IsTerminal;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::exit::{Code, Failure};
 
@@ -16,11 +16,8 @@ const WAITING: usize = 4096;
 ///
 /// A thread writes to standard error, and drops what it cannot: a terminal that was stopped must not stop the daemon.
 pub fn start(filter: &str) -> Result<WorkerGuard, Failure> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
-        Failure::new(
-            Code::Config,
-            format!("daemon.log is no filter ({error}): write `info` or `warn,supervisor=debug`"),
-        )
+    let filter = settings::log_filter(filter).ok_or_else(|| {
+        Failure::new(Code::Config, "daemon.log is no filter: write `info` or `warn,supervisor=debug`")
     })?;
     // systemd sets this when standard error is the journal's.
     let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());

@@ -21,3 +21,4 @@ pub use model::*;
 pub use paths::Paths;
 pub use secrets::Secrets;
 pub use show::{schema, show};
+pub use validate::log_filter;

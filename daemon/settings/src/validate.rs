@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use openclaw_agent_api::abi::methods;
+use tracing_subscriber::EnvFilter;
 
 use crate::document::Document;
 use crate::explain::at;
@@ -22,9 +23,9 @@ pub(crate) fn validate(settings: &Settings, document: &mut Document<'_>) {
     let daemon = &mut Rules { document, scope: &["daemon"] };
     daemon.least("restart_budget", settings.daemon.restart_budget, 1);
     daemon.nonzero("restart_refill", settings.daemon.restart_refill);
-    let filter = tracing_subscriber::EnvFilter::try_new(&settings.daemon.log);
+    let filter = log_filter(&settings.daemon.log);
     let what = |key| format!("{key}: `{}` is no filter of the log", settings.daemon.log.escape_debug());
-    daemon.demand(filter.is_ok(), &["log"], what, "write `info` or `warn,supervisor=debug`");
+    daemon.demand(filter.is_some(), &["log"], what, "write `info` or `warn,supervisor=debug`");
     tasks(&settings.tasks, &mut Rules { document, scope: &["tasks"] });
     supervision(&settings.supervision, &mut Rules { document, scope: &["supervision"] });
     for (name, agent) in &settings.agents {
@@ -33,6 +34,13 @@ pub(crate) fn validate(settings: &Settings, document: &mut Document<'_>) {
         grants(&agent.grants, name.as_str(), document);
     }
     groups(settings, document);
+}
+
+/// The filter that `daemon.log` asks for, if it is one.
+///
+/// Names in code are ASCII; in other text the parser of tracing-subscriber 0.3.23 cuts characters in two and panics.
+pub fn log_filter(text: &str) -> Option<EnvFilter> {
+    text.is_ascii().then(|| EnvFilter::try_new(text).ok()).flatten()
 }
 
 fn tasks(tasks: &Tasks, rules: &mut Rules<'_, '_>) {

@@ -58,3 +58,8 @@ fn depth_and_number_are_bounded() {
         survives(&deep, &[("OPENCLAW_AGENTS__A__SETTINGS", &deep)]);
     }
 }
+
+#[test]
+fn a_filter_of_the_log_is_ascii() {
+    survives(BUILT_IN, &[("OPENCLAW_DAEMON__LOG", " \u{1930}=\u{b42};")]);
+}
