@@ -82,6 +82,8 @@ impl From<supervisor::Error> for Failure {
             Error::Unknown { .. } => Code::Usage,
             Error::Gone => Code::Unavailable,
             Error::Workspace { .. } => Code::Io,
+            Error::Trust { .. } => Code::Config,
+            Error::Reload(_) => Code::Failed,
             Error::Store(_) => Code::TryAgain,
         };
         Self::of(code, &error)
