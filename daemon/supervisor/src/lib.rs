@@ -13,6 +13,7 @@ pub mod grants;
 mod handle;
 pub mod host;
 pub mod instance;
+pub mod library;
 pub mod logs;
 mod manifest_check;
 pub mod orphans;
