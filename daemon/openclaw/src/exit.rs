@@ -82,7 +82,6 @@ impl From<supervisor::Error> for Failure {
             Error::Unknown { .. } => Code::Usage,
             Error::Gone => Code::Unavailable,
             Error::Workspace { .. } => Code::Io,
-            Error::Trust { .. } => Code::Config,
             Error::Reload(_) => Code::Failed,
             Error::Store(_) => Code::TryAgain,
         };

@@ -12,6 +12,7 @@ pub mod secrets;
 pub mod show;
 #[cfg(test)]
 mod tests;
+pub mod trust;
 pub mod units;
 mod validate;
 
@@ -21,4 +22,5 @@ pub use model::*;
 pub use paths::Paths;
 pub use secrets::Secrets;
 pub use show::{schema, show};
+pub use trust::{PublicKey, Sha256};
 pub use validate::log_filter;

@@ -34,14 +34,6 @@ pub enum Error {
         /// Why.
         source: Arc<std::io::Error>,
     },
-    /// A pin or a key does not read.
-    #[error("the trust of `{name}` is not to be had: {why}")]
-    Trust {
-        /// Of whom.
-        name: AgentName,
-        /// Why.
-        why: String,
-    },
     /// A reload or a rollback did not come to its end.
     #[error("{0}")]
     Reload(String),

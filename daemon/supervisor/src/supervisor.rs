@@ -158,8 +158,7 @@ impl Supervisor {
             path: self.libraries.join(&configured),
             configured,
             auto: config.reload == settings::Reload::Auto,
-            trust: reloads::trust(agent, &self.settings.supervision, &self.settings.libraries.keys)
-                .map_err(|why| Error::Trust { name: name.clone(), why })?,
+            trust: reloads::trust(agent, &self.settings),
         };
         let workspace = self.workspace.join(name.as_str());
         std::fs::create_dir_all(&workspace)

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use openclaw_agent_api::AgentName;
 use settings::{Inputs, Paths};
-use supervisor::library::{Verdict, signature_of};
+use supervisor::library::Verdict;
+use supervisor::library::trust::beside;
 
 use super::agents::{One, Which};
 use super::table::{ago, short, table};
@@ -100,7 +101,7 @@ fn put(file: &Path, target: &Path) -> Result<(), Failure> {
     if fs::canonicalize(file).ok() == fs::canonicalize(target).ok() {
         return Ok(());
     }
-    for (from, to) in [(signature_of(file), signature_of(target)), (file.into(), target.into())] {
+    for (from, to) in [(beside(file), beside(target)), (file.into(), target.into())] {
         if !from.exists() {
             // One of the last file does not fit this one.
             let _ = fs::remove_file(&to);

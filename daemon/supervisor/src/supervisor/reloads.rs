@@ -309,17 +309,10 @@ impl Slot {
 }
 
 /// The trust that is configured for an agent.
-///
-/// # Errors
-/// A pin or a key does not read; the configuration's own check has said so before.
-pub(super) fn trust(
-    agent: &settings::Agent,
-    inherited: &settings::Supervision,
-    keys: &[String],
-) -> Result<Trust, String> {
-    match agent.supervision(inherited).trust {
-        settings::Trust::Any => Ok(Trust::Any),
-        settings::Trust::Pinned => Trust::pinned(&agent.pins),
-        settings::Trust::Signed => Trust::signed(keys),
+pub(super) fn trust(agent: &settings::Agent, settings: &settings::Settings) -> Trust {
+    match agent.supervision(&settings.supervision).trust {
+        settings::Trust::Any => Trust::Any,
+        settings::Trust::Pinned => Trust::Pinned(agent.pins.clone()),
+        settings::Trust::Signed => Trust::Signed(settings.libraries.keys.clone()),
     }
 }
