@@ -112,7 +112,7 @@ impl Supervisor {
         }
         let outcome = match found {
             Ok(Admitted { hash, .. }) => self.found(name, &hash, &why, &libraries),
-            Err(Refusal::Gone(text)) => self.not_found(name, File::Gone(text)),
+            Err(gone @ Refusal::Gone { .. }) => self.not_found(name, File::Gone(gone.to_string())),
             Err(Refusal::Refused(text)) => self.not_found(name, File::Refused(text)),
         };
         match why {
