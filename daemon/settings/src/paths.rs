@@ -18,6 +18,8 @@ pub struct Paths {
     pub config: Option<PathBuf>,
     /// The agents' libraries.
     pub agents: PathBuf,
+    /// The copies of them that hosts are started from.
+    pub libraries: PathBuf,
     /// Log files.
     pub logs: PathBuf,
     /// Sockets and locks.
@@ -54,6 +56,7 @@ impl Paths {
         Ok(Self {
             config,
             agents: home.join("agents"),
+            libraries: home.join("libraries"),
             logs: home.join("logs"),
             workspace: home.join("workspace"),
             database: home.join("openclaw.db"),
