@@ -12,9 +12,9 @@ use openclaw_agent_api::AgentName;
 use settings::{Inputs, Loaded, Origin, Settings};
 use store::{Clock, Store};
 use supervisor::instance::Surroundings;
+use supervisor::library::Libraries;
 use supervisor::logs::Logs;
 use supervisor::process::Program;
-use supervisor::library::Libraries;
 use supervisor::{Handle, Options, Supervisor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
@@ -106,7 +106,7 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>, all: bool) -> Result
     };
     let options = Options {
         // An agent that nobody named is not asked for where somebody named others.
-        discover: settings.discover && all,
+        discover: settings.agents.discover && all,
         settings,
         agents,
         libraries: paths.agents.clone(),

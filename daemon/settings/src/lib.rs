@@ -1,5 +1,6 @@
 //! Typed configuration, secrets and paths of the daemon.
 
+mod agents;
 mod document;
 mod dotenv;
 mod explain;
@@ -16,6 +17,7 @@ pub mod trust;
 pub mod units;
 mod validate;
 
+pub use agents::Agents;
 pub use load::{BUILT_IN, Inputs, Loaded, Origin, load};
 pub use mistakes::{LoadError, Mistake, Mistakes, Place, nearest};
 pub use model::*;

@@ -60,11 +60,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    pub(crate) fn new(
-        asks: mpsc::Sender<Ask>,
-        changes: watch::Receiver<u64>,
-        known: Known,
-    ) -> Self {
+    pub(crate) fn new(asks: mpsc::Sender<Ask>, changes: watch::Receiver<u64>, known: Known) -> Self {
         Self { asks, changes, known }
     }
 

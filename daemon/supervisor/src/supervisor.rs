@@ -540,8 +540,7 @@ impl Supervisor {
         self.next_instance += 1;
         let id = self.next_instance;
         let (reporter, vitals) = (Reporter { id, reports: self.reporter.clone() }, SharedVitals::default());
-        let task =
-            self.instances.spawn(instance::run(assignment, around, waiting, reporter, vitals.clone()));
+        let task = self.instances.spawn(instance::run(assignment, around, waiting, reporter, vitals.clone()));
         self.tasks.insert(task.id(), id);
         self.whose.insert(id, name.clone());
         Some(Host { id, orders, vitals, manifest: None })

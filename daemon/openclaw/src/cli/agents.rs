@@ -44,8 +44,10 @@ pub enum AgentsCommand {
         reason: Option<String>,
     },
     /// Replace an agent, while it works, by the file that the agents folder has now, and wait for the verdict
-    #[command(after_help = "The new version starts beside the old one and takes over once it is ready. If it fails, \
-                            the old one goes on;\nif it fails within `probation`, the old one comes back by itself.")]
+    #[command(
+        after_help = "The new version starts beside the old one and takes over once it is ready. If it fails, \
+                            the old one goes on;\nif it fails within `probation`, the old one comes back by itself."
+    )]
     Reload(Which),
     /// Put a library into the agents folder, and reload its agent
     Load {

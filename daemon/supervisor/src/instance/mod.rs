@@ -753,8 +753,7 @@ impl Instance {
         );
         self.work.abandon((!innocent).then_some(&blame), &hang, now);
         let store = self.around.store;
-        let leftover =
-            self.consumer.map(|consumer| Leftover { done: consumer.take_back(), consumer, store });
+        let leftover = self.consumer.map(|consumer| Leftover { done: consumer.take_back(), consumer, store });
         match self.ended {
             Some(Ended::Refused(why)) => (End::Refused(why), leftover),
             _ => (End::Exited(exit), leftover),

@@ -26,6 +26,17 @@ pub enum Trust {
     Signed(Vec<PublicKey>),
 }
 
+impl Trust {
+    /// What is configured for an agent: `trust`, its `pins`, and the `keys` of all.
+    pub fn of(trust: settings::Trust, pins: &[Hash], keys: &[PublicKey]) -> Self {
+        match trust {
+            settings::Trust::Any => Self::Any,
+            settings::Trust::Pinned => Self::Pinned(pins.into()),
+            settings::Trust::Signed => Self::Signed(keys.into()),
+        }
+    }
+}
+
 /// The ending of a signature's file.
 pub const SUFFIX: &str = ".minisig";
 /// A signature with long comments is far shorter.

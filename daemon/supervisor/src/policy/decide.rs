@@ -6,7 +6,8 @@ use settings::{Restart, Supervision};
 
 use super::breaker::humantime;
 use super::{
-    Budget, Call, Candidate, Desired, Exit, ExitClass, Next, Probe, Record, State, StopReason, Time, Transition,
+    Budget, Call, Candidate, Desired, Exit, ExitClass, Next, Probe, Record, State, StopReason, Time,
+    Transition,
 };
 use crate::alerts::Level;
 use crate::library::Hash;
@@ -309,7 +310,7 @@ impl Turn<'_, '_> {
                 let reason = format!("ready, one task at a time; the breaker closes after {stable}");
                 self.change(State::HalfOpen { probe: Probe::Running { since: now } }, SUPERVISOR, reason);
             }
-            _ => self.actions.push(Action::Limit(self.record.state.limit(self.ctx.config.concurrency))),
+            _ => self.actions.push(Action::Limit(self.record.limit(self.ctx.config.concurrency))),
         }
     }
 
@@ -458,8 +459,7 @@ impl Turn<'_, '_> {
             let probing = matches!(self.record.state, State::HalfOpen { .. });
             let exit = Exit::new(class, what, self.ctx.now);
             let reason = format!("{exit}; it is killed");
-            let opens =
-                probing && self.ctx.config.restart != Restart::Never && self.fallback().is_none();
+            let opens = probing && self.ctx.config.restart != Restart::Never && self.fallback().is_none();
             let next = if opens {
                 self.record.last_exit = Some(exit);
                 Next::Open { until: self.opened() }

@@ -60,12 +60,12 @@ pub struct Reload {
     /// Its version, once it has said so.
     pub version: Option<String>,
     /// How far it is.
-    pub step: Step,
+    pub phase: Phase,
 }
 
 /// How far a reload is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum Phase {
     /// For the restart budget, which all agents share.
     Waiting {
         /// When there is some.
@@ -91,7 +91,7 @@ pub enum Step {
 /// The longest that an agent's tasks wait for a snapshot and its restoring: each is milliseconds' work.
 const HAND_OVER: Duration = Duration::from_secs(2);
 
-impl Step {
+impl Phase {
     const fn due(self) -> Time {
         match self {
             Self::Waiting { until: at }
@@ -123,9 +123,18 @@ impl Record {
             )
     }
 
+    /// How many tasks it may have at once: none while it hands over.
+    pub fn limit(&self, concurrency: u32) -> u32 {
+        let phase = self.reload.as_ref().map(|reload| reload.phase);
+        match phase {
+            Some(Phase::Snapshot { .. } | Phase::Restore { .. }) => 0,
+            _ => self.state.limit(concurrency),
+        }
+    }
+
     /// When something about its library is due.
     pub(super) fn library_due(&self) -> Option<Time> {
-        let reload = self.reload.as_ref().map(|reload| reload.step.due());
+        let reload = self.reload.as_ref().map(|reload| reload.phase.due());
         let probation = match self.library.probation {
             Some(Probation::Until(at)) if self.state.is_ready() => Some(at),
             _ => None,
@@ -165,26 +174,26 @@ impl Turn<'_, '_> {
     }
 
     fn canary(&mut self, candidate: Candidate, version: Option<String>) {
-        let (step, reason) = match self.ctx.budget.take(self.ctx.now) {
+        let (phase, reason) = match self.ctx.budget.take(self.ctx.now) {
             Ok(()) => {
                 self.actions.push(Action::Canary(candidate.to.clone()));
                 let deadline = self.ctx.now + self.ctx.config.start_timeout;
-                (Step::Canary { deadline }, format!("reload: canary of {} started", candidate.to.short()))
+                (Phase::Canary { deadline }, format!("reload: canary of {} started", candidate.to.short()))
             }
             Err(until) => {
                 let waiting = "too many agents restart at once";
-                (Step::Waiting { until }, format!("reload: {} waits: {waiting}", candidate.to.short()))
+                (Phase::Waiting { until }, format!("reload: {} waits: {waiting}", candidate.to.short()))
             }
         };
         let actor = candidate.actor.clone();
-        self.record.reload = Some(Reload { candidate, version, step });
+        self.record.reload = Some(Reload { candidate, version, phase });
         self.note(self.record.state.name(), &actor, reason);
     }
 
     pub(super) fn canary_ready(&mut self, version: Option<String>) {
         let deadline = self.ctx.now + HAND_OVER;
-        if let Some(reload @ Reload { step: Step::Canary { .. }, .. }) = &mut self.record.reload {
-            reload.step = Step::Snapshot { deadline };
+        if let Some(reload @ Reload { phase: Phase::Canary { .. }, .. }) = &mut self.record.reload {
+            reload.phase = Phase::Snapshot { deadline };
             reload.version = version;
             self.actions.push(Action::HandOver);
         }
@@ -192,12 +201,12 @@ impl Turn<'_, '_> {
 
     pub(super) fn snapshot(&mut self, outcome: Result<(), String>) {
         let deadline = self.ctx.now + HAND_OVER;
-        let Some(reload @ Reload { step: Step::Snapshot { .. }, .. }) = &mut self.record.reload else {
+        let Some(reload @ Reload { phase: Phase::Snapshot { .. }, .. }) = &mut self.record.reload else {
             return;
         };
         match outcome {
             Ok(()) => {
-                reload.step = Step::Restore { deadline };
+                reload.phase = Phase::Restore { deadline };
                 self.actions.push(Action::Restore);
             }
             // The old one's fault, so the new one is not held to be bad.
@@ -209,7 +218,7 @@ impl Turn<'_, '_> {
     }
 
     pub(super) fn restored(&mut self, outcome: Result<(), String>) {
-        if !matches!(self.record.reload, Some(Reload { step: Step::Restore { .. }, .. })) {
+        if !matches!(self.record.reload, Some(Reload { phase: Phase::Restore { .. }, .. })) {
             return;
         }
         match outcome {
@@ -238,7 +247,7 @@ impl Turn<'_, '_> {
         self.record.since = now;
         self.record.restarts += 1;
         self.actions.push(Action::Swap { deadline: now + self.ctx.drain_timeout });
-        self.actions.push(Action::Limit(self.record.state.limit(self.ctx.config.concurrency)));
+        self.actions.push(Action::Limit(self.record.limit(self.ctx.config.concurrency)));
         self.actions.push(Action::Alert(Level::Info, reason.clone()));
         self.note(self.record.state.name(), &actor, reason);
     }
@@ -250,7 +259,8 @@ impl Turn<'_, '_> {
         let was = library.current.replace(to.clone());
         let from = was.as_ref().map(|was| format!("; was {}", was.short())).unwrap_or_default();
         // What had not proved itself is nothing to go back to, unless there is nothing else.
-        let proved = if library.probation.is_none() { was.clone() } else { library.previous.clone().or(was.clone()) };
+        let proved =
+            if library.probation.is_none() { was.clone() } else { library.previous.clone().or(was.clone()) };
         library.previous = proved.filter(|hash| *hash != to && back.is_none());
         library.probation = back.is_none().then_some(Probation::Ahead);
         self.record.breaker.forget_calls();
@@ -285,17 +295,17 @@ impl Turn<'_, '_> {
     pub(super) fn library_due(&mut self) {
         let now = self.ctx.now;
         if let Some(reload) = self.record.reload.clone()
-            && reload.step.due() <= now
+            && reload.phase.due() <= now
         {
             let late = humantime(HAND_OVER);
-            match reload.step {
-                Step::Waiting { .. } => self.canary(reload.candidate, reload.version),
-                Step::Canary { .. } => {
+            match reload.phase {
+                Phase::Waiting { .. } => self.canary(reload.candidate, reload.version),
+                Phase::Canary { .. } => {
                     let limit = humantime(self.ctx.config.start_timeout);
                     self.reload_failed(&format!("start timeout: not ready within {limit}"), true);
                 }
-                Step::Snapshot { .. } => self.snapshot(Err(format!("none within {late}"))),
-                Step::Restore { .. } => self.restored(Err(format!("not done within {late}"))),
+                Phase::Snapshot { .. } => self.snapshot(Err(format!("none within {late}"))),
+                Phase::Restore { .. } => self.restored(Err(format!("not done within {late}"))),
             }
         }
         if let Some(Probation::Until(at)) = self.record.library.probation
@@ -315,8 +325,8 @@ impl Turn<'_, '_> {
         let Some(reload) = self.record.reload.take() else { return };
         let to = reload.candidate.to;
         self.actions.push(Action::EndCanary);
-        if matches!(reload.step, Step::Snapshot { .. } | Step::Restore { .. }) {
-            self.actions.push(Action::Limit(self.record.state.limit(self.ctx.config.concurrency)));
+        if matches!(reload.phase, Phase::Snapshot { .. } | Phase::Restore { .. }) {
+            self.actions.push(Action::Limit(self.record.limit(self.ctx.config.concurrency)));
         }
         let stays = self.record.library.current.as_ref().map_or("the old one", |hash| hash.short());
         let reason = format!("reload: {} failed: {why}; {stays} goes on", to.short());
@@ -346,7 +356,8 @@ impl Turn<'_, '_> {
     pub(super) fn roll_back(&mut self, why: &str, lives: bool) {
         let library = &mut self.record.library;
         let (Some(back), Some(bad)) = (library.previous.take(), library.current.take()) else { return };
-        let reason = format!("rollback: {} failed on probation: {why}; back to {}", bad.short(), back.short());
+        let reason =
+            format!("rollback: {} failed on probation: {why}; back to {}", bad.short(), back.short());
         library.current = Some(back);
         library.probation = None;
         self.record.breaker.forget_calls();

@@ -36,12 +36,7 @@ pub(super) enum Done {
         distrusted: Option<String>,
     },
     /// What to go back to.
-    Back {
-        name: AgentName,
-        to: Result<Hash, String>,
-        actor: String,
-        reply: Reply<Result<String, String>>,
-    },
+    Back { name: AgentName, to: Result<Hash, String>, actor: String, reply: Reply<Result<String, String>> },
     /// The vault's manifest was saved.
     Saved,
 }
@@ -79,7 +74,9 @@ impl Supervisor {
                 (None, Some(current)) => {
                     let back = installed.previous.or_else(|| libraries.last_good(&name, &current));
                     back.ok_or_else(|| {
-                        format!("nothing older that `{name}` ran well is kept: there is nothing to go back to")
+                        format!(
+                            "nothing older that `{name}` ran well is kept: there is nothing to go back to"
+                        )
                     })
                 }
             };
@@ -140,7 +137,10 @@ impl Supervisor {
         let current = slot.record.library.current.as_ref();
         if current == Some(hash) {
             slot.wanted = None;
-            return Outcome::Nothing(Ok(format!("{name} has {} already: the file is the same", hash.short())));
+            return Outcome::Nothing(Ok(format!(
+                "{name} has {} already: the file is the same",
+                hash.short()
+            )));
         }
         if let Some(Verdict::Bad { reason }) = libraries.verdict(name, hash)
             && current.is_some()
@@ -182,7 +182,12 @@ impl Supervisor {
         if let Some(current) = slot.record.library.current.as_ref().filter(|_| !same) {
             let stays = current.short().to_owned();
             if refused {
-                self.tell(name, "watch", format!("reload: the file is refused: {text}; {stays} goes on"), true);
+                self.tell(
+                    name,
+                    "watch",
+                    format!("reload: the file is refused: {text}; {stays} goes on"),
+                    true,
+                );
             } else {
                 self.tell(name, "watch", format!("library gone, running {stays} from store"), false);
             }

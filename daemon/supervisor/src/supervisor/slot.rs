@@ -148,7 +148,7 @@ impl Slot {
         LibraryStatus {
             file: self.source.path.clone(),
             installed: self.record.library.clone(),
-            reload: self.record.reload.as_ref().map(|reload| reload.step.name()),
+            reload: self.record.reload.as_ref().map(|reload| reload.phase.name()),
             note,
         }
     }

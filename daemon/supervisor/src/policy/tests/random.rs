@@ -303,12 +303,12 @@ impl World {
     fn check(&self) -> Result<(), TestCaseError> {
         let state = &self.record.state;
         prop_assert_eq!(state.has_host(), self.alive, "{:?}", state);
-        let step = self.record.reload.as_ref().map(|reload| reload.step);
-        let handing_over = matches!(step, Some(reload::Step::Snapshot { .. } | reload::Step::Restore { .. }));
+        let step = self.record.reload.as_ref().map(|reload| reload.phase);
+        let handing_over = matches!(step, Some(Phase::Snapshot { .. } | Phase::Restore { .. }));
         let limit = if handing_over { 0 } else { state.limit(self.config.concurrency) };
         prop_assert_eq!(self.limit, limit, "{:?}", state);
         prop_assert!(step.is_none() || state.is_ready(), "a reload of {:?}", state);
-        let waiting = matches!(step, None | Some(reload::Step::Waiting { .. }));
+        let waiting = matches!(step, None | Some(Phase::Waiting { .. }));
         prop_assert_eq!(self.canary, !waiting, "{:?}", step);
         let library = &self.record.library;
         prop_assert!(library.previous.is_none() || library.previous != library.current);

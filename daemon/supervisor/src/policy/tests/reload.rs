@@ -36,7 +36,10 @@ fn the_new_one_takes_over_and_proves_itself() {
     assert_eq!(story.last_note(), "reload: now bbbbbbbbbbbb; was aaaaaaaaaaaa");
     assert_eq!(story.record.library.previous, Some(library('a')));
     assert_eq!(story.next_due(), Some(160.0));
-    story.goes(&[(160.0, DUE, "ready", "b is good"), (161.0, crash(), "starting by 171", "limit 0, spawn, fell")]);
+    story.goes(&[
+        (160.0, DUE, "ready", "b is good"),
+        (161.0, crash(), "starting by 171", "limit 0, spawn, fell"),
+    ]);
     assert_eq!(story.record.library.current, Some(library('b')));
 }
 
@@ -105,12 +108,7 @@ fn what_fails_on_probation_is_rolled_back_at_once() {
         story.happens(130.0, task(Call::Failed));
     }
     // It still lives, so it ends beside its successor.
-    story.goes(&[(
-        130.0,
-        task(Call::Failed),
-        "starting by 140",
-        "b is bad, retire by 140, limit 0, spawn",
-    )]);
+    story.goes(&[(130.0, task(Call::Failed), "starting by 140", "b is bad, retire by 140, limit 0, spawn")]);
     assert_eq!(
         story.last_note(),
         "rollback: bbbbbbbbbbbb failed on probation: 10 of 10 tasks failed in 60 s; back to aaaaaaaaaaaa"
