@@ -407,8 +407,8 @@ impl Supervisor {
         if self.ending {
             self.stop_whose_turn_it_is();
         } else {
-            self.start_whose_turn_it_is();
             self.offer();
+            self.start_whose_turn_it_is();
         }
     }
 
