@@ -19,6 +19,7 @@ mod tests;
 pub mod trust;
 mod vault;
 mod verify;
+pub mod watch;
 
 pub use hash::Hash;
 pub use manifest::{Entry, Verdict};
