@@ -4,6 +4,7 @@ mod admit;
 mod place;
 mod records;
 mod signatures;
+mod watch;
 
 use std::fs;
 use std::path::{Path, PathBuf};
