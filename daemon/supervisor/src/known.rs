@@ -1,22 +1,17 @@
 //! Who there is: may grow while the daemon runs.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
-
 use openclaw_agent_api::AgentName;
 use tokio::sync::watch;
 
-/// Every agent, and its library as configured.
-pub type Team = Arc<BTreeMap<AgentName, PathBuf>>;
+use crate::library::watch::Watched;
 
 /// The agents that there are. Cheap to clone.
 #[derive(Clone)]
-pub struct Known(watch::Receiver<Team>);
+pub struct Known(watch::Receiver<Watched>);
 
 /// An empty team, and who looks at it.
-pub fn new() -> (watch::Sender<Team>, Known) {
-    let (sender, receiver) = watch::channel(Team::default());
+pub fn new() -> (watch::Sender<Watched>, Known) {
+    let (sender, receiver) = watch::channel(Watched::default());
     (sender, Known(receiver))
 }
 
@@ -29,11 +24,5 @@ impl Known {
     /// The agent of this name.
     pub fn get(&self, name: &str) -> Option<AgentName> {
         self.0.borrow().get_key_value(name).map(|(name, _)| name.clone())
-    }
-
-    /// The agent whose library has this file name.
-    pub fn of_file(&self, file: &std::ffi::OsStr) -> Option<AgentName> {
-        let team = self.0.borrow();
-        team.iter().find(|(_, library)| library.file_name() == Some(file)).map(|(name, _)| name.clone())
     }
 }

@@ -21,9 +21,9 @@ use crate::handle::{Ask, Error, Handle};
 use crate::instance::{
     self, Assignment, End, InstanceId, Order, Report, Reporter, SharedVitals, Surroundings,
 };
-use crate::known::{Known, Team};
-use crate::library::Hash;
-use crate::library::watch::{News, Watch};
+use crate::known::Known;
+use crate::library::watch::{Sighting, Watch};
+use crate::library::{self, Hash};
 use crate::logs::Line;
 use crate::policy::{
     self, Action, Budget, Event, Exit, ExitClass, Record, State, StopReason, Time, Transition, group,
@@ -70,9 +70,9 @@ pub struct Supervisor {
     next_instance: InstanceId,
     /// Looks at files.
     blocking: JoinSet<Done>,
-    news: mpsc::Receiver<News>,
+    sightings: mpsc::Receiver<Sighting>,
     watch: Option<Watch>,
-    team: watch::Sender<Team>,
+    team: watch::Sender<library::watch::Watched>,
     known: Known,
     /// The agents folder.
     libraries: PathBuf,
@@ -94,15 +94,13 @@ impl Supervisor {
         let now = around.clock.now();
         let mut saved: BTreeMap<String, String> = around.store.records().await?.into_iter().collect();
         let (team, known) = crate::known::new();
-        let (news_sender, news) = mpsc::channel(INBOX);
-        let watch = Watch {
+        let (teller, sightings) = mpsc::channel(INBOX);
+        let watched = library::watch::Options {
             agents: libraries.clone(),
-            libraries: around.libraries.clone(),
-            team: team.subscribe(),
             settle: settings.libraries.settle,
             discover,
-            news: news_sender,
         };
+        let watch = Watch::new(watched, around.libraries.clone(), team.subscribe(), teller);
         let daemon = &settings.daemon;
         let (reporter, reports) = mpsc::channel(INBOX);
         let (asker, asks) = mpsc::channel(INBOX);
@@ -122,7 +120,7 @@ impl Supervisor {
             whose: HashMap::new(),
             next_instance: 0,
             blocking: JoinSet::new(),
-            news,
+            sightings,
             watch: Some(watch),
             team,
             known,
@@ -223,7 +221,7 @@ impl Supervisor {
             tokio::select! {
                 Some((id, report)) = self.reports.recv() => self.reported(id, report),
                 Some(done) = self.blocking.join_next() => self.looked_at(done),
-                Some(news) = self.news.recv(), if !self.ending => self.news(news),
+                Some(sighting) = self.sightings.recv(), if !self.ending => self.sighted(sighting),
                 Some(ask) = self.asks.recv() => self.asked(ask),
                 Some(ended) = self.instances.join_next_with_id() => self.instance_ended(ended),
                 () = alarm => self.due(),

@@ -9,7 +9,7 @@ use store::Clock;
 use super::slot::{File, Slot};
 use super::{Reply, Supervisor};
 use crate::alerts::Level;
-use crate::library::watch::News;
+use crate::library::watch::Sighting;
 use crate::library::{Admitted, Hash, Libraries, Refusal, Trust, Verdict};
 use crate::policy::{Candidate, Event, Transition};
 
@@ -218,10 +218,10 @@ impl Supervisor {
     }
 
     /// What the watch saw.
-    pub(super) fn news(&mut self, news: News) {
-        match news {
-            News::Settled { agent } | News::Gone { agent } => self.look(&agent, Why::Watched),
-            News::Discovered { name, file } => self.discovered(name, file),
+    pub(super) fn sighted(&mut self, sighting: Sighting) {
+        match sighting {
+            Sighting::Settled { agent } | Sighting::Gone { agent } => self.look(&agent, Why::Watched),
+            Sighting::Discovered { name, file } => self.discovered(name, file),
         }
     }
 
