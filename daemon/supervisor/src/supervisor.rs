@@ -352,7 +352,8 @@ impl Supervisor {
                 // Without a library there may be one by now.
                 match event {
                     Event::Start { actor } | Event::Restart { actor, .. }
-                        if slot.record.library.current.is_none() && !slot.record.state.has_host() =>
+                        if !slot.is_known()
+                            || slot.record.library.current.is_none() && !slot.record.state.has_host() =>
                     {
                         self.look(&name, Why::Start { actor, reply });
                     }
@@ -381,9 +382,8 @@ impl Supervisor {
 
     fn due(&mut self) {
         let now = self.around.clock.now();
-        let may_be = |slot: &Slot| !self.ending || slot.record.state.has_host();
         let is_due = |slot: &Slot| {
-            may_be(slot)
+            self.has_moments(slot)
                 && policy::next_due(&slot.record, &slot.assignment.config).is_some_and(|at| at <= now)
         };
         let due: Vec<_> =
@@ -395,9 +395,14 @@ impl Supervisor {
     }
 
     fn next_due(&self) -> Option<Time> {
-        // While the daemon ends, nothing is started: only hosts that are still there have moments to come.
-        let slots = self.slots.values().filter(|slot| !self.ending || slot.record.state.has_host());
+        let slots = self.slots.values().filter(|slot| self.has_moments(slot));
         slots.filter_map(|slot| policy::next_due(&slot.record, &slot.assignment.config)).min()
+    }
+
+    /// While the daemon ends, nothing is started: only hosts that are still there have moments to come. Nor before
+    /// its library has been looked at.
+    fn has_moments(&self, slot: &Slot) -> bool {
+        slot.is_known() && (!self.ending || slot.record.state.has_host())
     }
 
     /// Whatever one agent did may make it another one's turn to start or to stop.

@@ -155,17 +155,17 @@ impl Turn<'_, '_> {
             }
             State::Stopped { .. } => self.adopt_resting(candidate, "when it is started"),
             State::Backoff { attempt, .. } => {
-                let reason = self.adopt(candidate);
+                let reason = self.adopt(candidate, None);
                 self.take_and_spawn(attempt, reason);
             }
             State::Open { .. } => {
                 let actor = candidate.actor.clone();
-                let reason = self.adopt(candidate);
+                let reason = self.adopt(candidate, None);
                 self.probe(&actor, reason);
             }
             State::Refused { .. } => {
                 let actor = candidate.actor.clone();
-                let reason = self.adopt(candidate);
+                let reason = self.adopt(candidate, None);
                 self.record.attempt = 0;
                 self.spawn(&actor, reason);
             }
@@ -237,8 +237,7 @@ impl Turn<'_, '_> {
     fn swap(&mut self) {
         let Some(reload) = self.record.reload.take() else { return };
         let (now, actor) = (self.ctx.now, reload.candidate.actor.clone());
-        let version = reload.version.map(|version| format!(", version {version}")).unwrap_or_default();
-        let reason = format!("{}{version}", self.adopt(reload.candidate));
+        let reason = self.adopt(reload.candidate, reload.version.as_deref());
         self.begin_probation();
         match &mut self.record.state {
             State::Ready { since } | State::HalfOpen { probe: Probe::Running { since } } => *since = now,
@@ -253,8 +252,9 @@ impl Turn<'_, '_> {
     }
 
     /// Its next host is of this library. Answers the sentence that says so.
-    fn adopt(&mut self, candidate: Candidate) -> String {
+    fn adopt(&mut self, candidate: Candidate, version: Option<&str>) -> String {
         let Candidate { to, back, .. } = candidate;
+        let version = version.map(|version| format!(", version {version}")).unwrap_or_default();
         let library = &mut self.record.library;
         let was = library.current.replace(to.clone());
         let from = was.as_ref().map(|was| format!("; was {}", was.short())).unwrap_or_default();
@@ -267,9 +267,9 @@ impl Turn<'_, '_> {
         let reason = match (back, was) {
             (Some(why), Some(was)) => {
                 self.actions.push(Action::Judge { hash: was, bad: Some(why.clone()) });
-                format!("rollback: {why}; back to {}", to.short())
+                format!("rollback: {why}; back to {}{version}", to.short())
             }
-            _ => format!("reload: now {}{from}", to.short()),
+            _ => format!("reload: now {}{version}{from}", to.short()),
         };
         self.actions.push(Action::Answer(Ok(reason.clone())));
         reason
@@ -278,7 +278,7 @@ impl Turn<'_, '_> {
     fn adopt_resting(&mut self, candidate: Candidate, when: &str) {
         let actor = candidate.actor.clone();
         let first = self.record.library.current.is_none();
-        let reason = format!("{}, {when}", self.adopt(candidate));
+        let reason = format!("{}, {when}", self.adopt(candidate, None));
         // The first library of all replaces nothing.
         if !first {
             self.note(self.record.state.name(), &actor, reason);

@@ -122,8 +122,10 @@ impl Supervisor {
                 Outcome::Nothing(answer) => drop(reply.send(answer)),
             },
             Why::Start { actor, reply } => {
-                self.decide(name, Event::Start { actor });
-                let _ = reply.send(true);
+                if !self.ending {
+                    self.decide(name, Event::Start { actor });
+                }
+                let _ = reply.send(!self.ending);
             }
             Why::Boot | Why::Watched => {}
         }
@@ -192,7 +194,8 @@ impl Supervisor {
                 self.tell(name, "watch", format!("library gone, running {stays} from store"), false);
             }
         }
-        Outcome::Nothing(Err(text))
+        let stays = goes_on(self.slots.get(name));
+        Outcome::Nothing(Err(format!("{text}{stays}")))
     }
 
     fn looked_back(
@@ -287,6 +290,12 @@ impl Supervisor {
         });
         self.save();
     }
+}
+
+/// What an asker is told beside the reason: that nothing has changed.
+fn goes_on(slot: Option<&Slot>) -> String {
+    let current = slot.and_then(|slot| slot.record.library.current.as_ref());
+    current.map(|hash| format!("; {} goes on", hash.short())).unwrap_or_default()
 }
 
 /// What a look led to.
