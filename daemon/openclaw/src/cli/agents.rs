@@ -15,6 +15,7 @@ use settings::{Inputs, Paths};
 use supervisor::logs::{self, Line};
 use supervisor::policy::Transition;
 
+use super::keys::{self, KeygenArgs, SignArgs};
 use super::table::{ago, judged, short, table};
 use super::{print, print_json};
 use crate::control::client::Client;
@@ -68,6 +69,10 @@ pub enum AgentsCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Make the pair of keys that libraries are signed with
+    Keygen(KeygenArgs),
+    /// Sign libraries, for `trust = "signed"`
+    Sign(SignArgs),
 }
 
 /// One agent.
@@ -89,6 +94,8 @@ pub fn run(inputs: &Inputs, command: AgentsCommand) -> Result<(), Failure> {
         AgentsCommand::Restart { one, reason } => act(inputs, one, Action::Restart, reason),
         AgentsCommand::Logs { name, lines, follow, json } => show_logs(inputs, &name, lines, follow, json),
         AgentsCommand::History { name, limit, json } => history(inputs, name, limit, json),
+        AgentsCommand::Keygen(args) => keys::keygen(inputs, args),
+        AgentsCommand::Sign(args) => keys::sign(inputs, args),
     }
 }
 

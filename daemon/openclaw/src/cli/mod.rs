@@ -2,6 +2,7 @@
 
 pub mod agents;
 pub mod config;
+mod keys;
 pub mod send;
 pub mod status;
 pub mod table;
