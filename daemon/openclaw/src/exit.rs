@@ -89,6 +89,18 @@ impl From<supervisor::Error> for Failure {
     }
 }
 
+impl From<supervisor::library::sign::Error> for Failure {
+    fn from(error: supervisor::library::sign::Error) -> Self {
+        use supervisor::library::sign::Error;
+        let code = match &error {
+            Error::There(_) | Error::NoKey(_) | Error::BadKey { .. } => Code::Usage,
+            Error::File { .. } => Code::Io,
+            Error::Minisign(_) => Code::Failed,
+        };
+        Self::of(code, &error)
+    }
+}
+
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
         use store::Error;

@@ -67,6 +67,11 @@ impl Paths {
             home,
         })
     }
+
+    /// Where the configuration is, or would be: what belongs beside it goes there.
+    pub fn config_folder(&self) -> &Path {
+        self.env_file.parent().unwrap_or(&self.home)
+    }
 }
 
 fn config(inputs: &Inputs, home: &Path) -> Result<Option<PathBuf>, LoadError> {

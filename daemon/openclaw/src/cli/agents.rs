@@ -15,6 +15,7 @@ use settings::{Inputs, Paths};
 use supervisor::logs::{self, Line};
 use supervisor::policy::Transition;
 
+use super::keys::{self, KeygenArgs, SignArgs};
 use super::table::{ago, judged, short, table};
 use super::{libraries, print, print_json};
 use crate::control::client::Client;
@@ -91,6 +92,10 @@ pub enum AgentsCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Make the pair of keys that libraries are signed with
+    Keygen(KeygenArgs),
+    /// Sign libraries, for `trust = "signed"`
+    Sign(SignArgs),
 }
 
 /// One agent.
@@ -130,6 +135,8 @@ pub fn run(inputs: &Inputs, command: AgentsCommand) -> Result<(), Failure> {
         AgentsCommand::Libraries(one) => libraries::list(inputs, one),
         AgentsCommand::Logs { name, lines, follow, json } => show_logs(inputs, &name, lines, follow, json),
         AgentsCommand::History { name, limit, json } => history(inputs, name, limit, json),
+        AgentsCommand::Keygen(args) => keys::keygen(inputs, args),
+        AgentsCommand::Sign(args) => keys::sign(inputs, args),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod agents;
 pub mod alert;
 pub mod config;
+mod keys;
 mod libraries;
 pub mod send;
 pub mod status;

@@ -9,6 +9,7 @@
 //!
 //! All but [`watch`] blocks on files: call it where that disturbs nobody.
 
+mod copy;
 pub mod elf;
 pub mod hash;
 mod manifest;

@@ -1,8 +1,8 @@
 //! Makes keys, and signatures by them, in minisign's own formats: `minisign` reads them, and they may be made with it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use minisign::{KeyPair, SecretKey, SecretKeyBox};
@@ -36,7 +36,7 @@ pub enum Error {
     File {
         /// The file.
         path: PathBuf,
-        /// Read or written.
+        /// Made, read or written.
         what: &'static str,
         /// What the system says.
         source: io::Error,
@@ -66,6 +66,11 @@ pub fn keygen(folder: &Path) -> Result<Keys, Error> {
     if let Some(there) = [&secret, &public].into_iter().find(|path| path.symlink_metadata().is_ok()) {
         return Err(Error::There(there.clone()));
     }
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|source| failed(folder, "made", source))?;
     let pair = KeyPair::generate_unencrypted_keypair()?;
     let text = pair.pk.to_base64();
     let key =

@@ -1,22 +1,22 @@
 //! The vault: `<sha256>.so`, read-only, never written again, and what is known of each.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Seek};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
 
+use super::copy::{Copies, UNFINISHED};
 use super::elf;
 use super::hash::{self, Hash};
 use super::manifest::{Entry, Last, Manifest, Verdict};
 use super::stamp::Stamp;
 use super::trust::{self, Trust, signatures};
-use super::verify::{self, Opened, Refusal};
+use super::verify::{self, Refusal};
 use crate::sentence::sentence;
 
 /// Where libraries come from and go to.
@@ -46,8 +46,7 @@ pub struct Libraries {
     state: Mutex<State>,
     /// Held while the manifest is written, so that an older one never follows a newer one.
     saving: Mutex<()>,
-    /// Names copies under way.
-    copies: AtomicU64,
+    copies: Copies,
 }
 
 #[derive(Debug)]
@@ -57,8 +56,6 @@ struct State {
     changed: bool,
 }
 
-/// The ending of what is not finished.
-const UNFINISHED: &str = "tmp";
 /// A reason for a bad verdict is as long as one line of the history.
 const REASON: usize = 400;
 
@@ -79,7 +76,8 @@ impl Libraries {
         }
         let manifest = Manifest::read(&vault.join("manifest.json"))?;
         let state = State { manifest, seen: BTreeMap::new(), changed: false };
-        Ok(Self { options, state: Mutex::new(state), saving: Mutex::new(()), copies: AtomicU64::new(0) })
+        let copies = Copies::new(vault);
+        Ok(Self { options, state: Mutex::new(state), saving: Mutex::new(()), copies })
     }
 
     /// Verifies the library that is configured as `file`, and takes it into the vault. One that is as it was is not read
@@ -96,26 +94,29 @@ impl Libraries {
     ) -> Result<Admitted, Refusal> {
         let shown = self.options.agents.join(file);
         self.see(agent, Stamp::of(&shown));
-        let Opened { file, meta, shown } = verify::open(agent, &self.options.agents, file)?;
-        let stamp = Stamp::with(&meta, &shown);
+        let opened = verify::open(agent, &self.options.agents, file)?;
+        let stamp = Stamp::with(&opened.meta, &shown);
         self.see(agent, Some(stamp.clone()));
         if let Some(hash) = self.unchanged(agent, &stamp, trust) {
             return Ok(Admitted { hash, new: false });
         }
-        elf::inspect(&file, &shown)?;
-        let mut copy = self.copy(file, &stamp, &shown)?;
+        elf::inspect(&opened.file, &shown)?;
+        let mut copy = self.copies.copy(opened, &stamp)?;
         let signature = match trust {
             Trust::Any => None,
             Trust::Pinned(pins) => {
                 trust::pinned(agent, &shown, &copy.hash, pins)?;
                 None
             }
-            Trust::Signed(keys) => {
-                Some(trust::signed(&shown, &signatures(&shown), keys, &mut copy.unfinished.file)?)
-            }
+            Trust::Signed(keys) => Some(trust::signed(&shown, &signatures(&shown), keys, copy.content())?),
         };
-        let new = self.shelve(agent, &copy, stamp, trust, signature, now);
-        let new = new.map_err(|error| self.unwritten(&shown, &error))?;
+        let mut state = self.state();
+        // Under the lock: else it could be swept away before it is known.
+        let kept = self.copies.keep(&copy, signature, &self.path(&copy.hash));
+        kept.map_err(|error| self.copies.failed(&shown, &error))?;
+        let last = Last { stamp, trust: trust.clone(), hash: copy.hash.clone() };
+        let new = state.manifest.agents.entry(agent.clone()).or_default().admit(last, copy.size, now);
+        state.changed = true;
         Ok(Admitted { hash: copy.hash.clone(), new })
     }
 
@@ -307,58 +308,6 @@ impl Libraries {
         there.then(|| last.hash.clone())
     }
 
-    /// Into a file of the vault that has no hash for a name yet.
-    fn copy(&self, mut from: File, stamp: &Stamp, shown: &Path) -> Result<Copy, Refusal> {
-        let number = self.copies.fetch_add(1, Ordering::Relaxed);
-        let failed = |error: io::Error| self.unwritten(shown, &error);
-        let path = self.options.vault.join(format!("{number}.{UNFINISHED}"));
-        let options =
-            OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o400).open(&path);
-        let mut to = Unfinished { file: options.map_err(failed)?, path };
-        from.rewind().map_err(failed)?;
-        let (hash, size) = hash::copy(&mut from, &mut to.file).map_err(failed)?;
-        if !stamp.is_of(&from.metadata().map_err(failed)?) {
-            return Err(format!("{} is still being written: wait until it is whole", shown.display()).into());
-        }
-        to.file.sync_data().map_err(failed)?;
-        Ok(Copy { hash, size, unfinished: to })
-    }
-
-    /// Gives the copy its name, and notes it.
-    fn shelve(
-        &self,
-        agent: &AgentName,
-        copy: &Copy,
-        stamp: Stamp,
-        trust: &Trust,
-        signature: Option<String>,
-        now: DateTime<Utc>,
-    ) -> io::Result<bool> {
-        let path = self.path(&copy.hash);
-        let mut state = self.state();
-        if let Some(text) = signature {
-            let new = copy.unfinished.path.with_extension(format!("minisig.{UNFINISHED}"));
-            fs::write(&new, text)?;
-            fs::rename(new, trust::beside(&path))?;
-        }
-        if fs::metadata(&path).map_or(0, |meta| meta.len()) != copy.size {
-            copy.unfinished.file.set_permissions(Permissions::from_mode(0o444))?;
-            fs::rename(&copy.unfinished.path, &path)?;
-        }
-        let last = Last { stamp, trust: trust.clone(), hash: copy.hash.clone() };
-        state.changed = true;
-        Ok(state.manifest.agents.entry(agent.clone()).or_default().admit(last, copy.size, now))
-    }
-
-    fn unwritten(&self, shown: &Path, error: &io::Error) -> Refusal {
-        let vault = self.options.vault.display();
-        let remedy = match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space",
-            _ => "mend that, then copy it again",
-        };
-        Refusal::Refused(format!("{} cannot be copied into {vault}: {error}; {remedy}", shown.display()))
-    }
-
     fn sweep(&self, kept: &[&Hash]) -> io::Result<()> {
         for file in fs::read_dir(&self.options.vault)? {
             let file = file?;
@@ -370,25 +319,5 @@ impl Libraries {
             }
         }
         Ok(())
-    }
-}
-
-/// A copy that has no name yet.
-struct Copy {
-    hash: Hash,
-    size: u64,
-    unfinished: Unfinished,
-}
-
-/// A file that goes unless it was renamed.
-struct Unfinished {
-    file: File,
-    path: PathBuf,
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        // Renamed it is not there any more.
-        let _ = fs::remove_file(&self.path);
     }
 }

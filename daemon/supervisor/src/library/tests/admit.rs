@@ -107,6 +107,32 @@ fn a_vault_that_takes_nothing_is_told() {
     assert!(refusal.contains("cannot be copied into"), "{refusal}");
 }
 
+/// A file system with room for next to nothing; root's alone to make.
+struct Small(PathBuf);
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_and_nothing_of_the_copy_stays() {
+    let home = Home::new();
+    let vault = home.dir.path().join("libraries");
+    let mount = ["-t", "tmpfs", "-o", "size=64k,mode=0700", "openclaw-test"];
+    let mounted = std::process::Command::new("mount").args(mount).arg(&vault).output();
+    if !mounted.is_ok_and(|mounted| mounted.status.success()) {
+        return eprintln!("skipped: no file system can be mounted here");
+    }
+    let _small = Small(vault);
+    home.put("libatlas.so", &library(&[7; 100_000]));
+    let refusal = home.refused("libatlas.so", &Trust::Any);
+    assert!(refusal.contains("No space left on device") && refusal.ends_with("free some space"), "{refusal}");
+    home.put("libatlas.so", &library(b"small"));
+    assert!(home.admit("libatlas.so", &Trust::Any).is_ok());
+}
+
 #[test]
 fn agents_may_share_a_library() {
     let home = Home::new();
