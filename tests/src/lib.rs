@@ -1,8 +1,10 @@
 //! What the tests and benchmarks that cross crates share: a daemon of their own, spoken to as a user would.
 
+pub mod arrival;
 pub mod daemon;
 pub mod ledger;
 pub mod socket;
+pub mod variant;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
