@@ -110,8 +110,9 @@ impl<'de> Visitor<'de> for EitherVisitor {
     }
 }
 
-/// What the JSON Schema says of it.
+/// `[agents]`: the agents, by name, and one key.
 #[derive(JsonSchema)]
+#[schemars(rename = "Agents")]
 pub(crate) struct Schema {
     /// Whether a library `libNAME.so` in the agents folder that belongs to no agent becomes the agent NAME, without grants.
     #[serde(default)]
