@@ -23,7 +23,7 @@ use crate::instance::{
 };
 use crate::known::Known;
 use crate::library::watch::{Sighting, Watch};
-use crate::library::{self, Hash};
+use crate::library::{self, Hash, Trust};
 use crate::logs::Line;
 use crate::policy::{
     self, Action, Budget, Event, Exit, ExitClass, Record, State, StopReason, Time, Transition, group,
@@ -156,7 +156,7 @@ impl Supervisor {
             path: self.libraries.join(&configured),
             configured,
             auto: config.reload == settings::Reload::Auto,
-            trust: reloads::trust(agent, &self.settings),
+            trust: Trust::of(config.trust, &agent.pins, &self.settings.libraries.keys),
         };
         let workspace = self.workspace.join(name.as_str());
         std::fs::create_dir_all(&workspace)

@@ -4,13 +4,12 @@
 use std::sync::Arc;
 
 use openclaw_agent_api::AgentName;
-use store::Clock;
 
 use super::slot::{File, Slot};
 use super::{Reply, Supervisor};
 use crate::alerts::Level;
 use crate::library::watch::Sighting;
-use crate::library::{Admitted, Hash, Libraries, Refusal, Trust, Verdict};
+use crate::library::{Admitted, Hash, Libraries, Refusal, Verdict};
 use crate::policy::{Candidate, Event, Transition};
 
 /// Why somebody looks.
@@ -272,17 +271,10 @@ impl Supervisor {
 
     /// Remembers of a library what it proved, and lets go of what is old.
     pub(super) fn judge(&mut self, name: &AgentName, hash: &Hash, bad: Option<String>) {
-        let Some(slot) = self.slots.get(name) else { return };
-        let (libraries, clock): (_, Clock) = (self.around.libraries.clone(), self.around.clock);
+        let (libraries, clock) = (self.around.libraries.clone(), self.around.clock);
         let verdict = bad.map_or(Verdict::Good, |reason| Verdict::Bad { reason });
         libraries.judge(name, hash, verdict, clock.now());
-        let installed = &slot.record.library;
-        let in_use: Vec<Hash> = [&installed.current, &installed.previous]
-            .into_iter()
-            .flatten()
-            .chain(slot.wanted.iter().map(|candidate| &candidate.to))
-            .cloned()
-            .collect();
+        let in_use: Vec<Hash> = self.slots.values().flat_map(Slot::in_use).cloned().collect();
         let name = name.clone();
         self.blocking.spawn_blocking(move || {
             libraries.prune(&name, &in_use);
@@ -307,6 +299,13 @@ enum Outcome {
 }
 
 impl Slot {
+    /// The libraries that it needs.
+    fn in_use(&self) -> impl Iterator<Item = &Hash> {
+        let installed = &self.record.library;
+        let wanted = self.wanted.as_ref().map(|candidate| &candidate.to);
+        [installed.current.as_ref(), installed.previous.as_ref(), wanted].into_iter().flatten()
+    }
+
     fn want(&mut self, candidate: Candidate) {
         if self.wanted.as_ref().is_some_and(|wanted| wanted.to != candidate.to) {
             let newer = format!("{} came in between", candidate.to.short());
@@ -319,14 +318,5 @@ impl Slot {
     pub(super) fn answer(&mut self, answer: &Result<String, String>) {
         self.wanted = None;
         self.waiting.drain(..).for_each(|waiting| drop(waiting.send(answer.clone())));
-    }
-}
-
-/// The trust that is configured for an agent.
-pub(super) fn trust(agent: &settings::Agent, settings: &settings::Settings) -> Trust {
-    match agent.supervision(&settings.supervision).trust {
-        settings::Trust::Any => Trust::Any,
-        settings::Trust::Pinned => Trust::Pinned(agent.pins.clone()),
-        settings::Trust::Signed => Trust::Signed(settings.libraries.keys.clone()),
     }
 }
