@@ -78,6 +78,8 @@ pub struct Supervisor {
     libraries: PathBuf,
     /// What agents that are discovered later are made from.
     settings: Settings,
+    /// What is known of each from before.
+    saved: BTreeMap<String, String>,
     workspace: PathBuf,
     changed: watch::Sender<u64>,
     /// The daemon ends: nothing is started any more.
@@ -92,7 +94,7 @@ impl Supervisor {
     pub async fn new(options: Options) -> Result<(Self, Handle), Error> {
         let Options { settings, agents, discover, libraries, workspace, around } = options;
         let now = around.clock.now();
-        let mut saved: BTreeMap<String, String> = around.store.records().await?.into_iter().collect();
+        let saved = around.store.records().await?.into_iter().collect();
         let (team, known) = crate::known::new();
         let (teller, sightings) = mpsc::channel(INBOX);
         let watched = library::watch::Options {
@@ -126,30 +128,26 @@ impl Supervisor {
             known,
             libraries,
             settings,
+            saved,
             workspace,
             changed,
             ending: false,
         };
         for name in agents {
             let agent = supervisor.settings.agents.get(&name).cloned().unwrap_or_default();
-            supervisor.add(name, &agent, &mut saved)?;
+            supervisor.add(name, &agent)?;
         }
         supervisor.publish();
         Ok((supervisor, handle))
     }
 
     /// Takes up an agent.
-    fn add(
-        &mut self,
-        name: AgentName,
-        agent: &Agent,
-        saved: &mut BTreeMap<String, String>,
-    ) -> Result<(), Error> {
+    fn add(&mut self, name: AgentName, agent: &Agent) -> Result<(), Error> {
         let config = agent.supervision(&self.settings.supervision);
         let now = self.around.clock.now();
         // A record of an older form is as good as none: the agent starts with a clean history.
-        let record = saved.remove(name.as_str()).and_then(|json| serde_json::from_str::<Record>(&json).ok());
-        let record = record.map_or_else(|| Record::new(now), |record| record.restored(&config, now));
+        let record = self.saved.remove(name.as_str()).and_then(|json| serde_json::from_str(&json).ok());
+        let record = record.map_or_else(|| Record::new(now), |record: Record| record.restored(&config, now));
         let configured = agent.library_file(&name);
         let source = Source {
             // Joining an absolute path gives that path.
@@ -191,7 +189,7 @@ impl Supervisor {
             return;
         }
         tracing::info!(agent = %name, file = %file.display(), "a new agent is discovered");
-        match self.add(name.clone(), &Agent::default(), &mut BTreeMap::new()) {
+        match self.add(name.clone(), &Agent::default()) {
             Ok(()) => {
                 self.publish();
                 self.look(&name, Why::Boot);
@@ -224,6 +222,9 @@ impl Supervisor {
                 Some(sighting) = self.sightings.recv(), if !self.ending => self.sighted(sighting),
                 Some(ask) = self.asks.recv() => self.asked(ask),
                 Some(ended) = self.instances.join_next_with_id() => self.instance_ended(ended),
+                Some(ended) = watching.join_next(), if !self.ending => {
+                    tracing::error!(?ended, "a defect of the daemon: the agents folder is not watched any more; `openclaw agents reload` still looks");
+                }
                 () = alarm => self.due(),
             }
         }
