@@ -12,9 +12,10 @@ use openclaw_agent_api::AgentName;
 use settings::{Inputs, Loaded, Origin, Settings};
 use store::{Clock, Store};
 use supervisor::instance::Surroundings;
+use supervisor::library::Libraries;
 use supervisor::logs::Logs;
 use supervisor::process::Program;
-use supervisor::{Options, Supervisor};
+use supervisor::{Handle, Options, Supervisor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
@@ -51,15 +52,15 @@ pub fn run(inputs: &Inputs, args: &RunArgs) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Code::TryAgain, format!("no threads for the daemon: {error}")))?;
-    let ended = runtime.block_on(serve(loaded, agents));
+    let ended = runtime.block_on(serve(loaded, agents, args.components.is_empty()));
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(home);
     ended
 }
 
-async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>) -> Result<(), Failure> {
+async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>, all: bool) -> Result<(), Failure> {
     let Loaded { settings, paths, origin, .. } = loaded;
-    let mut stop = Stop::listen()?;
+    let mut stop = Signals::listen()?;
     let clock = Clock::new();
     // Bound before any work starts: whoever connects early waits for the answer.
     let listener = server::bind(&paths.socket)?;
@@ -85,6 +86,14 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>) -> Result<(), Failur
     };
     let (logs, log_thread) = Logs::start(paths.logs.clone())
         .map_err(|error| Failure::new(Code::TryAgain, format!("no thread for the logs: {error}")))?;
+    let libraries = supervisor::library::Options {
+        vault: paths.libraries.clone(),
+        agents: paths.agents.clone(),
+        keep: settings.libraries.keep as usize,
+    };
+    let libraries = Libraries::open(libraries).map(Arc::new).map_err(|error| {
+        Failure::new(Code::Io, format!("cannot use {}: {error}", paths.libraries.display()))
+    })?;
     let around = Surroundings {
         program: Program::this(),
         lock: home::hosts_lock(&paths),
@@ -93,10 +102,18 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>) -> Result<(), Failur
         capabilities: Arc::new(doors),
         logs: logs.clone(),
         clock,
-        fingerprints: Arc::default(),
+        libraries: libraries.clone(),
     };
-    let (libraries, workspace) = (paths.agents.clone(), paths.workspace.clone());
-    let options = Options { settings, agents, libraries, workspace, around };
+    let options = Options {
+        // An agent that nobody named is not asked for where somebody named others.
+        discover: settings.agents.discover && all,
+        settings,
+        agents,
+        libraries: paths.agents.clone(),
+        workspace: paths.workspace.clone(),
+        around,
+    };
+    let discover = options.discover;
     let (supervisor, handle) = Supervisor::new(options).await?;
     let this = Board {
         supervisor: handle.clone(),
@@ -104,33 +121,43 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>) -> Result<(), Failur
         clock,
         started_at: clock.now(),
         home: paths.home.clone(),
+        discover,
         stale: tasks.lease.max(Duration::from_secs(10)) * 2,
     };
     let this = board.get_or_init(|| this).clone();
 
     let mut services = JoinSet::new();
-    services.spawn(Arc::new(Server { board: this.clone(), tasks }).serve(listener));
+    services.spawn(Arc::new(Server { board: this.clone(), tasks, libraries }).serve(listener));
     let mut supervising = JoinSet::new();
     supervising.spawn(supervisor.run());
     let mut welcome = JoinSet::new();
     welcome.spawn(first_screen(this, origin));
 
+    let mut reloading = JoinSet::new();
     // None of these ends by itself: a daemon that has lost one must not go on as if it were well.
-    let ended = tokio::select! {
-        asked = stop.asked() => {
-            tracing::info!("{asked}: draining; once more stops at once");
-            Ok(())
+    let ended = loop {
+        tokio::select! {
+            told = stop.told() => match told {
+                Told::Stop(signal) => {
+                    tracing::info!("{signal}: draining; once more stops at once");
+                    break Ok(());
+                }
+                // One at a time, and once more is soon enough after the next signal.
+                Told::Reload if reloading.is_empty() => drop(reloading.spawn(reload_all(handle.clone()))),
+                Told::Reload => {}
+            },
+            Some(_) = reloading.join_next() => {}
+            _ = supervising.join_next() => break Err(lost("the supervisor")),
+            _ = services.join_next() => break Err(lost("the control socket")),
+            _ = &mut engine => break Err(lost("the store")),
         }
-        _ = supervising.join_next() => Err(lost("the supervisor")),
-        _ = services.join_next() => Err(lost("the control socket")),
-        _ = &mut engine => Err(lost("the store")),
     };
-    drop(welcome);
+    drop((welcome, reloading));
     // Refused where it was the supervisor that was lost.
     let _ = handle.shutdown().await;
     tokio::select! {
         _ = supervising.join_next() => {}
-        again = stop.asked() => {
+        again = stop.stopped() => {
             tracing::warn!("{again} again: stopping at once; tasks in work are done again at the next start");
             let _ = home::clear_socket(&paths.socket);
             return Err(Failure::new(Code::Failed, "stopped before everything was drained"));
@@ -177,31 +204,62 @@ fn chosen(settings: &Settings, components: &[String]) -> Result<BTreeSet<AgentNa
     components.iter().map(known).collect()
 }
 
-/// What asks the daemon to stop.
-struct Stop {
-    signals: [(&'static str, Signal); 3],
+/// What signals tell the daemon.
+enum Told {
+    /// Drain and end.
+    Stop(&'static str),
+    /// Look at the agents folder.
+    Reload,
 }
 
-impl Stop {
+/// The signals that it hears.
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+    /// Standard input was a terminal: its hang-up is a SIGHUP as well.
+    on_terminal: bool,
+}
+
+impl Signals {
     fn listen() -> Result<Self, Failure> {
-        let on = |name, kind| signal(kind).map(|signal| (name, signal));
-        let listen = || {
-            Ok([
-                on("SIGTERM", SignalKind::terminate())?,
-                on("SIGINT", SignalKind::interrupt())?,
-                on("SIGHUP", SignalKind::hangup())?,
-            ])
-        };
-        let signals = listen().map_err(|error: std::io::Error| Failure::of(Code::TryAgain, &error))?;
-        Ok(Self { signals })
+        let failed = |error: std::io::Error| Failure::of(Code::TryAgain, &error);
+        Ok(Self {
+            term: signal(SignalKind::terminate()).map_err(failed)?,
+            int: signal(SignalKind::interrupt()).map_err(failed)?,
+            hup: signal(SignalKind::hangup()).map_err(failed)?,
+            on_terminal: std::io::stdin().is_terminal(),
+        })
     }
 
-    async fn asked(&mut self) -> &'static str {
-        let [(term, a), (int, b), (hup, c)] = &mut self.signals;
+    async fn told(&mut self) -> Told {
         tokio::select! {
-            _ = a.recv() => term,
-            _ = b.recv() => int,
-            _ = c.recv() => hup,
+            _ = self.term.recv() => Told::Stop("SIGTERM"),
+            _ = self.int.recv() => Told::Stop("SIGINT"),
+            _ = self.hup.recv() => {
+                // A terminal that was hung up is none any more.
+                let hung_up = self.on_terminal && !std::io::stdin().is_terminal();
+                if hung_up { Told::Stop("SIGHUP: the terminal is gone") } else { Told::Reload }
+            }
+        }
+    }
+
+    async fn stopped(&mut self) -> &'static str {
+        loop {
+            if let Told::Stop(signal) = self.told().await {
+                return signal;
+            }
+        }
+    }
+}
+
+/// Has every agent run what the agents folder holds now.
+async fn reload_all(supervisor: Handle) {
+    tracing::info!("SIGHUP: looking at all libraries");
+    for name in supervisor.known().names() {
+        match supervisor.reload(&name, "SIGHUP".into()).await {
+            Ok(verdict) => tracing::info!(agent = %name, "{verdict}"),
+            Err(error) => tracing::warn!(agent = %name, "{error}"),
         }
     }
 }
@@ -209,8 +267,8 @@ impl Stop {
 /// Once all agents have settled: what is up, and what to type next.
 async fn first_screen(board: Board, origin: Origin) {
     let settled = async {
-        for name in board.supervisor.known() {
-            let _ = board.supervisor.settled(name, FIRST_SCREEN).await;
+        for name in board.supervisor.known().names() {
+            let _ = board.supervisor.settled(&name, FIRST_SCREEN).await;
         }
     };
     let _ = tokio::time::timeout(FIRST_SCREEN, settled).await;
@@ -219,8 +277,9 @@ async fn first_screen(board: Board, origin: Origin) {
         Origin::File(path) => path.display().to_string(),
         Origin::BuiltIn => "built in; write your own to config/openclaw.toml".into(),
     };
-    let talker = board.supervisor.known().iter().next().map_or("NAME", |name| name.as_str());
-    let talker = board.supervisor.known().get("milkbot").map_or(talker, |name| name.as_str());
+    let known = board.supervisor.known();
+    let talker = known.get("milkbot").or_else(|| known.names().into_iter().next());
+    let talker = talker.as_ref().map_or("NAME", AgentName::as_str);
     let table = cli::status::table(&document, std::io::stdout().is_terminal());
     let home = document.daemon.home.display();
     // As it was called here, so that it can be pasted.

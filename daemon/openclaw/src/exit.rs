@@ -82,7 +82,20 @@ impl From<supervisor::Error> for Failure {
             Error::Unknown { .. } => Code::Usage,
             Error::Gone => Code::Unavailable,
             Error::Workspace { .. } => Code::Io,
+            Error::Reload(_) => Code::Failed,
             Error::Store(_) => Code::TryAgain,
+        };
+        Self::of(code, &error)
+    }
+}
+
+impl From<supervisor::library::sign::Error> for Failure {
+    fn from(error: supervisor::library::sign::Error) -> Self {
+        use supervisor::library::sign::Error;
+        let code = match &error {
+            Error::There(_) | Error::NoKey(_) | Error::BadKey { .. } => Code::Usage,
+            Error::File { .. } => Code::Io,
+            Error::Minisign(_) => Code::Failed,
         };
         Self::of(code, &error)
     }

@@ -48,6 +48,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Agents(command) => cli::agents::run(&inputs, command),
         Command::Send(args) => cli::send::run(&inputs, args),
         Command::Tasks(command) => cli::tasks::run(&inputs, command),
+        Command::Alert(command) => cli::alert::run(&inputs, command),
         Command::Config(command) => cli::config::run(&inputs, command),
         Command::Completions { shell } => cli::completions(shell),
         Command::Version { json } => cli::version(json),

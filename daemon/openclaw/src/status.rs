@@ -9,8 +9,9 @@ use openclaw_agent_api::manifest::{Command, PanicStrategy};
 use serde::{Deserialize, Serialize};
 use store::task::Ended;
 use store::{Clock, Store};
-use supervisor::policy::{State, StopReason};
-use supervisor::{AgentStatus, Handle, Health};
+use supervisor::library::Hash;
+use supervisor::policy::{Probation, State, StopReason};
+use supervisor::{AgentStatus, Handle, Health, LibraryStatus};
 use tokio::sync::oneshot;
 
 use crate::exit::Failure;
@@ -35,6 +36,9 @@ pub struct Daemon {
     pub uptime_seconds: u64,
     /// Its home.
     pub home: PathBuf,
+    /// Whether a library that is nobody's becomes an agent.
+    #[serde(default)]
+    pub discover: bool,
     /// Its clock, which all times here are of.
     pub now: DateTime<Utc>,
 }
@@ -76,9 +80,27 @@ pub struct Component {
     /// What can be typed to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub commands: Vec<Command>,
+    /// An agent's library.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub library: Option<Library>,
     /// Set when its panics cannot be caught.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub panic: Option<PanicStrategy>,
+}
+
+/// An agent's library; what runs is `sha256`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Library {
+    /// The file that is watched.
+    pub file: PathBuf,
+    /// Why that is not what runs.
+    pub note: Option<String>,
+    /// What it goes back to.
+    pub previous: Option<Hash>,
+    /// It must prove itself until then.
+    pub probation_until: Option<DateTime<Utc>>,
+    /// How far a reload is: waiting, canary, handing over.
+    pub reload: Option<String>,
 }
 
 /// A proof, and when it was given.
@@ -120,6 +142,7 @@ pub struct Board {
     pub clock: Clock,
     pub started_at: DateTime<Utc>,
     pub home: PathBuf,
+    pub discover: bool,
     /// A commit older than this proves nothing: the store proves itself more often.
     pub stale: Duration,
 }
@@ -159,6 +182,7 @@ impl Board {
             pid: std::process::id(),
             uptime_seconds: uptime.as_secs(),
             home: self.home.clone(),
+            discover: self.discover,
             now,
         };
         let mut components = vec![self.store(now)];
@@ -192,8 +216,22 @@ impl Board {
             running: 0,
             description: Some("the durable queue, SQLite".into()),
             commands: Vec::new(),
+            library: None,
             panic: None,
         }
+    }
+}
+
+fn library(library: &LibraryStatus) -> Library {
+    Library {
+        file: library.file.clone(),
+        note: library.note.clone(),
+        previous: library.installed.previous.clone(),
+        probation_until: match library.installed.probation {
+            Some(Probation::Until(at)) => Some(at),
+            _ => None,
+        },
+        reload: library.reload.map(str::to_owned),
     }
 }
 
@@ -230,7 +268,7 @@ pub fn component(agent: &AgentStatus, now: DateTime<Utc>) -> Component {
         restarts: record.restarts,
         breaker: Breaker { state: breaker.into(), failures: record.breaker.failures, open_until },
         version: manifest.map(|manifest| manifest.version.clone()),
-        sha256: agent.sha256.clone(),
+        sha256: agent.library.installed.current.as_ref().map(ToString::to_string),
         last_exit: record.last_exit.as_ref().map(|exit| LastExit {
             class: exit.class.to_string(),
             detail: exit.detail.clone(),
@@ -240,6 +278,7 @@ pub fn component(agent: &AgentStatus, now: DateTime<Utc>) -> Component {
         running: agent.vitals.running,
         description: manifest.map(|manifest| manifest.description.clone()),
         commands: manifest.map(|manifest| manifest.commands.clone()).unwrap_or_default(),
+        library: Some(library(&agent.library)),
         panic: manifest.map(|manifest| manifest.panic).filter(|panic| *panic == PanicStrategy::Abort),
     }
 }

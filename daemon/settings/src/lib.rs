@@ -1,5 +1,6 @@
 //! Typed configuration, secrets and paths of the daemon.
 
+mod agents;
 mod document;
 mod dotenv;
 mod explain;
@@ -12,13 +13,16 @@ pub mod secrets;
 pub mod show;
 #[cfg(test)]
 mod tests;
+pub mod trust;
 pub mod units;
 mod validate;
 
+pub use agents::Agents;
 pub use load::{BUILT_IN, Inputs, Loaded, Origin, load};
 pub use mistakes::{LoadError, Mistake, Mistakes, Place, nearest};
 pub use model::*;
 pub use paths::Paths;
 pub use secrets::Secrets;
 pub use show::{schema, show};
+pub use trust::{PublicKey, Sha256};
 pub use validate::log_filter;

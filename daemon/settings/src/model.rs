@@ -9,6 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::agents::{self, Agents};
+use crate::trust::{PublicKey, Sha256};
 use crate::units::{ByteSize, duration};
 
 const fn secs(n: u64) -> Duration {
@@ -23,11 +25,13 @@ pub struct Settings {
     pub daemon: Daemon,
     /// The durable queue.
     pub tasks: Tasks,
+    /// The vault of libraries.
+    pub libraries: Libraries,
     /// What every agent inherits.
     pub supervision: Supervision,
     /// The agents, by name.
-    #[schemars(with = "BTreeMap<String, Agent>")]
-    pub agents: BTreeMap<AgentName, Agent>,
+    #[schemars(with = "agents::Schema")]
+    pub agents: Agents,
     /// Agents that start in order and fall together.
     pub groups: BTreeMap<String, Group>,
 }
@@ -110,6 +114,51 @@ impl Default for Tasks {
     }
 }
 
+/// `[libraries]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Libraries {
+    /// How long a new file must stand still before it is read.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub settle: Duration,
+    /// Good libraries kept for each agent, at least 2: one to run, one to fall back to.
+    pub keep: u32,
+    /// The minisign public keys that may sign libraries, for `trust = "signed"`.
+    pub keys: Vec<PublicKey>,
+}
+
+impl Default for Libraries {
+    fn default() -> Self {
+        // Above the pauses of a copy over a slow network, below a person's patience.
+        Self { settle: Duration::from_millis(500), keep: 3, keys: Vec::new() }
+    }
+}
+
+/// Whether a new file replaces the agent that runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reload {
+    /// As soon as it is whole.
+    #[default]
+    Auto,
+    /// When the operator says so.
+    Manual,
+}
+
+/// What a library must show before anything of it is executed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Trust {
+    /// Nothing but a good owner and mode.
+    #[default]
+    Any,
+    /// One of the agent's `pins`.
+    Pinned,
+    /// A signature by one of `libraries.keys`.
+    Signed,
+}
+
 /// When an agent that ended is started again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -155,6 +204,14 @@ pub struct Supervision {
     pub memory_limit: ByteSize,
     /// Lines a second an agent may log; what comes beyond is dropped and counted.
     pub log_rate: u32,
+    /// Whether a new file replaces the agent that runs.
+    pub reload: Reload,
+    /// What a library must show before anything of it is executed.
+    pub trust: Trust,
+    /// How long a new library is watched: should it fail, the last good one comes back. Zero switches it off.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub probation: Duration,
     /// The pauses between restarts.
     pub backoff: Backoff,
     /// When restarting or sending work stops for a while.
@@ -176,6 +233,9 @@ impl Default for Supervision {
             kill_grace: secs(1),
             memory_limit: ByteSize::mib(512),
             log_rate: 200,
+            reload: Reload::Auto,
+            trust: Trust::Any,
+            probation: secs(60),
             backoff: Backoff::default(),
             breaker: Breaker::default(),
         }
@@ -279,6 +339,9 @@ pub struct Agent {
     pub library: Option<PathBuf>,
     /// What it may ask the daemon for: `memory`, `task`, `supervisor.status`, …
     pub grants: Vec<String>,
+    /// The SHA-256s of its libraries that `trust = "pinned"` admits.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pins: Vec<Sha256>,
     /// Its own settings, checked against its manifest's JSON Schema.
     pub settings: Map<String, Value>,
     /// As in `[supervision]`.
@@ -313,6 +376,16 @@ pub struct Agent {
     /// As in `[supervision]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_rate: Option<u32>,
+    /// As in `[supervision]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reload: Option<Reload>,
+    /// As in `[supervision]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust: Option<Trust>,
+    /// As in `[supervision]`.
+    #[serde(skip_serializing_if = "Option::is_none", with = "optional")]
+    #[schemars(schema_with = "duration::schema")]
+    pub probation: Option<Duration>,
     /// As in `[supervision.backoff]`, as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
@@ -362,6 +435,9 @@ impl Agent {
             kill_grace: own.kill_grace.unwrap_or(inherited.kill_grace),
             memory_limit: own.memory_limit.unwrap_or(inherited.memory_limit),
             log_rate: own.log_rate.unwrap_or(inherited.log_rate),
+            reload: own.reload.unwrap_or(inherited.reload),
+            trust: own.trust.unwrap_or(inherited.trust),
+            probation: own.probation.unwrap_or(inherited.probation),
             backoff: own.backoff.unwrap_or(inherited.backoff),
             breaker: own.breaker.unwrap_or(inherited.breaker),
         }

@@ -16,8 +16,10 @@ pub struct Paths {
     pub home: PathBuf,
     /// The configuration file; none when the built-in one applies.
     pub config: Option<PathBuf>,
-    /// The agents' libraries.
+    /// The agents' libraries, as they arrive.
     pub agents: PathBuf,
+    /// The private store of those that run or ran.
+    pub libraries: PathBuf,
     /// Log files.
     pub logs: PathBuf,
     /// Sockets and locks.
@@ -54,6 +56,7 @@ impl Paths {
         Ok(Self {
             config,
             agents: home.join("agents"),
+            libraries: home.join("libraries"),
             logs: home.join("logs"),
             workspace: home.join("workspace"),
             database: home.join("openclaw.db"),
@@ -63,6 +66,11 @@ impl Paths {
             run,
             home,
         })
+    }
+
+    /// Where the configuration is, or would be: what belongs beside it goes there.
+    pub fn config_folder(&self) -> &Path {
+        self.env_file.parent().unwrap_or(&self.home)
     }
 }
 

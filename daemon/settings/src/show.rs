@@ -25,6 +25,7 @@ pub fn show(loaded: &Loaded) -> String {
         ("config", config),
         ("home", &paths.home),
         ("agents", &paths.agents),
+        ("libraries", &paths.libraries),
         ("workspace", &paths.workspace),
         ("logs", &paths.logs),
         ("database", &paths.database),

@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use crate::document::Document;
 use crate::explain::at;
 use crate::mistakes::did_you_mean;
-use crate::model::{Settings, Supervision, Tasks};
+use crate::model::{Agent, Settings, Supervision, Tasks, Trust};
 use crate::units::ByteSize;
 
 /// The first parts of [`methods::GRANTED`]: each grants all methods that begin with it.
@@ -27,9 +27,15 @@ pub(crate) fn validate(settings: &Settings, document: &mut Document<'_>) {
     let what = |key| format!("{key}: `{}` is no filter of the log", settings.daemon.log.escape_debug());
     daemon.demand(filter.is_some(), &["log"], what, "write `info` or `warn,supervisor=debug`");
     tasks(&settings.tasks, &mut Rules { document, scope: &["tasks"] });
+    let libraries = &mut Rules { document, scope: &["libraries"] };
+    libraries.nonzero("settle", settings.libraries.settle);
+    libraries.least("keep", settings.libraries.keep, 2);
     supervision(&settings.supervision, &mut Rules { document, scope: &["supervision"] });
-    for (name, agent) in &settings.agents {
+    signed(settings.supervision.trust, settings, &mut Rules { document, scope: &["supervision"] });
+    for (name, agent) in settings.agents.iter() {
         let scope = ["agents", name.as_str()];
+        signed(agent.trust.unwrap_or_default(), settings, &mut Rules { document, scope: &scope });
+        pins(agent, &settings.supervision, &scope, document);
         supervision(&agent.supervision(&settings.supervision), &mut Rules { document, scope: &scope });
         grants(&agent.grants, name.as_str(), document);
     }
@@ -76,6 +82,27 @@ fn supervision(s: &Supervision, rules: &mut Rules<'_, '_>) {
     rules.least("breaker.min_calls", s.breaker.min_calls, 1);
     rules.nonzero("breaker.open", s.breaker.open);
     rules.order(("breaker.open", s.breaker.open), ("breaker.open_max", s.breaker.open_max));
+}
+
+/// Without a key no library could be trusted.
+fn signed(trust: Trust, settings: &Settings, rules: &mut Rules<'_, '_>) {
+    let keys = !settings.libraries.keys.is_empty() || rules.document.lost(&["libraries", "keys"]);
+    let what = |key| format!("{key} is \"signed\", and [libraries] has no `keys`");
+    let remedy =
+        "generate one with `openclaw agents keygen`, and write the line that it prints into [libraries]";
+    rules.demand(trust != Trust::Signed || keys, &["trust"], what, remedy);
+}
+
+fn pins(agent: &Agent, inherited: &Supervision, scope: &[&str; 2], document: &mut Document<'_>) {
+    let (pins, trust) = (join(scope, "pins"), join(scope, "trust"));
+    let pinned = agent.trust.unwrap_or(inherited.trust) == Trust::Pinned;
+    if pinned && agent.pins.is_empty() && !document.lost(&pins) && !document.lost(&trust) {
+        let span = [&pins, &trust].into_iter().find_map(|keys| document.span(keys));
+        let span = span.or_else(|| document.span(scope));
+        let what = format!("{} is \"pinned\", and it has no `pins`", at(&trust));
+        let remedy = "write the SHA-256 of its library: pins = [\"…\"], as `sha256sum` prints it";
+        document.note(span, &owned(&pins), what, remedy.into());
+    }
 }
 
 fn grants(grants: &[String], agent: &str, document: &mut Document<'_>) {

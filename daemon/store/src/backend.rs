@@ -112,6 +112,8 @@ pub const LISTED_ERROR: u32 = 400;
 pub const KEPT_TRANSITIONS: u32 = 200;
 /// The event type of a transition.
 pub const TRANSITION: &str = "agent.transition";
+/// The event type of an alert.
+pub const ALERT: &str = "agent.alert";
 
 /// A row for `agent_events`.
 #[derive(Clone, Debug)]
@@ -208,6 +210,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn records(&self) -> Result<Vec<(String, String)>, Error>;
     /// The newest events of one agent and one type, newest first.
     async fn events(&self, agent: &AgentName, kind: &str, limit: u32) -> Result<Vec<Event>, Error>;
+    /// The alerts of all agents, newest first.
+    async fn alerts(&self, limit: u32) -> Result<Vec<Event>, Error>;
     /// A value of an agent's memory, JSON text.
     async fn recall(&self, agent: &AgentName, key: &str) -> Result<Option<String>, Error>;
     /// Keys of an agent's memory, in order.

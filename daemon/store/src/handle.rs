@@ -1,6 +1,7 @@
 //! What others hold: the store, and a consumer of one agent's tasks.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
@@ -12,7 +13,7 @@ use crate::Error;
 use crate::backend::{Backend, Depth, Event, MemoryChange, NewEvent, Order};
 use crate::engine::{Engine, Health, Options, released};
 use crate::inbox::{Inbox, ROOM_KIB, Submission};
-use crate::lanes::LaneOp;
+use crate::lanes::{ConsumerId, LaneOp};
 use crate::task::{Completion, Ended, Filter, LeasedTask, NewTask, Submitted, Task, TaskId};
 
 /// The store. Cheap to clone; all clones speak to one engine.
@@ -95,11 +96,13 @@ impl Store {
         answer.await.unwrap_or_default()
     }
 
-    /// The tasks of `queue`, as many as it gives credit for. One consumer per agent.
+    /// The tasks of `queue`, as many as it gives credit for. An earlier consumer of it gets no more.
     pub fn consumer(&self, queue: AgentName) -> Consumer {
+        static IDS: AtomicU64 = AtomicU64::new(0);
+        let id = IDS.fetch_add(1, Ordering::Relaxed);
         let (tasks, receiver) = mpsc::unbounded_channel();
-        self.inbox.put(|pending| pending.lanes.push(LaneOp::Attach(queue.clone(), tasks)));
-        Consumer { queue, inbox: self.inbox.clone(), tasks: receiver }
+        self.inbox.put(|pending| pending.lanes.push(LaneOp::Attach(queue.clone(), id, tasks)));
+        Consumer { queue, id, inbox: self.inbox.clone(), tasks: receiver }
     }
 
     /// Queues a failed or cancelled task anew.
@@ -195,6 +198,14 @@ impl Store {
         self.backend.events(agent, kind, limit).await
     }
 
+    /// The alerts of all agents, newest first.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn alerts(&self, limit: u32) -> Result<Vec<Event>, Error> {
+        self.backend.alerts(limit).await
+    }
+
     /// A value of an agent's memory, JSON text.
     ///
     /// # Errors
@@ -262,6 +273,7 @@ impl Posted {
 /// has not received goes back untried.
 pub struct Consumer {
     queue: AgentName,
+    id: ConsumerId,
     inbox: Arc<Inbox>,
     tasks: mpsc::UnboundedReceiver<LeasedTask>,
 }
@@ -270,7 +282,7 @@ impl Consumer {
     /// Allows `more` tasks to be leased beyond those allowed and not yet received.
     pub fn credit(&self, more: u32) {
         if more > 0 {
-            self.inbox.put(|pending| pending.lanes.push(LaneOp::Credit(self.queue.clone(), more)));
+            self.inbox.put(|pending| pending.lanes.push(LaneOp::Credit(self.queue.clone(), self.id, more)));
         }
     }
 
@@ -288,7 +300,7 @@ impl Consumer {
     /// had from [`try_next`](Self::try_next).
     pub fn take_back(&self) -> oneshot::Receiver<()> {
         let (reply, done) = oneshot::channel();
-        self.inbox.put(|pending| pending.lanes.push(LaneOp::Withdraw(self.queue.clone(), reply)));
+        self.inbox.put(|pending| pending.lanes.push(LaneOp::Withdraw(self.queue.clone(), self.id, reply)));
         done
     }
 }
@@ -297,6 +309,6 @@ impl Drop for Consumer {
     fn drop(&mut self) {
         // The engine takes the tasks out: it alone knows that it sends no more.
         let tasks = std::mem::replace(&mut self.tasks, mpsc::unbounded_channel().1);
-        self.inbox.put(|pending| pending.lanes.push(LaneOp::Detach(self.queue.clone(), tasks)));
+        self.inbox.put(|pending| pending.lanes.push(LaneOp::Detach(self.queue.clone(), self.id, tasks)));
     }
 }

@@ -8,20 +8,24 @@ use tokio::sync::oneshot;
 
 use crate::task::LeasedTask;
 
-/// What a consumer wants of its lane.
+/// Tells the consumers of one agent apart: while it is replaced it has two, and the newer has the lane.
+pub(crate) type ConsumerId = u64;
+
+/// What a consumer wants of its lane. The lane may be its successor's by now.
 pub(crate) enum LaneOp {
     /// Begin.
-    Attach(AgentName, UnboundedSender<LeasedTask>),
+    Attach(AgentName, ConsumerId, UnboundedSender<LeasedTask>),
     /// So many more.
-    Credit(AgentName, u32),
+    Credit(AgentName, ConsumerId, u32),
     /// No more; answered when nothing more will come.
-    Withdraw(AgentName, oneshot::Sender<()>),
+    Withdraw(AgentName, ConsumerId, oneshot::Sender<()>),
     /// The consumer is gone; what it has not received goes back.
-    Detach(AgentName, UnboundedReceiver<LeasedTask>),
+    Detach(AgentName, ConsumerId, UnboundedReceiver<LeasedTask>),
 }
 
 /// One agent's wish.
 struct Lane {
+    owner: ConsumerId,
     /// Bounded by the credit, which its consumer chose.
     tasks: UnboundedSender<LeasedTask>,
     credit: u32,
@@ -39,32 +43,36 @@ impl Lanes {
         let mut left = Vec::new();
         for op in ops {
             match op {
-                LaneOp::Attach(queue, tasks) => {
-                    self.0.insert(queue, Lane { tasks, credit: 0, ready: true });
+                LaneOp::Attach(queue, owner, tasks) => {
+                    self.0.insert(queue, Lane { owner, tasks, credit: 0, ready: true });
                 }
-                LaneOp::Credit(queue, more) => {
-                    if let Some(lane) = self.0.get_mut(&queue) {
+                LaneOp::Credit(queue, id, more) => {
+                    if let Some(lane) = self.of(&queue, id) {
                         lane.credit = lane.credit.saturating_add(more);
                     }
                 }
-                LaneOp::Withdraw(queue, reply) => {
-                    if let Some(lane) = self.0.get_mut(&queue) {
+                LaneOp::Withdraw(queue, id, reply) => {
+                    if let Some(lane) = self.of(&queue, id) {
                         lane.credit = 0;
                         lane.ready = true;
                     }
                     let _ = reply.send(());
                 }
-                LaneOp::Detach(queue, mut tasks) => {
+                LaneOp::Detach(queue, id, mut tasks) => {
                     tasks.close();
                     left.extend(std::iter::from_fn(|| tasks.try_recv().ok()));
-                    // A successor may be there already: its lane is open.
-                    if self.0.get(&queue).is_some_and(|lane| lane.tasks.is_closed()) {
+                    if self.of(&queue, id).is_some() {
                         self.0.remove(&queue);
                     }
                 }
             }
         }
         left
+    }
+
+    /// The lane, if it is still this consumer's.
+    fn of(&mut self, queue: &AgentName, id: ConsumerId) -> Option<&mut Lane> {
+        self.0.get_mut(queue).filter(|lane| lane.owner == id)
     }
 
     /// Something was added to this queue, or freed.

@@ -1,6 +1,5 @@
 //! What others hold of the supervisor.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use openclaw_agent_api::AgentName;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::known::Known;
 use crate::policy::Event;
 use crate::status::AgentStatus;
 use crate::supervisor::Reply;
@@ -34,6 +34,9 @@ pub enum Error {
         /// Why.
         source: Arc<std::io::Error>,
     },
+    /// A reload or a rollback did not come to its end.
+    #[error("{0}")]
+    Reload(String),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -43,6 +46,8 @@ pub enum Error {
 pub(crate) enum Ask {
     Status(Reply<Vec<AgentStatus>>),
     Do { name: AgentName, event: Event, reply: Reply<bool> },
+    Reload { name: AgentName, actor: String, reply: Reply<Result<String, String>> },
+    Rollback { name: AgentName, to: Option<String>, actor: String, reply: Reply<Result<String, String>> },
     Shutdown(Reply<()>),
 }
 
@@ -51,20 +56,16 @@ pub(crate) enum Ask {
 pub struct Handle {
     asks: mpsc::Sender<Ask>,
     changes: watch::Receiver<u64>,
-    known: Arc<BTreeSet<AgentName>>,
+    known: Known,
 }
 
 impl Handle {
-    pub(crate) fn new(
-        asks: mpsc::Sender<Ask>,
-        changes: watch::Receiver<u64>,
-        known: Arc<BTreeSet<AgentName>>,
-    ) -> Self {
+    pub(crate) fn new(asks: mpsc::Sender<Ask>, changes: watch::Receiver<u64>, known: Known) -> Self {
         Self { asks, changes, known }
     }
 
     /// The agents that there are.
-    pub fn known(&self) -> &BTreeSet<AgentName> {
+    pub fn known(&self) -> &Known {
         &self.known
     }
 
@@ -74,9 +75,10 @@ impl Handle {
     /// [`Error::Unknown`], with the nearest.
     pub fn agent(&self, name: &str) -> Result<AgentName, Error> {
         if let Some(known) = self.known.get(name) {
-            return Ok(known.clone());
+            return Ok(known);
         }
-        let near = settings::nearest(name, self.known.iter().map(AgentName::as_str)).map(str::to_owned);
+        let names = self.known.names();
+        let near = settings::nearest(name, names.iter().map(AgentName::as_str)).map(str::to_owned);
         Err(Error::Unknown { name: name.escape_debug().to_string(), near })
     }
 
@@ -110,6 +112,29 @@ impl Handle {
     /// [`Error::Unknown`], [`Error::Gone`].
     pub async fn restart(&self, name: &AgentName, actor: String, reason: String) -> Result<(), Error> {
         self.act(name, Event::Restart { actor, reason }).await
+    }
+
+    /// Replaces an agent's library by the file that is in the agents folder now, and waits for the verdict, which is
+    /// a sentence.
+    ///
+    /// # Errors
+    /// [`Error::Reload`] says why what ran goes on running; [`Error::Unknown`], [`Error::Gone`].
+    pub async fn reload(&self, name: &AgentName, actor: String) -> Result<String, Error> {
+        self.ask(|reply| Ask::Reload { name: name.clone(), actor, reply }).await?.map_err(Error::Reload)
+    }
+
+    /// Goes back to an older library: the one whose hash begins so, or the last good one.
+    ///
+    /// # Errors
+    /// As [`reload`](Self::reload).
+    pub async fn rollback(
+        &self,
+        name: &AgentName,
+        to: Option<String>,
+        actor: String,
+    ) -> Result<String, Error> {
+        let ask = |reply| Ask::Rollback { name: name.clone(), to, actor, reply };
+        self.ask(ask).await?.map_err(Error::Reload)
     }
 
     async fn act(&self, name: &AgentName, event: Event) -> Result<(), Error> {

@@ -7,12 +7,14 @@
 //!                                                                              host (child process)
 //! ```
 
+pub mod alerts;
 pub mod capabilities;
-pub mod fingerprint;
 pub mod grants;
 mod handle;
 pub mod host;
 pub mod instance;
+mod known;
+pub mod library;
 pub mod logs;
 mod manifest_check;
 pub mod orphans;
@@ -26,5 +28,6 @@ mod throttle;
 pub mod wire;
 
 pub use handle::{Error, Handle};
-pub use status::{AgentStatus, Health};
+pub use known::Known;
+pub use status::{AgentStatus, Health, LibraryStatus};
 pub use supervisor::{Options, Supervisor};

@@ -8,7 +8,7 @@ use openclaw_agent_api::AgentName;
 use openclaw_agent_api::manifest::Manifest;
 
 use crate::instance::Vitals;
-use crate::policy::{Record, State, StopReason};
+use crate::policy::{Installed, Record, State, StopReason};
 
 /// An agent as it stands.
 #[derive(Clone, Debug)]
@@ -16,21 +16,32 @@ pub struct AgentStatus {
     /// Which.
     pub name: AgentName,
     /// Its library.
-    pub library: PathBuf,
+    pub library: LibraryStatus,
     /// Handlers it may run side by side.
     pub concurrency: u32,
     /// What is known of it.
     pub record: Record,
     /// What it says of itself, once it has been open.
     pub manifest: Option<Box<Manifest>>,
-    /// The hash of its library as it was last started.
-    pub sha256: Option<String>,
     /// What its host last proved.
     pub vitals: Vitals,
     /// Why it is in this state.
     pub reason: String,
     /// Evidence older than this proves nothing: a ping's interval and its time-out.
     pub stale: Duration,
+}
+
+/// An agent's library as it stands.
+#[derive(Clone, Debug)]
+pub struct LibraryStatus {
+    /// The file that is watched.
+    pub file: PathBuf,
+    /// What runs, and what ran.
+    pub installed: Installed,
+    /// How far a reload is.
+    pub reload: Option<&'static str>,
+    /// Why the file in the folder is not what runs.
+    pub note: Option<String>,
 }
 
 /// What follows from the evidence.

@@ -1,5 +1,8 @@
 //! The one task that owns every agent's record: it hears what happened, lets the policy decide, and carries it out.
 
+mod reloads;
+mod slot;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,20 +10,26 @@ use std::time::Duration;
 
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::Level;
-use openclaw_agent_api::manifest::Manifest;
 use serde_json::Value;
 use settings::{Agent, Group, Settings, Strategy};
 use store::backend::{NewEvent, TRANSITION};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 
+use crate::alerts::{self, Alert};
 use crate::handle::{Ask, Error, Handle};
-use crate::instance::{self, Assignment, End, Order, Report, SharedVitals, Surroundings, vitals};
+use crate::instance::{
+    self, Assignment, End, InstanceId, Order, Report, Reporter, SharedVitals, Surroundings,
+};
+use crate::known::Known;
+use crate::library::watch::{Sighting, Watch};
+use crate::library::{self, Hash, Trust};
 use crate::logs::Line;
 use crate::policy::{
-    self, Action, Budget, Event, Exit, ExitClass, Next, Record, State, StopReason, Time, Transition, group,
+    self, Action, Budget, Event, Exit, ExitClass, Record, State, StopReason, Time, Transition, group,
 };
-use crate::status::AgentStatus;
+use reloads::{Done, Why};
+use slot::{Host, Slot, Source};
 
 /// Reports and requests that wait for the supervisor.
 const INBOX: usize = 1024;
@@ -33,6 +42,8 @@ pub struct Options {
     pub settings: Settings,
     /// The agents to run; others of the config are left out.
     pub agents: BTreeSet<AgentName>,
+    /// A library in the agents folder that is nobody's becomes an agent.
+    pub discover: bool,
     /// Where libraries without a folder are.
     pub libraries: PathBuf,
     /// Where each agent's working folder is.
@@ -48,27 +59,31 @@ pub struct Supervisor {
     budget: Budget,
     drain_timeout: Duration,
     around: Surroundings,
-    reports: mpsc::Receiver<(AgentName, Report)>,
-    reporter: mpsc::Sender<(AgentName, Report)>,
+    reports: mpsc::Receiver<(InstanceId, Report)>,
+    reporter: mpsc::Sender<(InstanceId, Report)>,
     asks: mpsc::Receiver<Ask>,
     instances: JoinSet<()>,
-    /// Whose instance each of these tasks is.
-    whose: HashMap<Id, AgentName>,
+    /// Which instance each of these tasks is.
+    tasks: HashMap<Id, InstanceId>,
+    /// Whose instance each is.
+    whose: HashMap<InstanceId, AgentName>,
+    next_instance: InstanceId,
+    /// Looks at files.
+    blocking: JoinSet<Done>,
+    sightings: mpsc::Receiver<Sighting>,
+    watch: Option<Watch>,
+    team: watch::Sender<library::watch::Watched>,
+    known: Known,
+    /// The agents folder.
+    libraries: PathBuf,
+    /// What agents that are discovered later are made from.
+    settings: Settings,
+    /// What is known of each from before.
+    saved: BTreeMap<String, String>,
+    workspace: PathBuf,
     changed: watch::Sender<u64>,
     /// The daemon ends: nothing is started any more.
     ending: bool,
-}
-
-struct Slot {
-    assignment: Assignment,
-    record: Record,
-    manifest: Option<Box<Manifest>>,
-    sha256: Option<String>,
-    orders: Option<mpsc::Sender<Order>>,
-    /// The task of its instance.
-    instance: Option<Id>,
-    vitals: SharedVitals,
-    reason: String,
 }
 
 impl Supervisor {
@@ -77,29 +92,25 @@ impl Supervisor {
     /// # Errors
     /// The store cannot be read, or an agent's working folder cannot be made.
     pub async fn new(options: Options) -> Result<(Self, Handle), Error> {
-        let Options { settings, agents, libraries, workspace, around } = options;
+        let Options { settings, agents, discover, libraries, workspace, around } = options;
         let now = around.clock.now();
-        let known = Arc::new(agents.clone());
-        let mut saved: BTreeMap<String, String> = around.store.records().await?.into_iter().collect();
-        let mut slots = BTreeMap::new();
-        for name in agents {
-            let agent = settings.agents.get(&name).cloned().unwrap_or_default();
-            let config = agent.supervision(&settings.supervision);
-            // A record of an older form is as good as none: the agent starts with a clean history.
-            let record =
-                saved.remove(name.as_str()).and_then(|json| serde_json::from_str::<Record>(&json).ok());
-            let record = record.map_or_else(|| Record::new(now), |record| record.restored(&config, now));
-            let assignment = assign(&name, &agent, config, &libraries, &workspace, known.clone())?;
-            slots.insert(name, Slot::new(assignment, record));
-        }
-        let groups = complete(settings.groups.into_values().collect(), &slots);
-        let daemon = settings.daemon;
+        let saved = around.store.records().await?.into_iter().collect();
+        let (team, known) = crate::known::new();
+        let (teller, sightings) = mpsc::channel(INBOX);
+        let watched = library::watch::Options {
+            agents: libraries.clone(),
+            settle: settings.libraries.settle,
+            discover,
+        };
+        let watch = Watch::new(watched, around.libraries.clone(), team.subscribe(), teller);
+        let daemon = &settings.daemon;
         let (reporter, reports) = mpsc::channel(INBOX);
         let (asker, asks) = mpsc::channel(INBOX);
         let (changed, changes) = watch::channel(0);
-        let supervisor = Self {
-            slots,
-            groups,
+        let handle = Handle::new(asker, changes, known.clone());
+        let mut supervisor = Self {
+            slots: BTreeMap::new(),
+            groups: settings.groups.values().cloned().collect(),
             budget: Budget::new(daemon.restart_budget, daemon.restart_refill, now),
             drain_timeout: daemon.drain_timeout,
             around,
@@ -107,17 +118,96 @@ impl Supervisor {
             reporter,
             asks,
             instances: JoinSet::new(),
+            tasks: HashMap::new(),
             whose: HashMap::new(),
+            next_instance: 0,
+            blocking: JoinSet::new(),
+            sightings,
+            watch: Some(watch),
+            team,
+            known,
+            libraries,
+            settings,
+            saved,
+            workspace,
             changed,
             ending: false,
         };
-        Ok((supervisor, Handle::new(asker, changes, known)))
+        for name in agents {
+            let agent = supervisor.settings.agents.get(&name).cloned().unwrap_or_default();
+            supervisor.add(name, &agent)?;
+        }
+        supervisor.publish();
+        Ok((supervisor, handle))
+    }
+
+    /// Takes up an agent.
+    fn add(&mut self, name: AgentName, agent: &Agent) -> Result<(), Error> {
+        let config = agent.supervision(&self.settings.supervision);
+        let now = self.around.clock.now();
+        // A record of an older form is as good as none: the agent starts with a clean history.
+        let record = self.saved.remove(name.as_str()).and_then(|json| serde_json::from_str(&json).ok());
+        let record = record.map_or_else(|| Record::new(now), |record: Record| record.restored(&config, now));
+        let configured = agent.library_file(&name);
+        let source = Source {
+            // Joining an absolute path gives that path.
+            path: self.libraries.join(&configured),
+            configured,
+            auto: config.reload == settings::Reload::Auto,
+            trust: Trust::of(config.trust, &agent.pins, &self.settings.libraries.keys),
+        };
+        let workspace = self.workspace.join(name.as_str());
+        std::fs::create_dir_all(&workspace)
+            .map_err(|source| Error::Workspace { path: workspace.clone(), source: Arc::new(source) })?;
+        let assignment = Assignment {
+            name: name.clone(),
+            library: source.path.clone(),
+            config,
+            grants: agent.grants.clone(),
+            settings: Value::Object(agent.settings.clone()),
+            workspace,
+            known: self.known.clone(),
+        };
+        // Every agent is in a group: one that is in none is its own.
+        if !self.groups.iter().any(|group| group.agents.contains(&name)) {
+            self.groups.push(Group { strategy: Strategy::OneForOne, agents: vec![name.clone()] });
+        }
+        self.slots.insert(name, Slot::new(assignment, source, record));
+        Ok(())
+    }
+
+    /// Tells everybody who there is.
+    fn publish(&self) {
+        let team = self.slots.iter().map(|(name, slot)| (name.clone(), slot.source.configured.clone()));
+        self.team.send_replace(Arc::new(team.collect()));
+    }
+
+    /// A library in the agents folder that is nobody's.
+    fn discovered(&mut self, name: AgentName, file: PathBuf) {
+        // One that is configured but was not named on the command line, or is switched off, is somebody's.
+        if self.ending || self.slots.contains_key(&name) || self.settings.agents.contains_key(&name) {
+            return;
+        }
+        tracing::info!(agent = %name, file = %file.display(), "a new agent is discovered");
+        match self.add(name.clone(), &Agent::default()) {
+            Ok(()) => {
+                self.publish();
+                self.look(&name, Why::Boot);
+            }
+            Err(error) => tracing::warn!(agent = %name, %error, "it cannot be taken up"),
+        }
     }
 
     /// Runs until a shutdown has been asked for and every host has ended.
     pub async fn run(mut self) {
-        self.start_whose_turn_it_is();
-        while !(self.ending && self.slots.values().all(|slot| !slot.record.state.has_host())) {
+        let mut watching = JoinSet::new();
+        if let Some(watch) = self.watch.take() {
+            watching.spawn(watch.run());
+        }
+        for name in self.slots.keys().cloned().collect::<Vec<_>>() {
+            self.look(&name, Why::Boot);
+        }
+        while !(self.ending && self.slots.values().all(|slot| !slot.lives())) {
             let due = self.next_due();
             let clock = self.around.clock;
             let alarm = async {
@@ -127,35 +217,64 @@ impl Supervisor {
                 }
             };
             tokio::select! {
-                Some((name, report)) = self.reports.recv() => self.reported(&name, report),
+                Some((id, report)) = self.reports.recv() => self.reported(id, report),
+                Some(done) = self.blocking.join_next() => self.looked_at(done),
+                Some(sighting) = self.sightings.recv(), if !self.ending => self.sighted(sighting),
                 Some(ask) = self.asks.recv() => self.asked(ask),
                 Some(ended) = self.instances.join_next_with_id() => self.instance_ended(ended),
+                Some(ended) = watching.join_next(), if !self.ending => {
+                    tracing::error!(?ended, "a defect of the daemon: the agents folder is not watched any more; `openclaw agents reload` still looks");
+                }
                 () = alarm => self.due(),
             }
         }
         while self.instances.join_next().await.is_some() {}
+        // What was learned of a library is not lost.
+        while self.blocking.join_next().await.is_some() {}
     }
 
-    fn reported(&mut self, name: &AgentName, report: Report) {
+    fn looked_at(&mut self, done: Result<Done, JoinError>) {
+        match done {
+            Ok(done) => self.done(done),
+            Err(error) => tracing::error!(%error, "a defect of the daemon: looking at a library failed"),
+        }
+    }
+
+    fn reported(&mut self, id: InstanceId, report: Report) {
+        let Some(name) = self.whose.get(&id).cloned() else { return };
+        let Some(slot) = self.slots.get_mut(&name) else { return };
+        if slot.serving.as_ref().is_some_and(|host| host.id == id) {
+            self.serving_reported(&name, report);
+        } else if slot.canary.as_ref().is_some_and(|host| host.id == id) {
+            self.canary_reported(&name, report);
+        } else if matches!(report, Report::Ended(_)) {
+            slot.leaving.remove(&id);
+            self.whose.remove(&id);
+        }
+    }
+
+    fn serving_reported(&mut self, name: &AgentName, report: Report) {
+        let Some(slot) = self.slots.get_mut(name) else { return };
         let event = match report {
             Report::Manifest(manifest) => {
-                if let Some(slot) = self.slots.get_mut(name) {
-                    slot.manifest = Some(manifest);
+                if let Some(hash) = &slot.record.library.current {
+                    self.around.libraries.set_version(name, hash, &manifest.version);
                 }
-                return;
-            }
-            Report::Fingerprint(sha256) => {
-                if let Some(slot) = self.slots.get_mut(name) {
-                    slot.sha256 = Some(sha256);
-                }
-                return;
+                slot.manifest = Some(manifest);
+                return self.save();
             }
             Report::Ready => Event::HostReady,
             Report::Hang { what } => Event::Hang { what },
             Report::TaskEnded(call) => Event::TaskEnded { call },
+            Report::Snapshot(outcome) => {
+                let outcome = outcome.map(|state| slot.snapshot = Some(state));
+                Event::Snapshot { outcome }
+            }
+            // Nobody asked a serving one.
+            Report::Restored(_) => return,
             Report::Ended(end) => {
-                if let Some(slot) = self.slots.get_mut(name) {
-                    slot.orders = None;
+                if let Some(host) = slot.serving.take() {
+                    self.whose.remove(&host.id);
                 }
                 match end {
                     End::Exited(exit) => Event::HostExited { exit },
@@ -171,36 +290,89 @@ impl Supervisor {
         }
     }
 
+    fn canary_reported(&mut self, name: &AgentName, report: Report) {
+        let Some(slot) = self.slots.get_mut(name) else { return };
+        let event = match report {
+            Report::Manifest(manifest) => {
+                if let Some(reload) = &slot.record.reload {
+                    self.around.libraries.set_version(name, &reload.candidate.to, &manifest.version);
+                }
+                if let Some(canary) = &mut slot.canary {
+                    canary.manifest = Some(manifest);
+                }
+                return self.save();
+            }
+            Report::Ready => {
+                let manifest = slot.canary.as_ref().and_then(|canary| canary.manifest.as_ref());
+                Event::CanaryReady { version: manifest.map(|manifest| manifest.version.clone()) }
+            }
+            Report::Hang { what } => Event::CanaryEnded { why: format!("hang: {what}"), to_blame: true },
+            Report::Restored(outcome) => Event::Restored { outcome },
+            Report::TaskEnded(_) | Report::Snapshot(_) => return,
+            Report::Ended(end) => {
+                if let Some(host) = slot.canary.take() {
+                    self.whose.remove(&host.id);
+                }
+                match end {
+                    End::Exited(exit) => Event::CanaryEnded { why: exit.to_string(), to_blame: true },
+                    // What the configuration or the operator can mend is no fault of the library.
+                    End::Refused(why) => Event::CanaryEnded { why, to_blame: false },
+                }
+            }
+        };
+        self.decide(name, event);
+        self.move_on();
+    }
+
     /// One that ended by a panic has reported nothing, and its process went with it.
     fn instance_ended(&mut self, ended: Result<(Id, ()), JoinError>) {
-        let (id, error) = match ended {
-            Ok((id, ())) => (id, None),
+        let (task, error) = match ended {
+            Ok((task, ())) => (task, None),
             Err(error) => (error.id(), Some(error)),
         };
-        if let (Some(name), Some(error)) = (self.whose.remove(&id), error) {
+        let Some(id) = self.tasks.remove(&task) else { return };
+        if let (Some(name), Some(error)) = (self.whose.get(&id), error) {
             tracing::error!(agent = %name, %error, "a defect of the daemon");
-            let slot = self.slots.get(name.as_str());
-            // One that had reported its end already may have a successor.
-            if slot.is_none_or(|slot| slot.instance != Some(id) || slot.orders.is_none()) {
-                return;
-            }
             let detail = "the daemon's own task for it failed; the daemon's log says more";
             let exit = Exit::new(ExitClass::Error, detail, self.around.clock.now());
-            self.reported(&name, Report::Ended(End::Exited(exit)));
+            self.reported(id, Report::Ended(End::Exited(exit)));
         }
     }
 
     fn asked(&mut self, ask: Ask) {
         match ask {
-            Ask::Status(reply) => drop(reply.send(self.slots.values().map(|slot| slot.status()).collect())),
-            Ask::Do { name, event, reply } => {
-                let can = self.slots.contains_key(name.as_str()) && !self.ending;
-                if can {
-                    self.decide(&name, event);
-                    self.move_on();
-                }
-                let _ = reply.send(can);
+            Ask::Status(reply) => {
+                let libraries = &self.around.libraries;
+                let _ = reply.send(self.slots.values().map(|slot| slot.status(libraries)).collect());
             }
+            Ask::Do { name, event, reply } => {
+                let Some(slot) = self.slots.get(name.as_str()).filter(|_| !self.ending) else {
+                    let _ = reply.send(false);
+                    return;
+                };
+                // Without a library there may be one by now.
+                match event {
+                    Event::Start { actor } | Event::Restart { actor, .. }
+                        if !slot.is_known()
+                            || slot.record.library.current.is_none() && !slot.record.state.has_host() =>
+                    {
+                        self.look(&name, Why::Start { actor, reply });
+                    }
+                    event => {
+                        self.decide(&name, event);
+                        self.move_on();
+                        let _ = reply.send(true);
+                    }
+                }
+            }
+            // A reply that is dropped says that the daemon ends, or that there is no such agent.
+            Ask::Reload { name, actor, reply } if !self.ending => {
+                self.look(&name, Why::Asked { actor, reply });
+            }
+            Ask::Rollback { name, to, actor, reply } if !self.ending => {
+                self.look_back(name, to, actor, reply);
+            }
+            Ask::Reload { .. } | Ask::Rollback { .. } => {}
             Ask::Shutdown(reply) => {
                 self.ending = true;
                 self.move_on();
@@ -211,9 +383,8 @@ impl Supervisor {
 
     fn due(&mut self) {
         let now = self.around.clock.now();
-        let may_be = |slot: &Slot| !self.ending || slot.record.state.has_host();
         let is_due = |slot: &Slot| {
-            may_be(slot)
+            self.has_moments(slot)
                 && policy::next_due(&slot.record, &slot.assignment.config).is_some_and(|at| at <= now)
         };
         let due: Vec<_> =
@@ -225,24 +396,36 @@ impl Supervisor {
     }
 
     fn next_due(&self) -> Option<Time> {
-        // While the daemon ends, nothing is started: only hosts that are still there have moments to come.
-        let slots = self.slots.values().filter(|slot| !self.ending || slot.record.state.has_host());
+        let slots = self.slots.values().filter(|slot| self.has_moments(slot));
         slots.filter_map(|slot| policy::next_due(&slot.record, &slot.assignment.config)).min()
+    }
+
+    /// While the daemon ends, nothing is started: only hosts that are still there have moments to come. Nor before
+    /// its library has been looked at.
+    fn has_moments(&self, slot: &Slot) -> bool {
+        slot.is_known() && (!self.ending || slot.record.state.has_host())
     }
 
     /// Whatever one agent did may make it another one's turn to start or to stop.
     fn move_on(&mut self) {
-        if self.ending { self.stop_whose_turn_it_is() } else { self.start_whose_turn_it_is() }
+        if self.ending {
+            self.stop_whose_turn_it_is();
+        } else {
+            self.offer();
+            self.start_whose_turn_it_is();
+        }
     }
 
     fn start_whose_turn_it_is(&mut self) {
         loop {
             let state = |name: &AgentName| self.slots.get(name).map(|slot| &slot.record.state);
             let waits = |name: &&AgentName| {
-                matches!(
-                    state(name),
-                    Some(State::Stopped { why: StopReason::NotStarted | StopReason::FellWith { .. } })
-                )
+                let known = self.slots.get(name.as_str()).is_some_and(Slot::is_known);
+                known
+                    && matches!(
+                        state(name),
+                        Some(State::Stopped { why: StopReason::NotStarted | StopReason::FellWith { .. } })
+                    )
             };
             let ready =
                 self.groups.iter().flat_map(|g| g.agents.iter().filter(waits).map(move |name| (g, name)));
@@ -292,6 +475,41 @@ impl Supervisor {
             Action::Drain { .. } => self.order(name, Order::Drain),
             Action::Kill => self.order(name, Order::Kill),
             Action::Limit(limit) => self.order(name, Order::Limit(limit)),
+            Action::Canary(hash) => {
+                let host = self.host(name, &hash);
+                if let Some(slot) = self.slots.get_mut(name) {
+                    slot.canary = host;
+                }
+            }
+            Action::EndCanary => {
+                if let Some(slot) = self.slots.get_mut(name) {
+                    slot.snapshot = None;
+                    slot.leave(|slot| slot.canary.take(), Order::Kill);
+                }
+            }
+            Action::HandOver => self.order(name, Order::HandOver),
+            Action::Restore => self.restore(name),
+            Action::Swap { deadline } => {
+                let deadline = self.around.clock.instant(deadline);
+                if let Some(slot) = self.slots.get_mut(name) {
+                    slot.leave(|slot| slot.serving.take(), Order::Retire(deadline));
+                    slot.serving = slot.canary.take();
+                    slot.manifest = slot.serving.as_mut().and_then(|host| host.manifest.take());
+                }
+            }
+            Action::Retire { deadline } => {
+                let deadline = self.around.clock.instant(deadline);
+                if let Some(slot) = self.slots.get_mut(name) {
+                    slot.leave(|slot| slot.serving.take(), Order::Retire(deadline));
+                }
+            }
+            Action::Judge { hash, bad } => self.judge(name, &hash, bad),
+            Action::Answer(answer) => {
+                if let Some(slot) = self.slots.get_mut(name) {
+                    slot.answer(&answer);
+                }
+            }
+            Action::Alert(level, text) => self.alert(name, level, text),
             Action::Note(transition) => self.note(name, transition),
             Action::Fell => {
                 let group = self.groups.iter().find(|group| group.agents.contains(name));
@@ -306,22 +524,50 @@ impl Supervisor {
     }
 
     fn spawn(&mut self, name: &AgentName) {
-        let Some(slot) = self.slots.get_mut(name) else { return };
+        let Some(slot) = self.slots.get(name) else { return };
+        let Some(hash) = slot.record.library.current.clone() else {
+            let why = slot.nothing_to_run();
+            return self.decide(name, Event::Refused { why });
+        };
+        let host = self.host(name, &hash);
+        if let Some(slot) = self.slots.get_mut(name) {
+            slot.serving = host;
+        }
+    }
+
+    /// Starts a host of this library. It has no tasks before it is given a limit.
+    fn host(&mut self, name: &AgentName, hash: &Hash) -> Option<Host> {
+        let slot = self.slots.get(name)?;
         let (orders, waiting) = mpsc::channel(ORDERS);
-        slot.orders = Some(orders);
-        let (assignment, around) = (slot.assignment.clone(), self.around.clone());
-        let (reporter, vitals) = (self.reporter.clone(), slot.vitals.clone());
-        let task = self.instances.spawn(instance::run(assignment, around, waiting, reporter, vitals));
-        self.whose.insert(task.id(), name.clone());
-        slot.instance = Some(task.id());
+        let library = self.around.libraries.path(hash);
+        let (assignment, around) = (Assignment { library, ..slot.assignment.clone() }, self.around.clone());
+        self.next_instance += 1;
+        let id = self.next_instance;
+        let (reporter, vitals) = (Reporter { id, reports: self.reporter.clone() }, SharedVitals::default());
+        let task = self.instances.spawn(instance::run(assignment, around, waiting, reporter, vitals.clone()));
+        self.tasks.insert(task.id(), id);
+        self.whose.insert(id, name.clone());
+        Some(Host { id, orders, vitals, manifest: None })
+    }
+
+    /// Tells the canary what its predecessor knew, if that is anything.
+    fn restore(&mut self, name: &AgentName) {
+        let Some(slot) = self.slots.get_mut(name) else { return };
+        match (slot.snapshot.take(), &slot.canary) {
+            (Some(state), Some(canary)) if state.get() != "null" => canary.order(name, Order::Restore(state)),
+            _ => self.decide(name, Event::Restored { outcome: Ok(()) }),
+        }
     }
 
     fn order(&self, name: &AgentName, order: Order) {
-        let orders = self.slots.get(name).and_then(|slot| slot.orders.as_ref());
-        if let Some(Err(mpsc::error::TrySendError::Full(order))) = orders.map(|orders| orders.try_send(order))
-        {
-            tracing::error!(agent = %name, ?order, "its instance takes no orders");
+        if let Some(host) = self.slots.get(name).and_then(|slot| slot.serving.as_ref()) {
+            host.order(name, order);
         }
+    }
+
+    fn alert(&self, name: &AgentName, level: alerts::Level, text: String) {
+        let at = self.around.clock.now();
+        alerts::raise(&self.around.store, Alert { level, agent: name.clone(), text, at });
     }
 
     /// Into the journal, the agent's log, the history and the record.
@@ -362,84 +608,12 @@ impl Supervisor {
     }
 }
 
-impl Slot {
-    fn is_on_its_way_out(&self) -> bool {
-        match &self.record.state {
-            State::Draining { next, .. } => matches!(next, Next::Stopped { .. } | Next::Open { .. }),
-            state => !state.has_host(),
+impl Host {
+    fn order(&self, name: &AgentName, order: Order) {
+        if let Err(mpsc::error::TrySendError::Full(order)) = self.orders.try_send(order) {
+            tracing::error!(agent = %name, ?order, "its instance takes no orders");
         }
     }
-
-    fn new(assignment: Assignment, record: Record) -> Self {
-        let reason = match &record.state {
-            State::Stopped { why } => why.to_string(),
-            state => {
-                let what = if matches!(state, State::Open { .. }) { "open breaker" } else { "pause" };
-                let name = &assignment.name;
-                format!(
-                    "the {what} outlives the daemon's restart: `openclaw agents history {name}` tells why"
-                )
-            }
-        };
-        Self {
-            assignment,
-            record,
-            manifest: None,
-            sha256: None,
-            orders: None,
-            instance: None,
-            vitals: SharedVitals::default(),
-            reason,
-        }
-    }
-
-    fn status(&self) -> AgentStatus {
-        AgentStatus {
-            name: self.assignment.name.clone(),
-            library: self.assignment.library.clone(),
-            concurrency: self.assignment.config.concurrency,
-            record: self.record.clone(),
-            manifest: self.manifest.clone(),
-            sha256: self.sha256.clone(),
-            vitals: vitals(&self.vitals).clone(),
-            reason: self.reason.clone(),
-            stale: self.assignment.config.ping_interval + self.assignment.config.ping_timeout,
-        }
-    }
-}
-
-fn assign(
-    name: &AgentName,
-    agent: &Agent,
-    config: settings::Supervision,
-    libraries: &std::path::Path,
-    workspace: &std::path::Path,
-    known: Arc<BTreeSet<AgentName>>,
-) -> Result<Assignment, Error> {
-    let workspace = workspace.join(name.as_str());
-    std::fs::create_dir_all(&workspace)
-        .map_err(|source| Error::Workspace { path: workspace.clone(), source: Arc::new(source) })?;
-    Ok(Assignment {
-        name: name.clone(),
-        // Joining an absolute path gives that path.
-        library: libraries.join(agent.library_file(name)),
-        config,
-        grants: agent.grants.clone(),
-        settings: Value::Object(agent.settings.clone()),
-        workspace,
-        known,
-    })
-}
-
-/// Every agent is in a group: one that is in none is its own.
-fn complete(groups: Vec<Group>, slots: &BTreeMap<AgentName, Slot>) -> Vec<Group> {
-    let mut groups = groups;
-    for name in slots.keys() {
-        if !groups.iter().any(|group| group.agents.contains(name)) {
-            groups.push(Group { strategy: Strategy::OneForOne, agents: vec![name.clone()] });
-        }
-    }
-    groups
 }
 
 /// For those who ask and wait.

@@ -61,6 +61,13 @@ pub enum ToHost {
         #[serde(default)]
         pad: String,
     },
+    /// Say what the agent knows, beside whatever its handlers do; answered by `Snapshot`.
+    Snapshot,
+    /// What the agent's predecessor knew; answered by `Restored`.
+    Restore {
+        /// As it was said.
+        state: Box<RawValue>,
+    },
     /// Nothing more comes: let the agent say good-bye, then exit.
     Stop,
 }
@@ -111,6 +118,16 @@ pub enum FromHost {
         method: String,
         /// With what.
         payload: Box<RawValue>,
+    },
+    /// What the agent knows.
+    Snapshot {
+        /// That, or why it cannot say.
+        outcome: Result<Box<RawValue>, AgentError>,
+    },
+    /// The agent has been told what its predecessor knew.
+    Restored {
+        /// Whether it could make something of it.
+        outcome: Result<(), AgentError>,
     },
     /// The agent logs a line.
     Log {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::support::quick;
 
-/// A daemon whose home is a file system of 16 MiB that nobody else sees.
+/// A daemon whose home is a file system of 64 MiB that nobody else sees.
 struct Small {
     /// Outside of it: the daemon's log, the fifo.
     outside: Home,
@@ -32,8 +32,8 @@ impl Small {
         let own = "[agents.misbehaving]\n";
         fs::write(outside.path().join("disk-config/openclaw.toml"), quick(own))?;
         let script = r#"
-            mount -t tmpfs -o size=16m openclaw-test disk && cp -r disk-config disk/config &&
-            mkdir disk/agents && ln -s "$2"/libscout.so "$2"/libmisbehaving.so disk/agents/ &&
+            mount -t tmpfs -o size=64m openclaw-test disk && cp -r disk-config disk/config &&
+            mkdir disk/agents && cp "$2"/libscout.so "$2"/libmisbehaving.so disk/agents/ &&
             exec "$2"/openclaw --home "$1"/disk run"#;
         let log = File::create(outside.path().join("daemon.log"))?;
         let mut command = Command::new("unshare");

@@ -55,7 +55,7 @@ fn files_that_are_no_agents_are_refused_and_the_others_run() -> Result<()> {
     for name in ["cut10", "cut50", "cut99"] {
         assert_refused(&home, name, &[&format!("lib{name}.so"), "cut short", "copy it again"])?;
     }
-    assert_refused(&home, "folder", &["libfolder.so", "cannot be read"])?;
+    assert_refused(&home, "folder", &["libfolder.so", "no regular file", "copy the library there"])?;
     assert_refused(&home, "bare", &["libbare.so", "export_agent!"])?;
     assert_refused(&home, "alien", &["libalien.so", "another layout", "build it again"])?;
     assert_refused(&home, "impostor", &["`somebody-else`", "not `impostor`", "agents.impostor.library"])?;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal, stdout};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -15,8 +15,9 @@ use settings::{Inputs, Paths};
 use supervisor::logs::{self, Line};
 use supervisor::policy::Transition;
 
+use super::keys::{self, KeygenArgs, SignArgs};
 use super::table::{ago, judged, short, table};
-use super::{print, print_json};
+use super::{libraries, print, print_json};
 use crate::control::client::Client;
 use crate::control::{Action, Ask, Settled};
 use crate::exit::{Code, Failure};
@@ -43,6 +44,29 @@ pub enum AgentsCommand {
         #[arg(long)]
         reason: Option<String>,
     },
+    /// Replace an agent, while it works, by the file that the agents folder has now, and wait for the verdict
+    #[command(
+        after_help = "The new version starts beside the old one and takes over once it is ready. If it fails, \
+                            the old one goes on;\nif it fails within `probation`, the old one comes back by itself."
+    )]
+    Reload(Which),
+    /// Put a library into the agents folder, and reload its agent
+    Load {
+        /// The library: lib<name>.so; its signature beside it is taken along
+        file: PathBuf,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Go back to an older library
+    Rollback {
+        #[command(flatten)]
+        one: One,
+        /// How its hash begins [default: the last good one; see `openclaw agents libraries`]
+        hash: Option<String>,
+    },
+    /// The libraries that are kept of an agent, newest first, and what became of each
+    Libraries(One),
     /// What an agent said: its own lines, and what it printed
     Logs {
         /// Which
@@ -68,16 +92,34 @@ pub enum AgentsCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Make the pair of keys that libraries are signed with
+    Keygen(KeygenArgs),
+    /// Sign libraries, for `trust = "signed"`
+    Sign(SignArgs),
 }
 
 /// One agent.
 #[derive(Args)]
 pub struct One {
     /// Which
-    name: String,
+    pub name: String,
     /// As JSON
     #[arg(long)]
-    json: bool,
+    pub json: bool,
+}
+
+/// One agent, or all.
+#[derive(Args)]
+pub struct Which {
+    /// Which
+    #[arg(required_unless_present = "all")]
+    pub name: Option<String>,
+    /// All, one after another
+    #[arg(long, conflicts_with = "name")]
+    pub all: bool,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Carries the command out.
@@ -87,8 +129,14 @@ pub fn run(inputs: &Inputs, command: AgentsCommand) -> Result<(), Failure> {
         AgentsCommand::Start(one) => act(inputs, one, Action::Start, None),
         AgentsCommand::Stop(one) => act(inputs, one, Action::Stop, None),
         AgentsCommand::Restart { one, reason } => act(inputs, one, Action::Restart, reason),
+        AgentsCommand::Reload(which) => libraries::reload(inputs, which),
+        AgentsCommand::Load { file, json } => libraries::load(inputs, &file, json),
+        AgentsCommand::Rollback { one, hash } => libraries::rollback(inputs, one, hash),
+        AgentsCommand::Libraries(one) => libraries::list(inputs, one),
         AgentsCommand::Logs { name, lines, follow, json } => show_logs(inputs, &name, lines, follow, json),
         AgentsCommand::History { name, limit, json } => history(inputs, name, limit, json),
+        AgentsCommand::Keygen(args) => keys::keygen(inputs, args),
+        AgentsCommand::Sign(args) => keys::sign(inputs, args),
     }
 }
 

@@ -1,7 +1,10 @@
 //! The command line: what can be typed, and what is printed.
 
 pub mod agents;
+pub mod alert;
 pub mod config;
+mod keys;
+mod libraries;
 pub mod send;
 pub mod status;
 pub mod table;
@@ -51,6 +54,9 @@ pub enum Command {
     /// The queue and its dead letters
     #[command(subcommand)]
     Tasks(tasks::TasksCommand),
+    /// What the operator was told
+    #[command(subcommand)]
+    Alert(alert::AlertCommand),
     /// Check and show the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),

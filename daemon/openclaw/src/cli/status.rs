@@ -60,6 +60,12 @@ fn text(document: &Document, on_terminal: bool) -> String {
     let not_well = |c: &&Component| !matches!(c.health.as_str(), "ok") && c.state != "ready";
     let why: Vec<_> =
         document.components.iter().filter(not_well).map(|c| format!("{}: {}", c.name, c.reason)).collect();
+    let library = |c: &Component| {
+        let library = c.library.as_ref()?;
+        let going = library.reload.as_ref().map(|step| format!("a reload is under way: {step}"));
+        going.or_else(|| library.note.clone()).map(|note| format!("{}: {note}", c.name))
+    };
+    let why: Vec<_> = why.into_iter().chain(document.components.iter().filter_map(library)).collect();
     let why = if why.is_empty() { String::new() } else { format!("\n\n{}", why.join("\n")) };
     format!("{head}\n\n{}{why}", table(document, on_terminal))
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use store::task::{Filter, TaskId};
+use supervisor::library::{Entry, Hash};
 
 use crate::exit::Failure;
 
@@ -38,6 +39,29 @@ pub enum Ask {
         /// Why, for the history.
         #[serde(default)]
         reason: Option<String>,
+    },
+    /// Run the file that the agents folder has for an agent now, and wait for the verdict.
+    Reload {
+        /// Which.
+        name: String,
+    },
+    /// Run an older library again.
+    Rollback {
+        /// Which.
+        name: String,
+        /// How its hash begins; the last good one by default.
+        #[serde(default)]
+        to: Option<String>,
+    },
+    /// The libraries that are kept of an agent.
+    Libraries {
+        /// Which.
+        name: String,
+    },
+    /// The last alerts, newest first.
+    Alerts {
+        /// How many.
+        limit: u32,
     },
     /// The last transitions of an agent, newest first.
     History {
@@ -129,6 +153,33 @@ pub struct Settled {
     pub state: String,
     /// Why.
     pub reason: String,
+}
+
+/// What came of a reload: `openclaw agents reload --json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Which.
+    pub name: AgentName,
+    /// Its state now.
+    pub state: String,
+    /// What was done.
+    pub verdict: String,
+    /// The hash that it runs.
+    pub sha256: Option<Hash>,
+    /// The version that it runs.
+    pub version: Option<String>,
+    /// Why it is in its state.
+    pub reason: String,
+}
+
+/// A library that is kept: `openclaw agents libraries --json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Kept {
+    /// What is known of it.
+    #[serde(flatten)]
+    pub entry: Entry,
+    /// Whether it is what the agent runs.
+    pub running: bool,
 }
 
 /// Daemon → client.

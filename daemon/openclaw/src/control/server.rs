@@ -13,6 +13,7 @@ use settings::Tasks;
 use store::Posted;
 use store::backend::TRANSITION;
 use store::task::{Ended, NewTask, TaskId};
+use supervisor::library::{Entry, Libraries};
 use supervisor::submission::{Draft, Payload};
 use supervisor::wire::{self, Decoder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,7 +22,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::{Action, Answer, Ask, Message, Request, Sent, Settled};
+use super::{Action, Answer, Ask, Kept, Message, Reloaded, Request, Sent, Settled};
 use crate::exit::{Code, Failure};
 use crate::status::Board;
 
@@ -36,6 +37,7 @@ const SETTLE: Duration = Duration::from_secs(60);
 pub struct Server {
     pub board: Board,
     pub tasks: Tasks,
+    pub libraries: Arc<Libraries>,
 }
 
 /// Binds the socket, for its owner only.
@@ -151,6 +153,23 @@ impl Server {
             Ask::Status => json(&self.board.document().await?),
             Ask::Send(message) => json(&self.sent(self.post(message).await?).await?),
             Ask::Agent { name, action, reason } => json(&self.act(&name, action, reason, actor).await?),
+            Ask::Reload { name } => {
+                let name = supervisor.agent(&name)?;
+                let verdict = supervisor.reload(&name, format!("operator {actor}")).await?;
+                json(&self.reloaded(name, verdict).await?)
+            }
+            Ask::Rollback { name, to } => {
+                let name = supervisor.agent(&name)?;
+                let verdict = supervisor.rollback(&name, to, format!("operator {actor}")).await?;
+                json(&self.reloaded(name, verdict).await?)
+            }
+            Ask::Libraries { name } => {
+                let name = supervisor.agent(&name)?;
+                let current = supervisor.one(&name).await?.library.installed.current;
+                let kept = |entry: Entry| Kept { running: current.as_ref() == Some(&entry.hash), entry };
+                json(&self.libraries.entries(&name).into_iter().map(kept).collect::<Vec<_>>())
+            }
+            Ask::Alerts { limit } => json(&store.alerts(limit).await?),
             Ask::History { name, limit } => {
                 let name = supervisor.agent(&name)?;
                 json(&store.events(&name, TRANSITION, limit).await?)
@@ -165,6 +184,18 @@ impl Server {
             Ask::Retry { id } => json(&store.retry(id).await?),
             Ask::Cancel { id } => json(&store.cancel(id).await?),
         }
+    }
+
+    async fn reloaded(&self, name: AgentName, verdict: String) -> Result<Reloaded, Failure> {
+        let stand = self.board.supervisor.settled(&name, SETTLE).await?;
+        Ok(Reloaded {
+            name,
+            state: stand.record.state.name().into(),
+            verdict,
+            sha256: stand.library.installed.current,
+            version: stand.manifest.map(|manifest| manifest.version),
+            reason: stand.reason,
+        })
     }
 
     async fn act(

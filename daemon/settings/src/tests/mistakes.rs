@@ -30,7 +30,7 @@ agents = ["atlas", "atlsa"]
             "T:7: `grants` in [agents.atlas] cannot be integer `7`; write a text in quotes",
             "T:4: `drain_timeout` in [daemon] cannot be integer `30`; write a duration such as \"250ms\", \"30s\", \"5m\" or \"1h\"",
             "T:3: `log` in [daemon] cannot be integer `5`; write a text in quotes",
-            "T:16: unknown key `dragons`; known are `daemon`, `tasks`, `supervision`, `agents`, `groups`",
+            "T:16: unknown key `dragons`; known are `daemon`, `tasks`, `libraries`, `supervision`, `agents`, `groups`",
             "T:10: `restart` in [supervision] cannot be `alway`; did you mean `always`?",
             "T:11: `ping_timeout` in [supervision]: `ping_timeout` is not longer than `ping_interval`; make it three times as long",
             "T:13: `backoff.initial` (1h) is longer than `backoff.max` (30s) in [supervision]; lower `backoff.initial` or raise `backoff.max`",
@@ -101,6 +101,60 @@ fn bounds_are_checked_where_they_are_broken_and_nowhere_else() {
             "T:10: `a` in [groups.x] is in a group already; name it once: an agent is in one group at most",
             "T:12: `a` in [groups.y] is in a group already; name it once: an agent is in one group at most",
         ]
+    );
+}
+
+#[test]
+fn what_libraries_are_trusted_by_must_be_there_and_read() {
+    let hash = "a7".repeat(32);
+    let told = told(
+        &format!(
+            "[agents.a]\ntrust = 'signed'\n[agents.b]\ntrust = 'pinned'\n[agents.c]\ntrust = 'pinned'\npins = ['{hash}']\n\
+             [agents.d]\ntrust = 'pinned'\npins = ['12']\n[agents.e]\n[supervision]\ntrust = 'pinned'\nreload = 'never'\n\
+             [libraries]\nkeep = 1\nsettle = '0s'\n"
+        ),
+        &[],
+    );
+    assert_eq!(
+        told,
+        [
+            "T:10: `pins` in [agents.d]: `12` is no SHA-256; use the 64 hexadecimal digits that `sha256sum` prints",
+            "T:14: `reload` in [supervision] cannot be `never`; known are `auto`, `manual`",
+            "T:17: `settle` in [libraries] is zero; write a duration above zero",
+            "T:16: `keep` in [libraries] is 1; write 2 or more",
+            "T:2: `trust` in [agents.a] is \"signed\", and [libraries] has no `keys`; generate one with `openclaw agents keygen`, and write the line that it prints into [libraries]",
+            "T:4: `trust` in [agents.b] is \"pinned\", and it has no `pins`; write the SHA-256 of its library: pins = [\"…\"], as `sha256sum` prints it",
+            "T:11: `trust` in [agents.e] is \"pinned\", and it has no `pins`; write the SHA-256 of its library: pins = [\"…\"], as `sha256sum` prints it",
+        ]
+    );
+}
+
+#[test]
+fn a_key_that_does_not_read_is_the_only_mistake() {
+    let told = told("[libraries]\nkeys = ['RWQ']\n[supervision]\ntrust = 'signed'\n", &[]);
+    assert_eq!(
+        told,
+        [
+            "T:2: `keys` in [libraries]: `RWQ` is no public key of minisign; use the second line of its .pub file"
+        ]
+    );
+}
+
+#[test]
+fn discover_is_a_key_and_may_be_an_agent() {
+    assert!(good("[agents]\ndiscover = true\n[agents.a]\n", &[]).agents.discover);
+    let settings = good("[agents.a]\n", &[("OPENCLAW_AGENTS__DISCOVER", "true")]);
+    assert!(settings.agents.discover && settings.agents.len() == 1);
+    let settings = good("[agents.discover]\nconcurrency = 2\n", &[]);
+    assert_eq!(settings.agents["discover"].concurrency, Some(2));
+    assert_eq!(good(&toml::to_string(&settings).unwrap(), &[]), settings);
+    assert_eq!(
+        told("[agents]\ndiscover = 1\n[agents.a]\n", &[]),
+        ["T:2: `discover` in [agents] cannot be integer `1`; write true or false"]
+    );
+    assert_eq!(
+        told("[agents.discover]\nconcurency = 1\n", &[]),
+        ["T:2: unknown key `concurency` in [agents.discover]; did you mean `concurrency`?"]
     );
 }
 

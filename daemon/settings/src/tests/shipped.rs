@@ -1,8 +1,9 @@
+use std::collections::BTreeMap;
 use std::fs;
 
 use serde_json::Value;
 
-use super::good;
+use super::{good, told};
 use crate::*;
 
 fn agent(grants: &[&str]) -> Agent {
@@ -23,7 +24,7 @@ fn it_says_these_settings() {
         ("atlas", agent(&["supervisor", "system", "memory"])),
         ("scout", agent(&["memory", "search", "fetch"])),
     ];
-    let agents = agents.map(|(name, agent)| (name.parse().unwrap(), agent)).into();
+    let agents = BTreeMap::from(agents.map(|(name, agent)| (name.parse().unwrap(), agent))).into();
     assert_eq!(good(BUILT_IN, &[]), Settings { agents, ..Settings::default() });
 }
 
@@ -32,11 +33,13 @@ fn the_defaults_in_its_comments_are_true() {
     let (written, default) = (good(&uncommented(), &[]), Settings::default());
     assert_eq!(written.daemon, default.daemon);
     assert_eq!(written.tasks, default.tasks);
+    assert_eq!(written.libraries, default.libraries);
     assert_eq!(written.supervision, default.supervision);
+    assert_eq!(written.agents.discover, default.agents.discover);
     let (name, milkbot) = written.agents.get_key_value("milkbot").unwrap();
     assert_eq!(milkbot.supervision(&default.supervision), default.supervision);
     assert_eq!(milkbot.library_file(name), Agent::default().library_file(name));
-    assert!(milkbot.is_enabled() && milkbot.settings.is_empty());
+    assert!(milkbot.is_enabled() && milkbot.settings.is_empty() && milkbot.pins.is_empty());
     assert_eq!(written.groups["example"].strategy, Strategy::default());
 }
 
@@ -47,6 +50,18 @@ fn it_has_every_key() {
     let mut missing = Vec::new();
     compare(&schema, &schema, &written, "", &mut missing);
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn the_one_for_production_wants_a_key_and_nothing_else() {
+    const PRODUCTION: &str =
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/production.toml"));
+    let told = told(PRODUCTION, &[]);
+    assert!(told.len() == 1 && told[0].contains("[libraries] has no `keys`; generate one with"), "{told:?}");
+    let key = "keys = [\"RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\"]";
+    let settings = good(&PRODUCTION.replace("keys = []", key), &[]);
+    assert_eq!(settings.libraries.keys.len(), 1);
+    assert_eq!(settings.agents, good(BUILT_IN, &[]).agents);
 }
 
 /// Follows the schema through the first entry of each map.

@@ -140,6 +140,10 @@ impl Backend for Sqlite {
         read::events(&self.readers, agent, kind, limit).await
     }
 
+    async fn alerts(&self, limit: u32) -> Result<Vec<Event>, Error> {
+        read::alerts(&self.readers, limit).await
+    }
+
     async fn recall(&self, agent: &AgentName, key: &str) -> Result<Option<String>, Error> {
         read::recall(&self.readers, agent, key).await
     }

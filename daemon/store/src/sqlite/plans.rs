@@ -80,6 +80,7 @@ async fn counts() {
 }
 
 #[tokio::test]
-async fn shows_transitions() {
+async fn shows_transitions_and_alerts() {
     goes_by(read::TRANSITIONS, &["agent_events_history"]).await;
+    goes_by(read::ALERTS, &["agent_events_alerts"]).await;
 }

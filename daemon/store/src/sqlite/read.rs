@@ -96,18 +96,29 @@ const EVENTS: &str = "select id, agent_name, event_type, payload, created_at fro
 pub const TRANSITIONS: &str = "select id, agent_name, event_type, payload, created_at from agent_events
      where agent_name = ?1 and event_type = ?2 and event_type = 'agent.transition' order by id desc limit ?3";
 
+pub const ALERTS: &str = "select id, agent_name, event_type, payload, created_at from agent_events
+     where event_type = 'agent.alert' order by id desc limit ?1";
+
+pub async fn alerts(db: &SqlitePool, limit: u32) -> Result<Vec<Event>, Error> {
+    let rows = sqlx::query(ALERTS).bind(limit).fetch_all(db).await?;
+    Ok(rows.iter().map(event).collect())
+}
+
 pub async fn events(db: &SqlitePool, agent: &AgentName, kind: &str, limit: u32) -> Result<Vec<Event>, Error> {
     // A transition is named in the text, or its index would not serve.
     let sql = if kind == TRANSITION { TRANSITIONS } else { EVENTS };
     let rows = sqlx::query(sql).bind(agent.as_str()).bind(kind).bind(limit).fetch_all(db).await?;
-    let event = |row: SqliteRow| Event {
+    Ok(rows.iter().map(event).collect())
+}
+
+fn event(row: &SqliteRow) -> Event {
+    Event {
         id: row.get(0),
         agent: row.get(1),
         kind: row.get(2),
         payload: json(&row.get::<String, _>(3)),
         at: time(&row.get::<String, _>(4)),
-    };
-    Ok(rows.into_iter().map(event).collect())
+    }
 }
 
 pub async fn recall(db: &SqlitePool, agent: &AgentName, key: &str) -> Result<Option<String>, Error> {

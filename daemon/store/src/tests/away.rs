@@ -76,6 +76,10 @@ impl Backend for Flaky {
         self.inner.events(agent, kind, limit).await
     }
 
+    async fn alerts(&self, limit: u32) -> Result<Vec<Event>, Error> {
+        self.inner.alerts(limit).await
+    }
+
     async fn recall(&self, agent: &AgentName, key: &str) -> Result<Option<String>, Error> {
         self.inner.recall(agent, key).await
     }

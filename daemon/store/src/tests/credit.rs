@@ -121,3 +121,21 @@ async fn a_successor_that_comes_before_the_other_goes_keeps_its_lane() {
     rig.submit(task()).await;
     next(&mut new).await;
 }
+
+#[tokio::test]
+async fn who_has_a_successor_no_longer_has_a_say() {
+    let rig = Rig::new().await;
+    let old = rig.consumer(1);
+    let mut new = rig.consumer(2);
+    old.credit(5);
+    let done = old.take_back();
+    within(done).await.unwrap();
+    drop(old);
+    for _ in 0..3 {
+        rig.submit(task()).await;
+    }
+    next(&mut new).await;
+    next(&mut new).await;
+    rig.settle().await;
+    assert!(new.try_next().is_none(), "the credit was for two");
+}

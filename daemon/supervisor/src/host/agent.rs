@@ -45,6 +45,7 @@ struct State {
 
 enum Work {
     Handle { id: TaskId, kind: String, message: Box<RawValue> },
+    Restore { state: Box<RawValue> },
     Stop,
 }
 
@@ -80,6 +81,25 @@ impl Agent {
         if let Some(waiting) = self.calls.lock().remove(&call) {
             let _ = waiting.send(answer);
         }
+    }
+
+    /// Says what the agent knows, on a thread of its own: all others may be in handlers.
+    pub fn snapshot(self: &Arc<Self>) {
+        let this = self.clone();
+        spawn(move || {
+            // A supervisor asks only who is ready.
+            let Some(agent) = this.lock().agent.clone() else { return };
+            let outcome = called(&agent, kinds::SNAPSHOT, b"null");
+            if !this.outbox.send_when_room(&FromHost::Snapshot { outcome }) {
+                let outcome = Err(AgentError::failed("its state is over the limit of a frame, 8 MiB"));
+                this.outbox.send_when_room(&FromHost::Snapshot { outcome });
+            }
+        });
+    }
+
+    /// Tells the agent what its predecessor knew, before it gets tasks.
+    pub fn restore(self: &Arc<Self>, state: Box<RawValue>) {
+        self.push(Work::Restore { state });
     }
 
     /// Says good-bye and ends the process.
@@ -134,6 +154,10 @@ impl Agent {
             let (agent, work) = self.next();
             match work {
                 Work::Handle { id, kind, message } => self.handle(&agent, id, &kind, &message),
+                Work::Restore { state } => {
+                    let outcome = called(&agent, kinds::RESTORE, state.get().as_bytes()).map(drop);
+                    self.outbox.send_when_room(&FromHost::Restored { outcome });
+                }
                 Work::Stop => {
                     let _ = called(&agent, kinds::STOP, b"null");
                     self.outbox.flush();

@@ -1,17 +1,14 @@
 //! Opens an agent's library. Every refusal is one sentence: what, why, what to do.
 
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use abi_stable::library::{AbiHeaderRef, LibraryError, ROOT_MODULE_LOADER_NAME_WITH_NUL};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-use object::LittleEndian;
-use object::elf::{ET_DYN, FileHeader64, PT_LOAD};
-use object::read::ReadCache;
-use object::read::elf::{FileHeader, ProgramHeader};
 use openclaw_agent_api::abi::AgentModuleV1_Ref;
 use openclaw_agent_api::manifest::Manifest;
+
+use crate::library::{Refusal, elf};
 
 /// Opens the library and reads its manifest.
 pub fn open(path: &Path) -> Result<(AgentModuleV1_Ref, Manifest), String> {
@@ -24,58 +21,13 @@ pub fn open(path: &Path) -> Result<(AgentModuleV1_Ref, Manifest), String> {
     Ok((module, manifest))
 }
 
-/// A half-written library would be a SIGBUS inside `dlopen`: its headers must fit the file's size. Only they are read:
-/// a restart must not pay for the whole file.
+/// Once more before `dlopen`: it costs microseconds, and nothing else stands between a half-written file and a SIGBUS.
 fn inspect(path: &Path) -> Result<(), String> {
-    let shown = path.display();
-    let unreadable = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            format!(
-                "there is no library {shown}: build the agent, copy it there, then `openclaw agents start` it"
-            )
-        }
-        _ => format!("{shown} cannot be read: {error}"),
-    };
-    let mut file = File::open(path).map_err(unreadable)?;
-    let mut head = Vec::new();
-    file.by_ref().take(HEAD).read_to_end(&mut head).map_err(unreadable)?;
-    let size = file.metadata().map_err(unreadable)?.len();
-    let cache = ReadCache::new(file);
-    let rebuild = "copy it again from a finished build";
-    let header = FileHeader64::<LittleEndian>::parse(&cache)
-        .map_err(|_| format!("{shown} is no 64-bit ELF library ({}): {rebuild}", begins_with(&head)))?;
-    let endian =
-        header.endian().map_err(|_| format!("{shown} is for another machine: build it for this one"))?;
-    if header.e_type(endian) != ET_DYN || header.e_machine(endian) != MACHINE {
-        return Err(format!(
-            "{shown} is no shared library for this machine: build it here with crate-type cdylib"
-        ));
-    }
-    let truncated =
-        || format!("{shown} is cut short: its headers speak of more than its {size} bytes; {rebuild}");
-    let segments = header.program_headers(endian, &cache).map_err(|_| truncated())?;
-    header.section_headers(endian, &cache).map_err(|_| truncated())?;
-    let beyond = |segment: &object::elf::ProgramHeader64<LittleEndian>| {
-        let end = segment.p_offset(endian).checked_add(segment.p_filesz(endian));
-        segment.p_type(endian) == PT_LOAD && end.is_none_or(|end| end > size)
-    };
-    if segments.iter().any(beyond) { Err(truncated()) } else { Ok(()) }
-}
-
-#[cfg(target_arch = "x86_64")]
-const MACHINE: object::elf::Machine = object::elf::EM_X86_64;
-#[cfg(target_arch = "aarch64")]
-const MACHINE: object::elf::Machine = object::elf::EM_AARCH64;
-
-/// So much of a file that is no library is shown.
-const HEAD: u64 = 16;
-
-fn begins_with(head: &[u8]) -> String {
-    if head.is_empty() {
-        return "it is empty".into();
-    }
-    let head: String = String::from_utf8_lossy(head).escape_debug().collect();
-    format!("it begins with `{head}`")
+    let file = File::open(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Refusal::Gone { library: path.into() }.to_string(),
+        _ => format!("{} cannot be read: {error}", path.display()),
+    })?;
+    elf::inspect(&file, path)
 }
 
 fn module(path: &Path) -> Result<AgentModuleV1_Ref, String> {

@@ -133,6 +133,8 @@ impl Stage {
                 match message {
                     ToHost::Task { id, kind, message } => agent.take(id, kind, message),
                     ToHost::Answer { call, answer } => agent.answered(call, answer),
+                    ToHost::Snapshot => agent.snapshot(),
+                    ToHost::Restore { state } => agent.restore(state),
                     ToHost::Stop => agent.stop(),
                     _ => {}
                 }

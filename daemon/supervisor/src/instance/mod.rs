@@ -7,7 +7,7 @@ mod pump;
 mod schedule;
 mod work;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,7 +32,8 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::capabilities::SharedCapabilities;
-use crate::fingerprint::Fingerprints;
+use crate::known::Known;
+use crate::library::Libraries;
 use crate::logs::Logs;
 use crate::policy::{Call, Exit, ExitClass};
 use crate::process::{Process, Program};
@@ -64,7 +65,7 @@ pub struct Assignment {
     /// Its working folder.
     pub workspace: PathBuf,
     /// The agents that work can be handed to.
-    pub known: Arc<BTreeSet<AgentName>>,
+    pub known: Known,
 }
 
 /// What every host needs of the daemon.
@@ -84,17 +85,26 @@ pub struct Surroundings {
     pub logs: Logs,
     /// The time.
     pub clock: Clock,
-    /// What each library's content is known by.
-    pub fingerprints: Arc<Fingerprints>,
+    /// The private store of libraries.
+    pub libraries: Arc<Libraries>,
 }
+
+/// Tells the instances of one supervisor apart: while an agent is replaced it has two.
+pub type InstanceId = u64;
 
 /// Supervisor → instance.
 #[derive(Debug)]
 pub enum Order {
     /// Have so many tasks at once.
     Limit(u32),
+    /// Have no more tasks, and ask the agent what it knows.
+    HandOver,
+    /// Tell the agent what its predecessor knew.
+    Restore(Box<RawValue>),
     /// Let handlers end, then ask the host to stop.
     Drain,
+    /// As `Limit(0)` and `Drain`, and `Kill` then.
+    Retire(Instant),
     /// SIGTERM, after the grace SIGKILL.
     Kill,
 }
@@ -104,8 +114,6 @@ pub enum Order {
 pub enum Report {
     /// The library is open.
     Manifest(Box<Manifest>),
-    /// The hash of the library.
-    Fingerprint(String),
     /// It takes tasks.
     Ready,
     /// It does not answer, or a handler does not end.
@@ -115,6 +123,10 @@ pub enum Report {
     },
     /// A task has ended.
     TaskEnded(Call),
+    /// What the agent knows. It gets no more tasks: its successor may attach.
+    Snapshot(Result<Box<RawValue>, String>),
+    /// Whether the agent could make something of what its predecessor knew.
+    Restored(Result<(), String>),
     /// The process is gone and reaped: the last report.
     Ended(End),
 }
@@ -152,12 +164,28 @@ pub fn vitals(shared: &SharedVitals) -> MutexGuard<'_, Vitals> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How an instance reports.
+#[derive(Clone)]
+pub struct Reporter {
+    /// Which instance it is.
+    pub id: InstanceId,
+    /// To the supervisor.
+    pub reports: mpsc::Sender<(InstanceId, Report)>,
+}
+
+impl Reporter {
+    async fn report(&self, report: Report) {
+        // The supervisor outlives its instances, but for a stop that does not wait.
+        let _ = self.reports.send((self.id, report)).await;
+    }
+}
+
 /// Runs one host to its end. The reports end with [`Report::Ended`].
 pub async fn run(
     assignment: Assignment,
     around: Surroundings,
     orders: mpsc::Receiver<Order>,
-    reports: mpsc::Sender<(AgentName, Report)>,
+    reporter: Reporter,
     shared: SharedVitals,
 ) {
     let name = assignment.name.clone();
@@ -169,9 +197,9 @@ pub async fn run(
             pumps.spawn(pump::pump(streams.stderr, "stderr", Level::Warn, log.clone()));
             vitals(&shared).pid = Some(process.pid());
             let instance =
-                Instance::new(assignment, around, streams.socket, log, reports.clone(), shared.clone());
+                Instance::new(assignment, around, streams.socket, log, reporter.clone(), shared.clone());
             let (end, leftover) = instance.live(process, pumps, orders).await;
-            (end, Some(leftover))
+            (end, leftover)
         }
         Err(error) => {
             let detail = format!("no host could be started: {error}");
@@ -179,8 +207,7 @@ pub async fn run(
         }
     };
     *vitals(&shared) = Vitals::default();
-    // The supervisor outlives its instances, but for a stop that does not wait.
-    let _ = reports.send((name, Report::Ended(end))).await;
+    reporter.report(Report::Ended(end)).await;
     // Only now: a successor must not wait for this.
     if let Some(leftover) = leftover {
         leftover.give_back().await;
@@ -209,7 +236,6 @@ enum Side {
     Answer { call: u64, answer: Result<Value, CallError> },
     Renewed { lost: Vec<TaskId> },
     Slot { index: usize },
-    Fingerprint(Option<String>),
     Nothing,
 }
 
@@ -219,23 +245,28 @@ struct Instance {
     socket: UnixStream,
     decoder: Decoder,
     out: Vec<u8>,
-    consumer: Consumer,
+    /// From the first limit on: a canary must not take its predecessor's place.
+    consumer: Option<Consumer>,
     work: Work,
     limit: u32,
     credited: u32,
     /// Credit is being taken back; until that is through none is given.
     withdrawing: Option<oneshot::Receiver<()>>,
     stop: Stop,
+    /// A retirement's deadline.
+    retire_at: Option<Instant>,
     side: JoinSet<Side>,
     /// The calls among them.
     calls: HashMap<Id, u64>,
     schedules: Vec<openclaw_agent_api::manifest::Schedule>,
+    /// Whether they have begun.
+    scheduled: bool,
     ping: Ping,
     renew_at: Instant,
     /// What it said of its own end.
     ended: Option<Ended>,
     log: Log,
-    reports: mpsc::Sender<(AgentName, Report)>,
+    reporter: Reporter,
     shared: SharedVitals,
 }
 
@@ -281,7 +312,7 @@ impl Instance {
         around: Surroundings,
         socket: UnixStream,
         log: Log,
-        reports: mpsc::Sender<(AgentName, Report)>,
+        reporter: Reporter,
         shared: SharedVitals,
     ) -> Self {
         let now = Instant::now();
@@ -293,7 +324,6 @@ impl Instance {
             known: assignment.known.clone(),
             store: around.store.clone(),
         };
-        let consumer = around.store.consumer(assignment.name.clone());
         let renew_at = now + around.tasks.lease / 3;
         let mut instance = Self {
             work: Work::new(rules),
@@ -306,15 +336,17 @@ impl Instance {
             side: JoinSet::new(),
             calls: HashMap::new(),
             schedules: Vec::new(),
+            scheduled: false,
+            retire_at: None,
             ping: Ping { seq: 0, sent_at: now, answered: true },
             ended: None,
             assignment,
             around,
             socket,
-            consumer,
+            consumer: None,
             renew_at,
             log,
-            reports,
+            reporter,
             shared,
         };
         let open = ToHost::Open {
@@ -325,9 +357,6 @@ impl Instance {
             lock: instance.around.lock.clone(),
         };
         instance.send(&open);
-        let (fingerprints, library) =
-            (instance.around.fingerprints.clone(), instance.assignment.library.clone());
-        instance.side.spawn_blocking(move || Side::Fingerprint(fingerprints.of(&library)));
         instance
     }
 
@@ -336,7 +365,7 @@ impl Instance {
         process: Process,
         mut pumps: JoinSet<()>,
         mut orders: mpsc::Receiver<Order>,
-    ) -> (End, Leftover) {
+    ) -> (End, Option<Leftover>) {
         let heard_out = loop {
             self.give_credit();
             self.write();
@@ -350,7 +379,6 @@ impl Instance {
                 Wake::Order(order) => self.order(order, &process),
                 Wake::Task(task) => self.deliver(task),
                 Wake::Withdrawn => self.withdrawn(),
-                Wake::Side(Side::Fingerprint(Some(hash))) => self.report(Report::Fingerprint(hash)).await,
                 Wake::Side(side) => self.finished(side),
                 Wake::Alarm => self.alarm(&process).await,
             }
@@ -378,6 +406,12 @@ impl Instance {
                 None => std::future::pending().await,
             }
         };
+        let leased = async {
+            match &mut self.consumer {
+                Some(consumer) => consumer.next().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             ready = self.socket.ready(interest) => match ready {
                 Ok(ready) => Wake::Socket { readable: ready.is_readable() || ready.is_read_closed() },
@@ -386,7 +420,7 @@ impl Instance {
             () = process.ended() => Wake::Gone,
             order = orders.recv() => Wake::Order(order),
             // None says that the store has ended: nothing comes any more.
-            Some(task) = self.consumer.next() => Wake::Task(task),
+            Some(task) = leased => Wake::Task(task),
             () = withdrawn => Wake::Withdrawn,
             Some(side) = self.side.join_next_with_id() => match side {
                 Ok((id, side)) => {
@@ -407,7 +441,8 @@ impl Instance {
             self.ping.sent_at + config.ping_timeout
         };
         let kill = if let Stop::Killed { at } = self.stop { Some(at) } else { None };
-        let work = [self.work.deadline(), (!self.work.is_empty()).then_some(self.renew_at), kill];
+        let renew = (!self.work.is_empty()).then_some(self.renew_at);
+        let work = [self.work.deadline(), renew, kill, self.retire_at];
         work.into_iter().flatten().fold(ping, Instant::min)
     }
 
@@ -460,6 +495,14 @@ impl Instance {
                 }
             }
             FromHost::Call { call, method, payload } => self.call(call, method, &payload),
+            FromHost::Snapshot { outcome } => {
+                let outcome = outcome.map_err(|error| error.message);
+                self.report(Report::Snapshot(outcome)).await;
+            }
+            FromHost::Restored { outcome } => {
+                let outcome = outcome.map_err(|error| error.message);
+                self.report(Report::Restored(outcome)).await;
+            }
             FromHost::Log { level, text, task } => self.log.write(level, "log", task, text),
             FromHost::Panicked { message } => self.ended = Some(Ended::Panicked(message)),
         }
@@ -530,26 +573,41 @@ impl Instance {
                 }
             }
             Side::Slot { index } => self.schedule(index),
-            Side::Fingerprint(_) | Side::Nothing => {}
+            Side::Nothing => {}
         }
     }
 
     fn order(&mut self, order: Option<Order>, process: &Process) {
         match order {
-            Some(Order::Limit(limit)) => {
-                let began = self.limit == 0 && limit > 0;
-                if limit < self.limit {
-                    self.withdrawing = Some(self.consumer.take_back());
-                }
-                self.limit = limit;
-                if began {
-                    (0..self.schedules.len()).for_each(|index| self.schedule(index));
-                }
+            Some(Order::Limit(limit)) => self.limit(limit),
+            Some(Order::HandOver) => {
+                self.limit(0);
+                self.send(&ToHost::Snapshot);
             }
+            Some(Order::Restore(state)) => self.send(&ToHost::Restore { state }),
             Some(Order::Drain) => self.stop = Stop::Draining,
+            Some(Order::Retire(deadline)) => {
+                self.limit(0);
+                self.stop = Stop::Draining;
+                self.retire_at = Some(deadline);
+            }
             Some(Order::Kill) => self.kill(process),
             // The supervisor is gone without a word: so is its right to keep a host.
             None => process.signal(Signal::SIGKILL),
+        }
+    }
+
+    fn limit(&mut self, limit: u32) {
+        if limit > 0 && self.consumer.is_none() {
+            self.consumer = Some(self.around.store.consumer(self.assignment.name.clone()));
+        }
+        if limit < self.limit {
+            self.withdrawing = self.consumer.as_ref().map(Consumer::take_back);
+        }
+        self.limit = limit;
+        if limit > 0 && !self.scheduled {
+            self.scheduled = true;
+            (0..self.schedules.len()).for_each(|index| self.schedule(index));
         }
     }
 
@@ -587,8 +645,12 @@ impl Instance {
                 Some(task) if self.work.len() >= self.limit => self.around.store.release(task),
                 Some(task) => self.hand_over(task),
             }
-            next = self.consumer.try_next();
+            next = self.try_next();
         }
+    }
+
+    fn try_next(&mut self) -> Option<LeasedTask> {
+        self.consumer.as_mut().and_then(Consumer::try_next)
     }
 
     fn hand_over(&mut self, task: LeasedTask) {
@@ -609,16 +671,16 @@ impl Instance {
     }
 
     fn give_credit(&mut self) {
-        if self.withdrawing.is_none() {
+        if let (None, Some(consumer)) = (&self.withdrawing, &self.consumer) {
             let more = self.limit.saturating_sub(self.work.len() + self.credited);
-            self.consumer.credit(more);
+            consumer.credit(more);
             self.credited += more;
         }
     }
 
     fn withdrawn(&mut self) {
         self.withdrawing = None;
-        while let Some(task) = self.consumer.try_next() {
+        while let Some(task) = self.try_next() {
             self.around.store.release(task);
         }
         self.credited = 0;
@@ -651,6 +713,10 @@ impl Instance {
             let (store, leases) = (self.around.store.clone(), self.work.leases());
             self.side.spawn(async move { Side::Renewed { lost: store.renew(leases).await } });
         }
+        if self.retire_at.is_some_and(|at| now >= at) {
+            self.retire_at = None;
+            self.kill(process);
+        }
         if let Stop::Killed { at } = self.stop
             && now >= at
         {
@@ -664,7 +730,7 @@ impl Instance {
         self.report(Report::Hang { what }).await;
     }
 
-    fn end(mut self, code: Option<i32>, signal: Option<i32>) -> (End, Leftover) {
+    fn end(mut self, code: Option<i32>, signal: Option<i32>) -> (End, Option<Leftover>) {
         let now = self.around.clock.now();
         self.log.close();
         let status = Exit::from_status(code, signal, &self.log.last_words(), now);
@@ -686,8 +752,8 @@ impl Instance {
             settings::units::text(self.assignment.config.handler_timeout)
         );
         self.work.abandon((!innocent).then_some(&blame), &hang, now);
-        let leftover =
-            Leftover { done: self.consumer.take_back(), consumer: self.consumer, store: self.around.store };
+        let store = self.around.store;
+        let leftover = self.consumer.map(|consumer| Leftover { done: consumer.take_back(), consumer, store });
         match self.ended {
             Some(Ended::Refused(why)) => (End::Refused(why), leftover),
             _ => (End::Exited(exit), leftover),
@@ -724,6 +790,6 @@ impl Instance {
     }
 
     async fn report(&self, report: Report) {
-        let _ = self.reports.send((self.assignment.name.clone(), report)).await;
+        self.reporter.report(report).await;
     }
 }

@@ -1,7 +1,6 @@
 //! What one host has in work: which tasks, under which leases, until when; and how each end is put down.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -18,6 +17,7 @@ use store::task::{Completion, LeasedTask, NewTask, Outcome, TaskId};
 use tokio::time::Instant;
 
 use crate::grants;
+use crate::known::Known;
 use crate::policy::Call;
 use crate::policy::retry::retry_at;
 use crate::submission::{Draft, Payload};
@@ -66,7 +66,7 @@ pub struct Rules {
     pub tasks: Tasks,
     pub grants: Vec<String>,
     /// The agents that work can be handed to.
-    pub known: Arc<BTreeSet<AgentName>>,
+    pub known: Known,
     pub store: Store,
 }
 
@@ -225,7 +225,7 @@ impl Work {
         if !grants::allows(grants, methods::TASK_SUBMIT) {
             return Err(AgentError::invalid(format!("`{agent}` may not hand over work: grant it `task`")));
         }
-        if !known.contains(&work.agent) {
+        if known.get(work.agent.as_str()).is_none() {
             return Err(AgentError::invalid(format!(
                 "work was handed to `{}`, which is no agent here",
                 work.agent

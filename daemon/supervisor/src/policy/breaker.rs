@@ -94,6 +94,11 @@ impl Breaker {
         now + doubled.min(config.open_max).max(config.open)
     }
 
+    /// What answered the calls is gone for good; restarts and trips are the agent's.
+    pub fn forget_calls(&mut self) {
+        self.buckets.clear();
+    }
+
     /// Closes for good: what was is forgotten.
     pub fn close(&mut self) {
         *self = Self::default();

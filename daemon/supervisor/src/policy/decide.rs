@@ -6,8 +6,11 @@ use settings::{Restart, Supervision};
 
 use super::breaker::humantime;
 use super::{
-    Budget, Call, Desired, Exit, ExitClass, Next, Probe, Record, State, StopReason, Time, Transition,
+    Budget, Call, Candidate, Desired, Exit, ExitClass, Next, Probe, Record, State, StopReason, Time,
+    Transition,
 };
+use crate::alerts::Level;
+use crate::library::Hash;
 use crate::sentence::sentence;
 
 /// Something that happened.
@@ -53,6 +56,30 @@ pub enum Event {
     },
     /// A moment that [`next_due`] named has come.
     Due,
+    /// A verified library is to be run.
+    Candidate(Candidate),
+    /// The canary takes tasks.
+    CanaryReady {
+        /// What it calls its version.
+        version: Option<String>,
+    },
+    /// The canary will not take over.
+    CanaryEnded {
+        /// Why.
+        why: String,
+        /// Whether the library itself is bad.
+        to_blame: bool,
+    },
+    /// The running one has said what it knows, or why it cannot.
+    Snapshot {
+        /// Which.
+        outcome: Result<(), String>,
+    },
+    /// The canary has been told what its predecessor knew.
+    Restored {
+        /// What it made of it.
+        outcome: Result<(), String>,
+    },
     /// A task has ended.
     TaskEnded {
         /// How.
@@ -83,6 +110,35 @@ pub enum Action {
     Note(Transition),
     /// Tell the group that this member fell.
     Fell,
+    /// Start a host of this library beside the running one, without tasks.
+    Canary(Hash),
+    /// The canary is not wanted any more.
+    EndCanary,
+    /// No more tasks for the running one; it is to say what it knows.
+    HandOver,
+    /// Tell the canary that.
+    Restore,
+    /// The canary is the running one from now on; its predecessor lets handlers end by then, and goes.
+    Swap {
+        /// Handlers that run longer are cut off.
+        deadline: Time,
+    },
+    /// The running one lets handlers end by then, and goes, while its successor starts.
+    Retire {
+        /// Handlers that run longer are cut off.
+        deadline: Time,
+    },
+    /// Remember of a library that it is good, or why it is bad.
+    Judge {
+        /// Which.
+        hash: Hash,
+        /// Why.
+        bad: Option<String>,
+    },
+    /// Tell whoever waits for the reload.
+    Answer(Result<String, String>),
+    /// Tell the operator.
+    Alert(Level, String),
 }
 
 /// What a decision depends on beside the record.
@@ -113,6 +169,10 @@ pub fn decide(record: &mut Record, event: Event, ctx: &mut Context<'_>) -> Vec<A
 
 /// When [`Event::Due`] must come next.
 pub fn next_due(record: &Record, config: &Supervision) -> Option<Time> {
+    [state_due(record, config), record.library_due()].into_iter().flatten().min()
+}
+
+fn state_due(record: &Record, config: &Supervision) -> Option<Time> {
     match &record.state {
         State::Starting { deadline }
         | State::Draining { deadline, .. }
@@ -126,15 +186,15 @@ pub fn next_due(record: &Record, config: &Supervision) -> Option<Time> {
     }
 }
 
-struct Turn<'t, 'c> {
-    record: &'t mut Record,
-    ctx: &'t mut Context<'c>,
-    actions: Vec<Action>,
+pub(super) struct Turn<'t, 'c> {
+    pub(super) record: &'t mut Record,
+    pub(super) ctx: &'t mut Context<'c>,
+    pub(super) actions: Vec<Action>,
 }
 
-const SUPERVISOR: &str = "supervisor";
+pub(super) const SUPERVISOR: &str = "supervisor";
 /// A reason is a sentence, whoever gave it.
-const REASON: usize = 400;
+pub const REASON: usize = 400;
 
 impl Turn<'_, '_> {
     fn handle(&mut self, event: Event) {
@@ -154,6 +214,11 @@ impl Turn<'_, '_> {
             Event::Hang { what } => self.kill(ExitClass::Hang, what),
             Event::Due => self.due(),
             Event::TaskEnded { call } => self.task_ended(call),
+            Event::Candidate(candidate) => self.candidate(candidate),
+            Event::CanaryReady { version } => self.canary_ready(version),
+            Event::CanaryEnded { why, to_blame } => self.canary_ended(&sentence(&why, REASON), to_blame),
+            Event::Snapshot { outcome } => self.snapshot(outcome),
+            Event::Restored { outcome } => self.restored(outcome),
             Event::SiblingFell { name } => {
                 if matches!(
                     self.record.state,
@@ -235,6 +300,9 @@ impl Turn<'_, '_> {
 
     fn ready(&mut self) {
         let now = self.ctx.now;
+        if self.record.state.has_host() {
+            self.begin_probation();
+        }
         match self.record.state {
             State::Starting { .. } => self.change(State::Ready { since: now }, SUPERVISOR, "ready".into()),
             State::HalfOpen { probe: Probe::Starting { .. } } => {
@@ -242,7 +310,7 @@ impl Turn<'_, '_> {
                 let reason = format!("ready, one task at a time; the breaker closes after {stable}");
                 self.change(State::HalfOpen { probe: Probe::Running { since: now } }, SUPERVISOR, reason);
             }
-            _ => self.actions.push(Action::Limit(self.record.state.limit(self.ctx.config.concurrency))),
+            _ => self.actions.push(Action::Limit(self.record.limit(self.ctx.config.concurrency))),
         }
     }
 
@@ -288,6 +356,11 @@ impl Turn<'_, '_> {
     fn failed(&mut self, exit: Exit, probing: bool) {
         let config = self.ctx.config;
         self.record.last_exit = Some(exit.clone());
+        if exit.class != ExitClass::Clean && self.fallback().is_some() {
+            self.roll_back(&exit.to_string(), false);
+            self.actions.push(Action::Fell);
+            return;
+        }
         let leave = match config.restart {
             Restart::Always => false,
             Restart::OnFailure => exit.class == ExitClass::Clean,
@@ -327,7 +400,7 @@ impl Turn<'_, '_> {
     }
 
     /// A restart takes a token of the budget that all agents share.
-    fn take_and_spawn(&mut self, attempt: u32, reason: String) {
+    pub(super) fn take_and_spawn(&mut self, attempt: u32, reason: String) {
         match self.ctx.budget.take(self.ctx.now) {
             Ok(()) => {
                 self.record.restarts += 1;
@@ -375,6 +448,7 @@ impl Turn<'_, '_> {
             State::Draining { next: Next::Stopped { why: stopped }, .. } => {
                 self.change(State::Stopped { why: stopped }, SUPERVISOR, why);
             }
+            _ if self.fallback().is_some() => self.roll_back(&why, false),
             _ => self.change(State::Refused { why: why.clone() }, SUPERVISOR, why),
         }
     }
@@ -385,7 +459,8 @@ impl Turn<'_, '_> {
             let probing = matches!(self.record.state, State::HalfOpen { .. });
             let exit = Exit::new(class, what, self.ctx.now);
             let reason = format!("{exit}; it is killed");
-            let next = if probing && self.ctx.config.restart != Restart::Never {
+            let opens = probing && self.ctx.config.restart != Restart::Never && self.fallback().is_none();
+            let next = if opens {
                 self.record.last_exit = Some(exit);
                 Next::Open { until: self.opened() }
             } else {
@@ -417,7 +492,8 @@ impl Turn<'_, '_> {
 
     fn due(&mut self) {
         let now = self.ctx.now;
-        if next_due(self.record, self.ctx.config).is_none_or(|at| at > now) {
+        self.library_due();
+        if state_due(self.record, self.ctx.config).is_none_or(|at| at > now) {
             return;
         }
         match self.record.state.clone() {
@@ -465,12 +541,15 @@ impl Turn<'_, '_> {
     }
 
     fn trip(&mut self, why: &str) {
+        if self.fallback().is_some() {
+            return self.roll_back(why, true);
+        }
         let until = self.opened();
         let reason = self.opening(until, why);
         self.drain(Next::Open { until }, SUPERVISOR, reason);
     }
 
-    fn spawn(&mut self, actor: &str, reason: String) {
+    pub(super) fn spawn(&mut self, actor: &str, reason: String) {
         let deadline = self.ctx.now + self.ctx.config.start_timeout;
         // A breaker that has not closed for good stays half-open whoever starts the host.
         let state = if self.record.breaker.trips > 0 {
@@ -483,7 +562,7 @@ impl Turn<'_, '_> {
     }
 
     /// The probe of an open breaker is a restart like any other for the budget.
-    fn probe(&mut self, actor: &str, reason: String) {
+    pub(super) fn probe(&mut self, actor: &str, reason: String) {
         if actor == SUPERVISOR
             && let Err(until) = self.ctx.budget.take(self.ctx.now)
         {
@@ -494,7 +573,10 @@ impl Turn<'_, '_> {
         self.spawn(actor, reason);
     }
 
-    fn change(&mut self, to: State, actor: &str, reason: String) {
+    pub(super) fn change(&mut self, to: State, actor: &str, reason: String) {
+        if !to.is_ready() {
+            self.break_off();
+        }
         let concurrency = self.ctx.config.concurrency;
         let limit = to.limit(concurrency);
         let left = std::mem::replace(&mut self.record.state, to);
@@ -505,7 +587,7 @@ impl Turn<'_, '_> {
         }
     }
 
-    fn note(&mut self, from: &str, actor: &str, reason: String) {
+    pub(super) fn note(&mut self, from: &str, actor: &str, reason: String) {
         let to = self.record.state.name().into();
         let (from, actor, at) = (from.into(), actor.into(), self.ctx.now);
         let reason = sentence(&reason, REASON);

@@ -6,7 +6,7 @@ use chrono::Duration as Span;
 use serde::{Deserialize, Serialize};
 use settings::Supervision;
 
-use super::{Breaker, Exit, Time};
+use super::{Breaker, Exit, Installed, Reload, Time};
 
 /// Where an agent is in its life. Each state holds only what that state has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -217,6 +217,12 @@ pub struct Record {
     pub restarts: u64,
     /// How its last host ended.
     pub last_exit: Option<Exit>,
+    /// What it runs and ran.
+    #[serde(default)]
+    pub library: Installed,
+    /// What is about to take over.
+    #[serde(skip)]
+    pub reload: Option<Reload>,
 }
 
 /// A change of state, for the history.
@@ -245,6 +251,8 @@ impl Record {
             attempt: 0,
             restarts: 0,
             last_exit: None,
+            library: Installed::default(),
+            reload: None,
         }
     }
 

@@ -3,6 +3,7 @@
 mod breaker;
 mod parts;
 mod random;
+mod reload;
 mod restarts;
 mod restored;
 mod stops;

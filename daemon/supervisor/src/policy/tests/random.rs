@@ -27,6 +27,8 @@ enum Happening {
     Ends(ExitClass),
     /// The host, if there is one, refuses, and ends.
     Refuses,
+    /// The canary, if there is one, ends, and may be to blame.
+    CanaryEnds(bool),
     /// The daemon is killed and started again: hosts do not outlive it.
     Reboot,
 }
@@ -63,7 +65,17 @@ fn happening() -> impl Strategy<Value = Happening> {
         3 => Just(Happening::Told(sibling())),
         6 => Just(Happening::Told(TURN)),
         2 => Just(Happening::Reboot),
+        6 => prop::sample::select(vec!['a', 'b', 'c']).prop_map(|letter| Happening::Told(candidate(letter))),
+        1 => prop::sample::select(vec!['a', 'b', 'c']).prop_map(|letter| Happening::Told(back_to(letter))),
+        6 => Just(Happening::Told(CANARY_READY)),
+        6 => any::<bool>().prop_map(|well| Happening::Told(Event::Snapshot { outcome: outcome(well) })),
+        6 => any::<bool>().prop_map(|well| Happening::Told(Event::Restored { outcome: outcome(well) })),
+        3 => any::<bool>().prop_map(Happening::CanaryEnds),
     ]
+}
+
+fn outcome(well: bool) -> Result<(), String> {
+    if well { Ok(()) } else { Err("no".into()) }
 }
 
 fn configured() -> impl Strategy<Value = Supervision> {
@@ -98,6 +110,7 @@ struct World {
     steady: bool,
     jitter: f64,
     alive: bool,
+    canary: bool,
     /// What the last [`Action::Limit`] said.
     limit: u32,
     /// Starts that a failure caused.
@@ -118,6 +131,7 @@ impl World {
             record: Record::new(began),
             now: began,
             alive: false,
+            canary: false,
             limit: 0,
             caused: 0,
             failures: VecDeque::new(),
@@ -151,13 +165,17 @@ impl World {
                 self.alive = false;
                 self.tell(refused())?;
             }
-            Happening::Ends(_) | Happening::Refuses => {}
+            Happening::CanaryEnds(to_blame) if self.canary => {
+                self.canary = false;
+                self.tell(Event::CanaryEnded { why: "it ended".into(), to_blame })?;
+            }
+            Happening::Ends(_) | Happening::Refuses | Happening::CanaryEnds(_) => {}
             Happening::Reboot => {
                 self.record = saved_and_read(&self.record)?.restored(&self.config, self.now);
                 // Full again, as the daemon's is.
                 self.budget = Budget::new(CAPACITY, REFILL, self.now);
                 (self.began, self.caused) = (self.now, 0);
-                (self.alive, self.limit) = (false, 0);
+                (self.alive, self.canary, self.limit) = (false, false, 0);
             }
         }
         self.check()
@@ -175,9 +193,15 @@ impl World {
             others_first: false,
         };
         let actions = decide(&mut self.record, event.clone(), &mut ctx);
-        let operator = matches!(event, Event::Start { .. } | Event::Stop { .. } | Event::Restart { .. });
+        // A new library is a reason to try that somebody gave.
+        let operator = matches!(
+            event,
+            Event::Start { .. } | Event::Stop { .. } | Event::Restart { .. } | Event::Candidate(_)
+        );
+        let (was, is) = (&before.library, &self.record.library);
+        let rolled_back = !operator && was.previous.is_some() && is.current == was.previous;
 
-        let mut notes = 0;
+        let mut notes = Vec::new();
         for action in &actions {
             match action {
                 Action::Spawn => {
@@ -188,27 +212,48 @@ impl World {
                         State::Draining { next: Next::Start, .. }
                             | State::Stopped { why: StopReason::NotStarted }
                     );
-                    self.caused += u64::from(!operator && !planned);
+                    self.caused += u64::from(!operator && !planned && !rolled_back);
                 }
                 Action::Limit(limit) => self.limit = *limit,
                 Action::Note(note) => {
-                    notes += 1;
                     prop_assert_eq!(&note.from, before.state.name());
-                    prop_assert_eq!(&note.to, self.record.state.name());
                     prop_assert_eq!(note.at, self.now);
+                    notes.push(note.to.as_str());
                 }
                 Action::Kill | Action::Drain { .. } => prop_assert!(self.alive, "nobody to stop"),
                 Action::Fell => prop_assert!(!operator),
+                Action::Canary(_) => {
+                    prop_assert!(self.alive && !self.canary, "two canaries, or one alone");
+                    self.canary = true;
+                }
+                Action::EndCanary => self.canary = false,
+                Action::HandOver => {
+                    prop_assert!(self.alive && self.canary);
+                    self.limit = 0;
+                }
+                Action::Restore => prop_assert!(self.alive && self.canary),
+                Action::Swap { .. } => {
+                    prop_assert!(self.alive && self.canary, "nobody to take over");
+                    self.canary = false;
+                }
+                Action::Retire { .. } => {
+                    prop_assert!(self.alive);
+                    self.alive = false;
+                }
+                Action::Judge { hash, bad } => {
+                    prop_assert!(bad.is_none() || is.current.as_ref() != Some(hash), "what runs is bad");
+                }
+                Action::Answer(_) | Action::Alert(..) => {}
             }
         }
-        prop_assert!(notes <= 1);
+        prop_assert!(notes.last().is_none_or(|last| *last == self.record.state.name()));
         if before.state.name() != self.record.state.name() {
-            prop_assert_eq!(notes, 1, "every change is noted");
+            prop_assert!(!notes.is_empty(), "every change is noted");
             prop_assert_eq!(self.record.since, self.now);
         }
 
         self.check_open(&before.state, operator)?;
-        self.check_intensity(&before.state, &event)?;
+        self.check_intensity(&before.state, &event, rolled_back)?;
         prop_assert!(self.record.restarts >= before.restarts);
         Ok(())
     }
@@ -223,8 +268,15 @@ impl World {
     }
 
     /// More failures than `intensity` in `period` leave it open.
-    fn check_intensity(&mut self, before: &State, event: &Event) -> Result<(), TestCaseError> {
-        let failed = matches!(event, Event::HostExited { .. })
+    fn check_intensity(
+        &mut self,
+        before: &State,
+        event: &Event,
+        rolled_back: bool,
+    ) -> Result<(), TestCaseError> {
+        // A failure on probation is the library's, not the agent's.
+        let failed = !rolled_back
+            && matches!(event, Event::HostExited { .. })
             && matches!(
                 before,
                 State::Starting { .. }
@@ -251,7 +303,15 @@ impl World {
     fn check(&self) -> Result<(), TestCaseError> {
         let state = &self.record.state;
         prop_assert_eq!(state.has_host(), self.alive, "{:?}", state);
-        prop_assert_eq!(self.limit, state.limit(self.config.concurrency), "{:?}", state);
+        let step = self.record.reload.as_ref().map(|reload| reload.phase);
+        let handing_over = matches!(step, Some(Phase::Snapshot { .. } | Phase::Restore { .. }));
+        let limit = if handing_over { 0 } else { state.limit(self.config.concurrency) };
+        prop_assert_eq!(self.limit, limit, "{:?}", state);
+        prop_assert!(step.is_none() || state.is_ready(), "a reload of {:?}", state);
+        let waiting = matches!(step, None | Some(Phase::Waiting { .. }));
+        prop_assert_eq!(self.canary, !waiting, "{:?}", step);
+        let library = &self.record.library;
+        prop_assert!(library.previous.is_none() || library.previous != library.current);
         prop_assert!(self.limit == 0 || state.is_ready());
         if matches!(self.record.desired, Desired::Down { .. }) {
             let going =
@@ -268,7 +328,7 @@ impl World {
         }
 
         let read = saved_and_read(&self.record)?;
-        prop_assert_eq!(&read, &self.record);
+        prop_assert_eq!(&read, &Record { reload: None, ..self.record.clone() });
         let restored = read.restored(&self.config, self.now);
         prop_assert!(!restored.state.has_host());
         prop_assert_eq!(&restored.breaker, &self.record.breaker);

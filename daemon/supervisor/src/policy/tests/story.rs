@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use settings::Supervision;
 
+use crate::library::Hash;
 use crate::policy::*;
 
 /// What happens, when (in seconds from the story's start), the state after it, and what is to be done.
@@ -155,11 +156,47 @@ fn asked(action: &Action) -> Option<String> {
         Action::Kill => "kill".into(),
         Action::Limit(limit) => format!("limit {limit}"),
         Action::Fell => "fell".into(),
-        Action::Note(_) => return None,
+        Action::Canary(hash) => format!("canary {}", letter(hash)),
+        Action::EndCanary => "end canary".into(),
+        Action::HandOver => "hand over".into(),
+        Action::Restore => "restore".into(),
+        Action::Swap { deadline } => format!("swap by {}", seconds(*deadline)),
+        Action::Retire { deadline } => format!("retire by {}", seconds(*deadline)),
+        Action::Judge { hash, bad } => {
+            format!("{} is {}", letter(hash), if bad.is_some() { "bad" } else { "good" })
+        }
+        Action::Answer(answer) => (if answer.is_ok() { "yes" } else { "no" }).into(),
+        Action::Note(_) | Action::Alert(..) => return None,
     })
 }
 
+/// The library that is known by a letter.
+pub fn library(letter: char) -> Hash {
+    letter.to_string().repeat(64).parse().unwrap()
+}
+
+fn letter(hash: &Hash) -> &str {
+    &hash.as_str()[..1]
+}
+
 // What may happen.
+
+pub fn candidate(letter: char) -> Event {
+    Event::Candidate(Candidate { to: library(letter), actor: "cli".into(), back: None })
+}
+
+pub fn back_to(letter: char) -> Event {
+    let back = Some("a whim".into());
+    Event::Candidate(Candidate { to: library(letter), actor: "cli".into(), back })
+}
+
+pub fn canary_ended() -> Event {
+    Event::CanaryEnded { why: "signal 11".into(), to_blame: true }
+}
+
+pub const CANARY_READY: Event = Event::CanaryReady { version: None };
+pub const SNAPSHOT: Event = Event::Snapshot { outcome: Ok(()) };
+pub const RESTORED: Event = Event::Restored { outcome: Ok(()) };
 
 pub fn start() -> Event {
     Event::Start { actor: "cli".into() }

@@ -1,0 +1,168 @@
+//! One agent, as its supervisor holds it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use openclaw_agent_api::manifest::Manifest;
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+
+use super::Reply;
+use crate::instance::{Assignment, InstanceId, Order, SharedVitals, vitals};
+use crate::library::{Hash, Libraries, Trust, Verdict};
+use crate::policy::{Candidate, Next, Record, State};
+use crate::status::{AgentStatus, LibraryStatus};
+
+/// An instance at work, or on its way there.
+pub(super) struct Host {
+    pub id: InstanceId,
+    pub orders: mpsc::Sender<Order>,
+    pub vitals: SharedVitals,
+    pub manifest: Option<Box<Manifest>>,
+}
+
+/// What the agents folder holds for an agent.
+pub(super) enum File {
+    /// Nobody has looked yet.
+    Unknown,
+    /// Nothing; the sentence that says so.
+    Gone(String),
+    /// Something that is not run, and why.
+    Refused(String),
+    /// This.
+    Here(Hash),
+}
+
+/// What an agent's library is, and what it must be.
+pub(super) struct Source {
+    /// As configured: a file in the agents folder, or an absolute path.
+    pub configured: PathBuf,
+    /// The same, absolute.
+    pub path: PathBuf,
+    /// A new file is run without being asked for.
+    pub auto: bool,
+    /// What is asked of a file.
+    pub trust: Trust,
+}
+
+/// One agent.
+pub(super) struct Slot {
+    pub assignment: Assignment,
+    pub source: Source,
+    pub record: Record,
+    /// What it said of itself last.
+    pub manifest: Option<Box<Manifest>>,
+    /// The host that takes tasks, or will.
+    pub serving: Option<Host>,
+    /// Its successor, while that proves itself.
+    pub canary: Option<Host>,
+    /// What the serving one told for it.
+    pub snapshot: Option<Box<RawValue>>,
+    /// Hosts that let their last handlers end.
+    pub leaving: BTreeSet<InstanceId>,
+    pub reason: String,
+    pub file: File,
+    /// What is to be run when its turn comes.
+    pub wanted: Option<Candidate>,
+    /// Who waits for that.
+    pub waiting: Vec<Reply<Result<String, String>>>,
+}
+
+impl Slot {
+    pub fn new(assignment: Assignment, source: Source, record: Record) -> Self {
+        let reason = match &record.state {
+            State::Stopped { why } => why.to_string(),
+            state => {
+                let what = if matches!(state, State::Open { .. }) { "open breaker" } else { "pause" };
+                let name = &assignment.name;
+                format!(
+                    "the {what} outlives the daemon's restart: `openclaw agents history {name}` tells why"
+                )
+            }
+        };
+        Self {
+            assignment,
+            source,
+            record,
+            manifest: None,
+            serving: None,
+            canary: None,
+            snapshot: None,
+            leaving: BTreeSet::new(),
+            reason,
+            file: File::Unknown,
+            wanted: None,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// One of its hosts has nothing more to do here, but to end.
+    pub fn leave(&mut self, which: impl FnOnce(&mut Self) -> Option<Host>, order: Order) {
+        if let Some(host) = which(self) {
+            host.order(&self.assignment.name, order);
+            self.leaving.insert(host.id);
+        }
+    }
+
+    /// Whether anything of it still lives.
+    pub fn lives(&self) -> bool {
+        self.record.state.has_host() || self.canary.is_some() || !self.leaving.is_empty()
+    }
+
+    pub fn is_on_its_way_out(&self) -> bool {
+        match &self.record.state {
+            State::Draining { next, .. } => matches!(next, Next::Stopped { .. } | Next::Open { .. }),
+            state => !state.has_host(),
+        }
+    }
+
+    /// Whether its file has been looked at: before that it is not started.
+    pub fn is_known(&self) -> bool {
+        !matches!(self.file, File::Unknown)
+    }
+
+    /// Why there is nothing to start it from.
+    pub fn nothing_to_run(&self) -> String {
+        match &self.file {
+            File::Gone(why) | File::Refused(why) => why.clone(),
+            File::Unknown | File::Here(_) => "its library has not been verified yet: start it again".into(),
+        }
+    }
+
+    /// Its library, and whatever the operator should know of the file in the folder.
+    fn library(&self, libraries: &Libraries) -> LibraryStatus {
+        let name = &self.assignment.name;
+        let current = self.record.library.current.as_ref();
+        let note = match &self.file {
+            File::Gone(_) => current.map(|_| "library gone, running from store".to_owned()),
+            File::Refused(why) => current.map(|_| why.clone()),
+            File::Here(hash) if Some(hash) != current => match libraries.verdict(name, hash) {
+                Some(Verdict::Bad { reason }) => {
+                    Some(format!("{} in the agents folder is not run: {reason}", hash.short()))
+                }
+                _ if self.wanted.is_some() => Some(format!("{} is about to be run", hash.short())),
+                _ => Some(format!("{} waits for `openclaw agents reload {name}`", hash.short())),
+            },
+            File::Unknown | File::Here(_) => None,
+        };
+        LibraryStatus {
+            file: self.source.path.clone(),
+            installed: self.record.library.clone(),
+            reload: self.record.reload.as_ref().map(|reload| reload.phase.name()),
+            note,
+        }
+    }
+
+    pub fn status(&self, libraries: &Libraries) -> AgentStatus {
+        AgentStatus {
+            name: self.assignment.name.clone(),
+            library: self.library(libraries),
+            concurrency: self.assignment.config.concurrency,
+            record: self.record.clone(),
+            manifest: self.manifest.clone(),
+            vitals: self.serving.as_ref().map(|host| vitals(&host.vitals).clone()).unwrap_or_default(),
+            reason: self.reason.clone(),
+            stale: self.assignment.config.ping_interval + self.assignment.config.ping_timeout,
+        }
+    }
+}
