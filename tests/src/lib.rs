@@ -4,6 +4,7 @@ pub mod arrival;
 pub mod daemon;
 pub mod ledger;
 pub mod socket;
+pub mod steady;
 pub mod variant;
 
 use std::path::PathBuf;

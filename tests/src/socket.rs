@@ -1,10 +1,13 @@
 //! The operator's socket, with many requests under way at once.
 
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::poll::{PollFd, PollFlags, poll};
 use serde_json::{Value, json};
 use supervisor::wire::{Decoder, encode};
 
@@ -53,23 +56,45 @@ impl Socket {
     /// The next answer, whosever it is.
     pub fn answer(&mut self) -> Result<Answer> {
         loop {
-            if let Some(mut answer) = self.decoder.frame::<Value>()? {
-                let id = answer["id"].as_u64().context("an answer's number")?;
-                let result = answer["result"].take();
-                return Ok(match result {
-                    Value::Object(mut result) if result.contains_key("Ok") => (id, Ok(result["Ok"].take())),
-                    Value::Object(mut result) if result.contains_key("Err") => {
-                        (id, Err(result["Err"].take()))
-                    }
-                    other => bail!("neither Ok nor Err: {other}"),
-                });
+            if let Some(answer) = self.arrived()? {
+                return Ok(answer);
             }
-            let mut chunk = [0; 64 * 1024];
-            match self.stream.read(&mut chunk)? {
-                0 => bail!("the daemon closed the connection"),
-                read => self.decoder.extend(&chunk[..read]),
-            }
+            self.read()?;
         }
+    }
+
+    /// The next answer, if it comes within `time`, of which whole milliseconds count.
+    pub fn answer_within(&mut self, time: Duration) -> Result<Option<Answer>> {
+        if let Some(answer) = self.arrived()? {
+            return Ok(Some(answer));
+        }
+        let mut ready = [PollFd::new(self.stream.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut ready, u16::try_from(time.as_millis()).unwrap_or(u16::MAX))? == 0 {
+            return Ok(None);
+        }
+        self.read()?;
+        self.arrived()
+    }
+
+    /// An answer that has been read, if there is one.
+    fn arrived(&mut self) -> Result<Option<Answer>> {
+        let Some(mut answer) = self.decoder.frame::<Value>()? else { return Ok(None) };
+        let id = answer["id"].as_u64().context("an answer's number")?;
+        let result = answer["result"].take();
+        Ok(Some(match result {
+            Value::Object(mut result) if result.contains_key("Ok") => (id, Ok(result["Ok"].take())),
+            Value::Object(mut result) if result.contains_key("Err") => (id, Err(result["Err"].take())),
+            other => bail!("neither Ok nor Err: {other}"),
+        }))
+    }
+
+    fn read(&mut self) -> Result<()> {
+        let mut chunk = [0; 64 * 1024];
+        match self.stream.read(&mut chunk)? {
+            0 => bail!("the daemon closed the connection"),
+            read => self.decoder.extend(&chunk[..read]),
+        }
+        Ok(())
     }
 
     /// Asks, and waits for the answer.

@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use openclaw_tests::arrival::{Growing, Way};
 use openclaw_tests::daemon::Home;
 use openclaw_tests::variant::{NAME, Variant};
+use serde_json::Value;
 
 use super::{
     FIRST, SECOND, alone, canaries, changes, config, mapped, other_is_reloaded, refused, serves, stage,
@@ -38,7 +39,10 @@ fn comes_once(way: Way) -> Result<()> {
     assert_eq!((canaries(&home)?, changes(&home)?), (1, 1), "{way:?}");
     ensure!(alone(&home)? != before, "the process is the old one");
     let now = home.component(NAME)?;
-    assert_eq!((&now["restarts"], &now["state"], &now["library"]["note"]), (&0.into(), &"ready".into(), &().into()));
+    assert_eq!(
+        (&now["restarts"], &now["state"], &now["library"]["note"]),
+        (&0.into(), &"ready".into(), &Value::Null)
+    );
     assert_eq!(now["library"]["previous"], FIRST.hash()?, "{now}");
     serves(&home, &SECOND)
 }
@@ -125,7 +129,7 @@ fn a_tenth_of_a_library_is_refused_and_the_whole_is_taken() -> Result<()> {
     assert_eq!(canaries(&home)?, 0, "nothing of it was executed");
     file.finish()?;
     until_now(&home, NAME, &SECOND)?;
-    assert_eq!(home.component(NAME)?["library"]["note"], ().into());
+    assert_eq!(home.component(NAME)?["library"]["note"], Value::Null);
     serves(&home, &SECOND)
 }
 

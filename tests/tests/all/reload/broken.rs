@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use openclaw_tests::daemon::Home;
 use openclaw_tests::variant::{NAME, Variant};
 use openclaw_tests::{built, wait_for};
+use serde_json::Value;
 
 use super::{
     FIRST, SECOND, alone, canaries, changes, config, refused, reloads, serves, stage, until_now, until_step,
@@ -126,7 +127,7 @@ fn a_snapshot_that_the_old_one_never_gives() -> Result<()> {
 #[test]
 fn a_library_whose_panics_abort_is_taken_and_marked() -> Result<()> {
     let (home, _daemon) = stage("", &FIRST)?;
-    assert_eq!(home.component(NAME)?["panic"], ().into());
+    assert_eq!(home.component(NAME)?["panic"], Value::Null);
     home.put(&SECOND.aborting(), NAME)?;
     until_now(&home, NAME, &SECOND.aborting())?;
     // Not so: `scripts/test` builds it with `cargo rustc -p aborting -- -C panic=abort`.

@@ -10,8 +10,8 @@ use openclaw_tests::variant::{NAME, Variant};
 use openclaw_tests::wait_for;
 
 use super::{
-    FIRST, OTHER, SECOND, alone, canaries, changes, changes_of, config, library, other_is_reloaded, refused, serves,
-    serves_as, stage, stage_of_two, until_note, until_now, until_step,
+    FIRST, OTHER, SECOND, alone, canaries, changes, changes_of, config, library, other_is_reloaded, refused,
+    serves, serves_as, stage, stage_of_two, until_note, until_now, until_step,
 };
 use crate::support::{fails, pid};
 
@@ -211,7 +211,9 @@ fn the_libraries_are_listed() -> Result<()> {
     let list = list.as_array().context("a list")?;
     let of = |variant: &Variant| {
         let hash = variant.hash()?;
-        list.iter().find(|one| one["hash"] == hash).with_context(|| format!("{variant:?} is not in {list:#?}"))
+        list.iter()
+            .find(|one| one["hash"] == hash)
+            .with_context(|| format!("{variant:?} is not in {list:#?}"))
     };
     assert_eq!(of(&SECOND)?["verdict"], "good");
     assert_eq!(of(&FIRST)?["verdict"], "good");
@@ -230,7 +232,8 @@ fn the_libraries_are_listed() -> Result<()> {
 #[test]
 fn an_agent_that_serves_two_names_is_reloaded_as_each() -> Result<()> {
     // One file, two agents.
-    let one = config("").replace("[libraries]", &format!("[agents.{OTHER}]\nlibrary = \"libchameleon.so\"\n[libraries]"));
+    let one = config("")
+        .replace("[libraries]", &format!("[agents.{OTHER}]\nlibrary = \"libchameleon.so\"\n[libraries]"));
     let home = Home::new(&one, &["scout"])?;
     home.put(&FIRST, NAME)?;
     let _daemon = home.start_ready(&["scout", NAME, OTHER])?;

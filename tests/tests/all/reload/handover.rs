@@ -64,10 +64,7 @@ fn what_is_in_work_ends_on_the_old_one_while_the_new_one_works() -> Result<()> {
 
 #[test]
 fn what_outlasts_the_drain_is_done_once_by_the_new_one() -> Result<()> {
-    let home = Home::new(
-        &config("").replace("[daemon]", "[daemon]\ndrain_timeout = \"300ms\""),
-        &["scout"],
-    )?;
+    let home = Home::new(&config("").replace("[daemon]", "[daemon]\ndrain_timeout = \"300ms\""), &["scout"])?;
     home.put(&FIRST, NAME)?;
     let daemon = home.start_ready(&["scout", NAME])?;
     let old = pid(&home, NAME)?;
@@ -78,7 +75,11 @@ fn what_outlasts_the_drain_is_done_once_by_the_new_one() -> Result<()> {
     wait_for("the new one to have it", || Ok((task(&home, &held)?["state"] == "leased").then_some(())))?;
     release(&home)?;
     let done = ended(&home, &held)?;
-    assert_eq!((&done["state"], &done["attempts"]), (&"done".into(), &1.into()), "its try does not count: {done}");
+    assert_eq!(
+        (&done["state"], &done["attempts"]),
+        (&"done".into(), &1.into()),
+        "its try does not count: {done}"
+    );
     assert_eq!(done["result"]["text"], SECOND.says("held"), "{done}");
     // The old one was told to go: nobody's failure, and no reason to go back.
     home.ok(&["agents", "reload", NAME])?;
@@ -97,7 +98,8 @@ fn a_session_keeps_its_order_from_one_version_to_the_next() -> Result<()> {
     let lines = home.path().join("lines");
     let mut socket = home.socket()?;
     let session = |text: &str, wait| message(NAME, text, Some("one"), wait);
-    let mut asked = socket.asks([session(&format!("hold {}", home.path().join("over").display()), Some(60_000))])?;
+    let mut asked =
+        socket.asks([session(&format!("hold {}", home.path().join("over").display()), Some(60_000))])?;
     wait_for("the first to be in work", || Ok((home.component(NAME)?["running"] == 1).then_some(())))?;
     let append = |number| session(&format!("append {} {number}", lines.display()), Some(60_000));
     asked.extend(socket.asks((0..20).map(append))?);
@@ -171,7 +173,8 @@ fn a_slow_version_answers_what_it_began() -> Result<()> {
     let home = Home::new(&config("concurrency = 2"), &["scout"])?;
     home.put(&slow, NAME)?;
     let _daemon = home.start_ready(&["scout", NAME])?;
-    let ids = (0..6).map(|number| leave(&home, NAME, &format!("echo {number}"))).collect::<Result<Vec<_>>>()?;
+    let ids =
+        (0..6).map(|number| leave(&home, NAME, &format!("echo {number}"))).collect::<Result<Vec<_>>>()?;
     wait_for("two in work", || Ok((home.component(NAME)?["running"] == 2).then_some(())))?;
     home.put(&SECOND, NAME)?;
     home.ok(&["agents", "reload", NAME])?;
@@ -182,7 +185,10 @@ fn a_slow_version_answers_what_it_began() -> Result<()> {
     fs::write(home.path().join("workspace").join(NAME).join("released"), "")?;
     for (number, id) in ids.iter().enumerate().take(2) {
         let done = ended(&home, id)?;
-        assert_eq!((&done["result"]["text"], &done["attempts"]), (&slow.says(&number.to_string()).into(), &1.into()));
+        assert_eq!(
+            (&done["result"]["text"], &done["attempts"]),
+            (&slow.says(&number.to_string()).into(), &1.into())
+        );
     }
     Ok(())
 }

@@ -57,8 +57,10 @@ fn stage_of_two(own: &str, first: &Variant) -> Result<(Home, Daemon)> {
 
 /// A new file for [`OTHER`] comes and is served: what came to the folder before has been looked at by then.
 fn other_is_reloaded(home: &Home, to: &Variant) -> Result<()> {
+    let before = changes_of(home, OTHER)?;
     home.put(to, OTHER)?;
-    until_now(home, OTHER, to)
+    wait_for("the other to be reloaded", || Ok((changes_of(home, OTHER)? > before).then_some(())))?;
+    serves_as(home, OTHER, to)
 }
 
 /// An agent answers as this version.
@@ -152,8 +154,8 @@ fn hosts(home: &Home, name: &str) -> Result<Vec<i32>> {
     let mut hosts = home.hosts()?;
     hosts.retain(|host| {
         let line = std::fs::read(format!("/proc/{host}/cmdline")).unwrap_or_default();
-        let args = line.split(|byte| *byte == 0);
-        args.filter(|arg| !arg.is_empty()).next_back().is_some_and(|last| last == name.as_bytes())
+        let mut args = line.split(|byte| *byte == 0);
+        args.rfind(|arg| !arg.is_empty()).is_some_and(|last| last == name.as_bytes())
     });
     Ok(hosts)
 }

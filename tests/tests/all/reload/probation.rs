@@ -10,10 +10,11 @@ use openclaw_tests::arrival::Way;
 use openclaw_tests::daemon::Home;
 use openclaw_tests::variant::{NAME, Variant};
 use openclaw_tests::wait_for;
+use serde_json::Value;
 
 use super::{
-    FIRST, OTHER, SECOND, alone, canaries, changes, config, library, other_is_reloaded, reloads, serves, serves_as, stage,
-    stage_of_two, told, until_alert, until_now, until_step,
+    FIRST, OTHER, SECOND, alone, canaries, changes, config, library, other_is_reloaded, reloads, serves,
+    serves_as, stage, stage_of_two, told, until_alert, until_now, until_step,
 };
 use crate::support::{assert_sentence, beside_scout, ended, leave, pid, reply};
 
@@ -49,7 +50,11 @@ fn a_crash_in_probation_goes_back() -> Result<()> {
     rolled_back(&home, &MORTAL, &FIRST, &["SIGABRT"])?;
     // The message was no worse than the version that it met.
     let done = ended(&home, &killer)?;
-    assert_eq!((&done["state"], &done["result"]["text"]), (&"done".into(), &FIRST.says("lives").into()), "{done}");
+    assert_eq!(
+        (&done["state"], &done["result"]["text"]),
+        (&"done".into(), &FIRST.says("lives").into()),
+        "{done}"
+    );
     Ok(())
 }
 
@@ -71,14 +76,16 @@ fn one_that_is_ready_and_dies_by_itself_does_not_stay() -> Result<()> {
 
 #[test]
 fn a_breaker_that_trips_in_probation_goes_back() -> Result<()> {
-    let own = "breaker = { intensity = 1000, min_calls = 5, failure_rate = 0.5, open = \"1h\", open_max = \"1h\" }";
+    let own =
+        "breaker = { intensity = 1000, min_calls = 5, failure_rate = 0.5, open = \"1h\", open_max = \"1h\" }";
     let home = Home::new(&config(own).replace("max_attempts = 2", "max_attempts = 100"), &["scout"])?;
     home.put(&FIRST, NAME)?;
     let _daemon = home.start_ready(&["scout", NAME])?;
     let bad = Variant::new(2, "errors");
     home.put(&bad, NAME)?;
     until_step(&home, &["reload: now ", &bad.short()?])?;
-    let ids = (0..8).map(|number| leave(&home, NAME, &format!("echo {number}"))).collect::<Result<Vec<_>>>()?;
+    let ids =
+        (0..8).map(|number| leave(&home, NAME, &format!("echo {number}"))).collect::<Result<Vec<_>>>()?;
     beside_scout(&home, || rolled_back(&home, &bad, &FIRST, &["breaker"]))?;
     // None of them is lost.
     for (number, id) in ids.iter().enumerate() {
@@ -124,7 +131,7 @@ fn what_was_bad_is_not_tried_again_until_it_changes() -> Result<()> {
     home.put(&mended, NAME)?;
     until_now(&home, NAME, &mended)?;
     assert_eq!(canaries(&home)?, tried + 1);
-    assert_eq!(library(&home)?["note"], ().into());
+    assert_eq!(library(&home)?["note"], Value::Null);
     Ok(())
 }
 
@@ -142,7 +149,7 @@ fn what_failed_as_canary_is_not_tried_again_by_itself() -> Result<()> {
     home.put(&FIRST, NAME)?;
     other_is_reloaded(&home, &Variant::good(4))?;
     // What runs is what lies there: all is well.
-    assert_eq!((&library(&home)?["note"], canaries(&home)?), (&().into(), 1));
+    assert_eq!((&library(&home)?["note"], canaries(&home)?), (&Value::Null, 1));
     Ok(())
 }
 
@@ -151,7 +158,7 @@ fn a_crash_after_probation_is_but_a_crash() -> Result<()> {
     let (home, _daemon) = stage("probation = \"100ms\"", &FIRST)?;
     home.put(&SECOND, NAME)?;
     until_step(&home, &[&format!("reload: probation of {} passed", SECOND.short()?)])?;
-    assert_eq!(library(&home)?["probation_until"], ().into());
+    assert_eq!(library(&home)?["probation_until"], Value::Null);
     kill(Pid::from_raw(pid(&home, NAME)?), Signal::SIGKILL)?;
     wait_for("a successor", || Ok((home.component(NAME)?["restarts"] == 1).then_some(())))?;
     home.until(NAME, "ready")?;

@@ -5,7 +5,8 @@ use openclaw_tests::daemon::{Daemon, Home};
 use openclaw_tests::variant::{NAME, Variant};
 
 use super::{
-    FIRST, SECOND, alone, canaries, library, other_is_reloaded, serves, stage, stage_of_two, until_now, until_step,
+    FIRST, SECOND, alone, canaries, library, other_is_reloaded, serves, stage, stage_of_two, until_now,
+    until_step,
 };
 use crate::support::{assert_sentence, fails, pid, reply};
 
