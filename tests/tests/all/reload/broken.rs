@@ -139,7 +139,7 @@ fn a_library_whose_panics_abort_is_taken_and_marked() -> Result<()> {
 #[test]
 fn a_library_whose_panics_abort_fails_as_any_other() -> Result<()> {
     let bad = Variant::new(2, "create-panics").aborting();
-    fails_to_take_over("", &FIRST, &bad, &["SIGABRT"])
+    fails_to_take_over("", &FIRST, &bad, &["told to panic in create"])
 }
 
 #[test]

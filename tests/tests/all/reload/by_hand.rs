@@ -13,7 +13,7 @@ use super::{
     FIRST, OTHER, SECOND, alone, canaries, changes, changes_of, config, library, other_is_reloaded, refused,
     serves, serves_as, stage, stage_of_two, until_note, until_now, until_step,
 };
-use crate::support::{fails, pid};
+use crate::support::{fails, pid, transitions};
 
 const MANUAL: &str = "reload = \"manual\"";
 
@@ -23,8 +23,9 @@ fn reload_waits_for_the_verdict() -> Result<()> {
     home.put(&SECOND, NAME)?;
     home.ok(&["agents", "reload", NAME])?;
     serves(&home, &SECOND)?;
-    let step = until_step(&home, &["reload: canary of ", &SECOND.short()?])?;
-    assert!(step.contains("cli"), "{step}");
+    until_step(&home, &["reload: canary of ", &SECOND.short()?])?;
+    let by = transitions(&home, NAME)?.pop().context("a step")?["actor"].clone();
+    assert!(by.as_str().is_some_and(|by| by.starts_with("operator ")), "{by}");
     home.put(&Variant::good(3), NAME)?;
     let said = home.json(&["agents", "reload", NAME, "--json"])?;
     assert!(said.to_string().contains(&Variant::good(3).short()?), "{said}");
@@ -58,7 +59,7 @@ fn manual_is_not_by_itself() -> Result<()> {
 #[test]
 fn who_is_not_there_cannot_be_reloaded() -> Result<()> {
     let (home, daemon) = stage("", &FIRST)?;
-    let said = fails(&home, 1, &["agents", "reload", "nobody"])?;
+    let said = fails(&home, 64, &["agents", "reload", "nobody"])?;
     assert!(said.contains("nobody"), "{said}");
     assert!(daemon.stop()?.success());
     for args in [["agents", "reload", NAME], ["agents", "rollback", NAME], ["agents", "libraries", NAME]] {
