@@ -8,6 +8,7 @@ use nix::unistd::Pid;
 use openclaw_tests::daemon::Home;
 use openclaw_tests::variant::{NAME, Variant};
 use openclaw_tests::wait_for;
+use serde_json::Value;
 
 use super::{
     FIRST, OTHER, SECOND, alone, canaries, changes, changes_of, config, library, other_is_reloaded, refused,
@@ -23,9 +24,11 @@ fn reload_waits_for_the_verdict() -> Result<()> {
     home.put(&SECOND, NAME)?;
     home.ok(&["agents", "reload", NAME])?;
     serves(&home, &SECOND)?;
-    until_step(&home, &["reload: canary of ", &SECOND.short()?])?;
-    let by = transitions(&home, NAME)?.pop().context("a step")?["actor"].clone();
-    assert!(by.as_str().is_some_and(|by| by.starts_with("operator ")), "{by}");
+    let steps = transitions(&home, NAME)?;
+    let begun =
+        |step: &&Value| step["reason"].as_str().is_some_and(|why| why.starts_with("reload: canary of "));
+    let begun = steps.iter().find(begun).context("a canary")?;
+    assert!(begun["actor"].as_str().is_some_and(|actor| actor.starts_with("operator ")), "{begun}");
     home.put(&Variant::good(3), NAME)?;
     let said = home.json(&["agents", "reload", NAME, "--json"])?;
     assert!(said.to_string().contains(&Variant::good(3).short()?), "{said}");
