@@ -133,7 +133,7 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>, all: bool) -> Result
     let mut welcome = JoinSet::new();
     welcome.spawn(first_screen(this, origin));
 
-    let mut reloading = JoinSet::new();
+    let (mut reloading, mut again) = (JoinSet::new(), false);
     // None of these ends by itself: a daemon that has lost one must not go on as if it were well.
     let ended = loop {
         tokio::select! {
@@ -142,11 +142,15 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>, all: bool) -> Result
                     tracing::info!("{signal}: draining; once more stops at once");
                     break Ok(());
                 }
-                // One at a time, and once more is soon enough after the next signal.
+                // One at a time; whatever came meanwhile is looked at once more.
                 Told::Reload if reloading.is_empty() => drop(reloading.spawn(reload_all(handle.clone()))),
-                Told::Reload => {}
+                Told::Reload => again = true,
             },
-            Some(_) = reloading.join_next() => {}
+            Some(_) = reloading.join_next() => {
+                if std::mem::take(&mut again) {
+                    reloading.spawn(reload_all(handle.clone()));
+                }
+            }
             _ = supervising.join_next() => break Err(lost("the supervisor")),
             _ = services.join_next() => break Err(lost("the control socket")),
             _ = &mut engine => break Err(lost("the store")),
@@ -258,7 +262,7 @@ async fn reload_all(supervisor: Handle) {
     tracing::info!("SIGHUP: looking at all libraries");
     for name in supervisor.known().names() {
         match supervisor.reload(&name, "SIGHUP".into()).await {
-            Ok(verdict) => tracing::info!(agent = %name, "{verdict}"),
+            Ok((_, verdict)) => tracing::info!(agent = %name, "{verdict}"),
             Err(error) => tracing::warn!(agent = %name, "{error}"),
         }
     }

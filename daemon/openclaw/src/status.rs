@@ -126,7 +126,7 @@ pub struct Breaker {
 /// The end of a host.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct LastExit {
-    /// clean, error, signal, panic, hang, out_of_memory, start_timeout, refused.
+    /// clean, error, signal, panic, hang, out_of_memory, start_timeout, not_started, refused.
     pub class: String,
     /// The rest.
     pub detail: String,

@@ -8,6 +8,7 @@ use openclaw_agent_api::AgentName;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::known::Known;
+use crate::library::Hash;
 use crate::policy::Event;
 use crate::status::AgentStatus;
 use crate::supervisor::Reply;
@@ -45,9 +46,22 @@ pub enum Error {
 /// A request to the supervisor's task.
 pub(crate) enum Ask {
     Status(Reply<Vec<AgentStatus>>),
-    Do { name: AgentName, event: Event, reply: Reply<bool> },
-    Reload { name: AgentName, actor: String, reply: Reply<Result<String, String>> },
-    Rollback { name: AgentName, to: Option<String>, actor: String, reply: Reply<Result<String, String>> },
+    Do {
+        name: AgentName,
+        event: Event,
+        reply: Reply<bool>,
+    },
+    Reload {
+        name: AgentName,
+        actor: String,
+        reply: Reply<Result<(Hash, String), String>>,
+    },
+    Rollback {
+        name: AgentName,
+        to: Option<String>,
+        actor: String,
+        reply: Reply<Result<(Hash, String), String>>,
+    },
     Shutdown(Reply<()>),
 }
 
@@ -114,12 +128,12 @@ impl Handle {
         self.act(name, Event::Restart { actor, reason }).await
     }
 
-    /// Replaces an agent's library by the file that is in the agents folder now, and waits for the verdict, which is
-    /// a sentence.
+    /// Replaces an agent's library by the file that is in the agents folder now, and waits for the verdict: the
+    /// hash that was to be run, and a sentence. An agent that did not run is on its way up with it then.
     ///
     /// # Errors
     /// [`Error::Reload`] says why what ran goes on running; [`Error::Unknown`], [`Error::Gone`].
-    pub async fn reload(&self, name: &AgentName, actor: String) -> Result<String, Error> {
+    pub async fn reload(&self, name: &AgentName, actor: String) -> Result<(Hash, String), Error> {
         self.ask(|reply| Ask::Reload { name: name.clone(), actor, reply }).await?.map_err(Error::Reload)
     }
 
@@ -132,7 +146,7 @@ impl Handle {
         name: &AgentName,
         to: Option<String>,
         actor: String,
-    ) -> Result<String, Error> {
+    ) -> Result<(Hash, String), Error> {
         let ask = |reply| Ask::Rollback { name: name.clone(), to, actor, reply };
         self.ask(ask).await?.map_err(Error::Reload)
     }

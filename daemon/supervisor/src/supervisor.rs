@@ -33,6 +33,8 @@ use slot::{Host, Slot, Source};
 
 /// Reports and requests that wait for the supervisor.
 const INBOX: usize = 1024;
+/// How long the end waits for looks at files.
+const LAST_LOOKS: Duration = Duration::from_secs(1);
 /// Orders that wait for an instance; it takes them as they come.
 const ORDERS: usize = 64;
 
@@ -68,8 +70,8 @@ pub struct Supervisor {
     /// Whose instance each is.
     whose: HashMap<InstanceId, AgentName>,
     next_instance: InstanceId,
-    /// Looks at files.
-    blocking: JoinSet<Done>,
+    /// Looks at files, and answers that wait.
+    beside: JoinSet<Done>,
     sightings: mpsc::Receiver<Sighting>,
     watch: Option<Watch>,
     team: watch::Sender<library::watch::Watched>,
@@ -121,7 +123,7 @@ impl Supervisor {
             tasks: HashMap::new(),
             whose: HashMap::new(),
             next_instance: 0,
-            blocking: JoinSet::new(),
+            beside: JoinSet::new(),
             sightings,
             watch: Some(watch),
             team,
@@ -189,7 +191,7 @@ impl Supervisor {
             return;
         }
         tracing::info!(agent = %name, file = %file.display(), "a new agent is discovered");
-        match self.add(name.clone(), &Agent::default()) {
+        match self.add(name.clone(), &Agent { library: Some(file), ..Agent::default() }) {
             Ok(()) => {
                 self.publish();
                 self.look(&name, Why::Boot);
@@ -218,7 +220,7 @@ impl Supervisor {
             };
             tokio::select! {
                 Some((id, report)) = self.reports.recv() => self.reported(id, report),
-                Some(done) = self.blocking.join_next() => self.looked_at(done),
+                Some(done) = self.beside.join_next() => self.looked_at(done),
                 Some(sighting) = self.sightings.recv(), if !self.ending => self.sighted(sighting),
                 Some(ask) = self.asks.recv() => self.asked(ask),
                 Some(ended) = self.instances.join_next_with_id() => self.instance_ended(ended),
@@ -229,8 +231,9 @@ impl Supervisor {
             }
         }
         while self.instances.join_next().await.is_some() {}
-        // What was learned of a library is not lost.
-        while self.blocking.join_next().await.is_some() {}
+        // What was learned of a library is not lost, unless the disk hangs.
+        let rest = async { while self.beside.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(LAST_LOOKS, rest).await;
     }
 
     fn looked_at(&mut self, done: Result<Done, JoinError>) {
@@ -247,9 +250,12 @@ impl Supervisor {
             self.serving_reported(&name, report);
         } else if slot.canary.as_ref().is_some_and(|host| host.id == id) {
             self.canary_reported(&name, report);
-        } else if matches!(report, Report::Ended(_)) {
-            slot.leaving.remove(&id);
+        } else if let Report::Ended(end) = report {
             self.whose.remove(&id);
+            let served = slot.leaving.remove(&id).is_some_and(|leaving| leaving.served);
+            if let (true, End::Exited(exit)) = (served, end) {
+                self.tell(&name, "supervisor", format!("reload: the predecessor has ended: {exit}"), false);
+            }
         }
     }
 
@@ -314,7 +320,10 @@ impl Supervisor {
                     self.whose.remove(&host.id);
                 }
                 match end {
-                    End::Exited(exit) => Event::CanaryEnded { why: exit.to_string(), to_blame: true },
+                    End::Exited(exit) => {
+                        let to_blame = exit.class != ExitClass::NotStarted;
+                        Event::CanaryEnded { why: exit.to_string(), to_blame }
+                    }
                     // What the configuration or the operator can mend is no fault of the library.
                     End::Refused(why) => Event::CanaryEnded { why, to_blame: false },
                 }
@@ -375,6 +384,9 @@ impl Supervisor {
             Ask::Reload { .. } | Ask::Rollback { .. } => {}
             Ask::Shutdown(reply) => {
                 self.ending = true;
+                for name in self.slots.keys().cloned().collect::<Vec<_>>() {
+                    self.decide(&name, Event::Withdraw { why: "the daemon stops".into() });
+                }
                 self.move_on();
                 let _ = reply.send(());
             }
@@ -387,8 +399,10 @@ impl Supervisor {
             self.has_moments(slot)
                 && policy::next_due(&slot.record, &slot.assignment.config).is_some_and(|at| at <= now)
         };
-        let due: Vec<_> =
-            self.slots.iter().filter(|(_, slot)| is_due(slot)).map(|(name, _)| name.clone()).collect();
+        let mut due: Vec<_> = self.slots.iter().filter(|(_, slot)| is_due(slot)).collect();
+        // Who is down comes before who serves and is to be replaced.
+        due.sort_by_key(|(_, slot)| slot.record.reload.is_some());
+        let due: Vec<_> = due.into_iter().map(|(name, _)| name.clone()).collect();
         for name in due {
             self.decide(&name, Event::Due);
         }
@@ -450,7 +464,12 @@ impl Supervisor {
 
     fn decide(&mut self, name: &AgentName, event: Event) {
         let Some(slot) = self.slots.get_mut(name) else { return };
-        if self.ending && matches!(event, Event::HostExited { .. }) && !slot.is_on_its_way_out() {
+        // A trip could start a predecessor.
+        if self.ending && matches!(event, Event::TaskEnded { .. }) {
+            return;
+        }
+        let ended = matches!(event, Event::HostExited { .. } | Event::Refused { .. });
+        if self.ending && ended && !slot.is_on_its_way_out() {
             // Nothing is started while the daemon ends: no successor either.
             self.decide(name, Event::Shutdown);
         }
@@ -484,7 +503,8 @@ impl Supervisor {
             Action::EndCanary => {
                 if let Some(slot) = self.slots.get_mut(name) {
                     slot.snapshot = None;
-                    slot.leave(|slot| slot.canary.take(), Order::Kill);
+                    let canary = slot.canary.take();
+                    slot.leave(canary, Order::Kill);
                 }
             }
             Action::HandOver => self.order(name, Order::HandOver),
@@ -492,8 +512,8 @@ impl Supervisor {
             Action::Swap { deadline } => {
                 let deadline = self.around.clock.instant(deadline);
                 if let Some(slot) = self.slots.get_mut(name) {
-                    slot.leave(|slot| slot.serving.take(), Order::Retire(deadline));
-                    slot.serving = slot.canary.take();
+                    let old = std::mem::replace(&mut slot.serving, slot.canary.take());
+                    slot.leave(old, Order::Retire(deadline));
                     slot.manifest = slot.serving.as_mut().and_then(|host| host.manifest.take());
                 }
                 self.tidy(name);
@@ -501,15 +521,13 @@ impl Supervisor {
             Action::Retire { deadline } => {
                 let deadline = self.around.clock.instant(deadline);
                 if let Some(slot) = self.slots.get_mut(name) {
-                    slot.leave(|slot| slot.serving.take(), Order::Retire(deadline));
+                    let old = slot.serving.take();
+                    slot.leave(old, Order::Retire(deadline));
                 }
             }
-            Action::Judge { hash, bad } => self.judge(name, &hash, bad),
-            Action::Answer(answer) => {
-                if let Some(slot) = self.slots.get_mut(name) {
-                    slot.answer(&answer);
-                }
-            }
+            Action::Judge { hash, verdict } => self.judge(name, &hash, verdict),
+            Action::Postpone => self.postpone(name),
+            Action::Answer(verdict) => self.verdict(name, verdict),
             Action::Alert(level, text) => self.alert(name, level, text),
             Action::Note(transition) => self.note(name, transition),
             Action::Fell => {

@@ -62,7 +62,10 @@ pub enum ToHost {
         pad: String,
     },
     /// Say what the agent knows, beside whatever its handlers do; answered by `Snapshot`.
-    Snapshot,
+    Snapshot {
+        /// Comes back.
+        seq: u64,
+    },
     /// What the agent's predecessor knew; answered by `Restored`.
     Restore {
         /// As it was said.
@@ -121,6 +124,8 @@ pub enum FromHost {
     },
     /// What the agent knows.
     Snapshot {
+        /// Which was asked for.
+        seq: u64,
         /// That, or why it cannot say.
         outcome: Result<Box<RawValue>, AgentError>,
     },

@@ -133,6 +133,7 @@ pub fn list(inputs: &Inputs, one: One) -> Result<(), Failure> {
         let verdict = match &entry.verdict {
             Verdict::Untried => "untried".to_owned(),
             Verdict::Good => "good".into(),
+            Verdict::Left { reason } => format!("left: {}", short(reason, 120)),
             Verdict::Bad { reason } => format!("bad: {}", short(reason, 120)),
         };
         table.add_row([

@@ -13,7 +13,7 @@ use settings::Tasks;
 use store::Posted;
 use store::backend::TRANSITION;
 use store::task::{Ended, NewTask, TaskId};
-use supervisor::library::{Entry, Libraries};
+use supervisor::library::{Entry, Hash, Libraries};
 use supervisor::submission::{Draft, Payload};
 use supervisor::wire::{self, Decoder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -186,8 +186,16 @@ impl Server {
         }
     }
 
-    async fn reloaded(&self, name: AgentName, verdict: String) -> Result<Reloaded, Failure> {
+    async fn reloaded(&self, name: AgentName, verdict: (Hash, String)) -> Result<Reloaded, Failure> {
         let stand = self.board.supervisor.settled(&name, SETTLE).await?;
+        let (asked, verdict) = verdict;
+        // It did not run, was started with it, and went back already.
+        if stand.library.installed.current.as_ref() != Some(&asked) {
+            return Err(Failure::new(
+                Code::Failed,
+                format!("{name} does not run {}: {}", asked.short(), stand.reason),
+            ));
+        }
         Ok(Reloaded {
             name,
             state: stand.record.state.name().into(),

@@ -84,15 +84,15 @@ impl Agent {
     }
 
     /// Says what the agent knows, on a thread of its own: all others may be in handlers.
-    pub fn snapshot(self: &Arc<Self>) {
+    pub fn snapshot(self: &Arc<Self>, seq: u64) {
         let this = self.clone();
         spawn(move || {
             // A supervisor asks only who is ready.
             let Some(agent) = this.lock().agent.clone() else { return };
             let outcome = called(&agent, kinds::SNAPSHOT, b"null");
-            if !this.outbox.send_when_room(&FromHost::Snapshot { outcome }) {
+            if !this.outbox.send_when_room(&FromHost::Snapshot { seq, outcome }) {
                 let outcome = Err(AgentError::failed("its state is over the limit of a frame, 8 MiB"));
-                this.outbox.send_when_room(&FromHost::Snapshot { outcome });
+                this.outbox.send_when_room(&FromHost::Snapshot { seq, outcome });
             }
         });
     }

@@ -133,7 +133,7 @@ impl Stage {
                 match message {
                     ToHost::Task { id, kind, message } => agent.take(id, kind, message),
                     ToHost::Answer { call, answer } => agent.answered(call, answer),
-                    ToHost::Snapshot => agent.snapshot(),
+                    ToHost::Snapshot { seq } => agent.snapshot(seq),
                     ToHost::Restore { state } => agent.restore(state),
                     ToHost::Stop => agent.stop(),
                     _ => {}

@@ -203,7 +203,7 @@ pub async fn run(
         }
         Err(error) => {
             let detail = format!("no host could be started: {error}");
-            (End::Exited(Exit::new(ExitClass::Error, detail, around.clock.now())), None)
+            (End::Exited(Exit::new(ExitClass::NotStarted, detail, around.clock.now())), None)
         }
     };
     *vitals(&shared) = Vitals::default();
@@ -255,6 +255,8 @@ struct Instance {
     stop: Stop,
     /// A retirement's deadline.
     retire_at: Option<Instant>,
+    /// How often the agent was asked what it knows.
+    snapshots: u64,
     side: JoinSet<Side>,
     /// The calls among them.
     calls: HashMap<Id, u64>,
@@ -338,6 +340,7 @@ impl Instance {
             schedules: Vec::new(),
             scheduled: false,
             retire_at: None,
+            snapshots: 0,
             ping: Ping { seq: 0, sent_at: now, answered: true },
             ended: None,
             assignment,
@@ -495,10 +498,12 @@ impl Instance {
                 }
             }
             FromHost::Call { call, method, payload } => self.call(call, method, &payload),
-            FromHost::Snapshot { outcome } => {
+            // One that comes late is of a hand-over that has failed.
+            FromHost::Snapshot { seq, outcome } if seq == self.snapshots && self.limit == 0 => {
                 let outcome = outcome.map_err(|error| error.message);
                 self.report(Report::Snapshot(outcome)).await;
             }
+            FromHost::Snapshot { .. } => {}
             FromHost::Restored { outcome } => {
                 let outcome = outcome.map_err(|error| error.message);
                 self.report(Report::Restored(outcome)).await;
@@ -582,7 +587,8 @@ impl Instance {
             Some(Order::Limit(limit)) => self.limit(limit),
             Some(Order::HandOver) => {
                 self.limit(0);
-                self.send(&ToHost::Snapshot);
+                self.snapshots += 1;
+                self.send(&ToHost::Snapshot { seq: self.snapshots });
             }
             Some(Order::Restore(state)) => self.send(&ToHost::Restore { state }),
             Some(Order::Drain) => self.stop = Stop::Draining,
@@ -623,6 +629,10 @@ impl Instance {
     }
 
     fn schedule(&mut self, index: usize) {
+        // Its successor may have other schedules.
+        if !matches!(self.stop, Stop::No) {
+            return;
+        }
         let Some(schedule) = self.schedules.get(index).cloned() else { return };
         let (store, clock, name) =
             (self.around.store.clone(), self.around.clock, self.assignment.name.clone());

@@ -21,6 +21,11 @@ pub enum Verdict {
     Untried,
     /// It survived its probation.
     Good,
+    /// Somebody went back from it; not tried again by itself.
+    Left {
+        /// Who, and why.
+        reason: String,
+    },
     /// It failed; not tried again by itself.
     Bad {
         /// Why.
@@ -90,12 +95,16 @@ impl Shelf {
         /// Records of bad libraries that are kept.
         const BAD: usize = 20;
         let last = self.admitted.as_ref().map(|last| &last.hash);
-        let (mut good, mut bad) = (0, 0);
+        let (mut good, mut left, mut bad) = (0, 0, 0);
         self.entries.retain(|entry| {
             let counted = match entry.verdict {
                 Verdict::Good => {
                     good += 1;
                     good <= keep
+                }
+                Verdict::Left { .. } => {
+                    left += 1;
+                    left <= keep
                 }
                 Verdict::Bad { .. } => {
                     bad += 1;

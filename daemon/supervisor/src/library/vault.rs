@@ -148,6 +148,7 @@ impl Libraries {
     pub fn judge(&self, agent: &AgentName, hash: &Hash, verdict: Verdict, now: DateTime<Utc>) {
         let verdict = match verdict {
             Verdict::Bad { reason } => Verdict::Bad { reason: sentence(&reason, REASON) },
+            Verdict::Left { reason } => Verdict::Left { reason: sentence(&reason, REASON) },
             other => other,
         };
         let size = fs::metadata(self.path(hash)).map_or(0, |meta| meta.len());

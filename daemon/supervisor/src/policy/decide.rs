@@ -10,7 +10,7 @@ use super::{
     Transition,
 };
 use crate::alerts::Level;
-use crate::library::Hash;
+use crate::library::{Hash, Verdict};
 use crate::sentence::sentence;
 
 /// Something that happened.
@@ -58,6 +58,11 @@ pub enum Event {
     Due,
     /// A verified library is to be run.
     Candidate(Candidate),
+    /// Nobody wants the candidate any more.
+    Withdraw {
+        /// Why.
+        why: String,
+    },
     /// The canary takes tasks.
     CanaryReady {
         /// What it calls its version.
@@ -128,13 +133,15 @@ pub enum Action {
         /// Handlers that run longer are cut off.
         deadline: Time,
     },
-    /// Remember of a library that it is good, or why it is bad.
+    /// Remember what became of a library.
     Judge {
         /// Which.
         hash: Hash,
-        /// Why.
-        bad: Option<String>,
+        /// What became of it.
+        verdict: Verdict,
     },
+    /// The candidate is to be offered again.
+    Postpone,
     /// Tell whoever waits for the reload.
     Answer(Result<String, String>),
     /// Tell the operator.
@@ -215,10 +222,11 @@ impl Turn<'_, '_> {
             Event::Due => self.due(),
             Event::TaskEnded { call } => self.task_ended(call),
             Event::Candidate(candidate) => self.candidate(candidate),
+            Event::Withdraw { why } => self.withdraw(&why),
             Event::CanaryReady { version } => self.canary_ready(version),
             Event::CanaryEnded { why, to_blame } => self.canary_ended(&sentence(&why, REASON), to_blame),
             Event::Snapshot { outcome } => self.snapshot(outcome),
-            Event::Restored { outcome } => self.restored(outcome),
+            Event::Restored { outcome } => self.restored(outcome, false),
             Event::SiblingFell { name } => {
                 if matches!(
                     self.record.state,
@@ -356,8 +364,10 @@ impl Turn<'_, '_> {
     fn failed(&mut self, exit: Exit, probing: bool) {
         let config = self.ctx.config;
         self.record.last_exit = Some(exit.clone());
-        if exit.class != ExitClass::Clean && self.fallback().is_some() {
-            self.roll_back(&exit.to_string(), false);
+        // An end without a fault counts as any other restart does.
+        let faultless = matches!(exit.class, ExitClass::Clean | ExitClass::NotStarted);
+        if !faultless && self.fallback().is_some() {
+            self.roll_back(&exit.to_string(), false, true);
             self.actions.push(Action::Fell);
             return;
         }
@@ -375,7 +385,12 @@ impl Turn<'_, '_> {
         if probing {
             self.open(format!("the probe failed: {exit}"));
         } else if let Some(why) = self.record.breaker.restart(&config.breaker, self.ctx.now) {
-            self.open(format!("{why}, the last after {exit}"));
+            let why = format!("{why}, the last after {exit}");
+            if self.fallback().is_some() && exit.class != ExitClass::NotStarted {
+                self.roll_back(&why, false, true);
+            } else {
+                self.open(why);
+            }
         } else {
             self.back_off(&exit);
         }
@@ -448,7 +463,7 @@ impl Turn<'_, '_> {
             State::Draining { next: Next::Stopped { why: stopped }, .. } => {
                 self.change(State::Stopped { why: stopped }, SUPERVISOR, why);
             }
-            _ if self.fallback().is_some() => self.roll_back(&why, false),
+            _ if self.fallback().is_some() => self.roll_back(&why, false, false),
             _ => self.change(State::Refused { why: why.clone() }, SUPERVISOR, why),
         }
     }
@@ -542,7 +557,7 @@ impl Turn<'_, '_> {
 
     fn trip(&mut self, why: &str) {
         if self.fallback().is_some() {
-            return self.roll_back(why, true);
+            return self.roll_back(why, true, true);
         }
         let until = self.opened();
         let reason = self.opening(until, why);
@@ -574,15 +589,16 @@ impl Turn<'_, '_> {
     }
 
     pub(super) fn change(&mut self, to: State, actor: &str, reason: String) {
+        let concurrency = self.ctx.config.concurrency;
+        let before = self.record.limit(concurrency);
         if !to.is_ready() {
             self.break_off();
         }
-        let concurrency = self.ctx.config.concurrency;
-        let limit = to.limit(concurrency);
         let left = std::mem::replace(&mut self.record.state, to);
         self.record.since = self.ctx.now;
         self.note(left.name(), actor, reason);
-        if left.limit(concurrency) != limit {
+        let limit = self.record.limit(concurrency);
+        if before != limit {
             self.actions.push(Action::Limit(limit));
         }
     }

@@ -25,6 +25,8 @@ pub enum ExitClass {
     OutOfMemory,
     /// It was not ready in time, and was killed.
     StartTimeout,
+    /// No process could be started: the machine is short of something.
+    NotStarted,
     /// It can never work like this.
     Refused,
 }
@@ -40,6 +42,7 @@ impl ExitClass {
             Self::Hang => "hang",
             Self::OutOfMemory => "out_of_memory",
             Self::StartTimeout => "start_timeout",
+            Self::NotStarted => "not_started",
             Self::Refused => "refused",
         }
     }

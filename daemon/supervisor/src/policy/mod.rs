@@ -28,7 +28,7 @@ pub use breaker::{Breaker, Call};
 pub use budget::Budget;
 pub use decide::{Action, Context, Event, decide, next_due};
 pub use exit::{Exit, ExitClass};
-pub use reload::{Candidate, Installed, Phase, Probation, Reload};
+pub use reload::{Back, Candidate, Installed, Phase, Probation, Reload};
 pub use state::{Desired, Next, Probe, Record, State, StopReason, Transition};
 
 /// All times of the policy: wall clock, since records outlive the process.

@@ -17,7 +17,7 @@ use super::breaker::humantime;
 use super::decide::{SUPERVISOR, Turn};
 use super::{Action, Probe, Record, State, StopReason, Time};
 use crate::alerts::Level;
-use crate::library::Hash;
+use crate::library::{Hash, Verdict};
 
 /// Which libraries an agent runs and ran. Outlives the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,8 +48,19 @@ pub struct Candidate {
     pub to: Hash,
     /// Who wants it.
     pub actor: String,
-    /// For a rollback: why the current one is left. What it goes back to has proved itself before.
-    pub back: Option<String>,
+    /// A person does, who need not wait for the restart budget.
+    pub by_hand: bool,
+    /// Set for a rollback.
+    pub back: Option<Back>,
+}
+
+/// A rollback that somebody asked for: it is to succeed, even without the state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Back {
+    /// Why the current one is left.
+    pub why: String,
+    /// Whether what it goes back to has proved itself before.
+    pub proved: bool,
 }
 
 /// A reload under way. It is not saved: a daemon that ends in it begins anew with the file that is there.
@@ -157,27 +168,38 @@ impl Turn<'_, '_> {
                 self.adopt_resting(candidate, "when its turn comes");
             }
             State::Stopped { .. } => self.adopt_resting(candidate, "when it is started"),
+            State::Backoff { .. } | State::Refused { .. } if candidate.by_hand => {
+                let actor = candidate.actor.clone();
+                let reason = self.adopt(candidate, None);
+                self.spawn(&actor, reason);
+            }
             State::Backoff { attempt, .. } => {
                 let reason = self.adopt(candidate, None);
                 self.take_and_spawn(attempt, reason);
             }
-            State::Open { .. } => {
-                let actor = candidate.actor.clone();
-                let reason = self.adopt(candidate, None);
-                self.probe(&actor, reason);
-            }
             State::Refused { .. } => {
-                let actor = candidate.actor.clone();
                 let reason = self.adopt(candidate, None);
                 self.record.attempt = 0;
-                self.spawn(&actor, reason);
+                self.take_and_spawn(0, reason);
+            }
+            State::Open { until } => {
+                let actor = if candidate.by_hand { candidate.actor.clone() } else { SUPERVISOR.to_owned() };
+                let reason = self.adopt(candidate, None);
+                self.note(self.record.state.name(), &actor, reason);
+                self.probe(&actor, "one start with the new library".into());
+                // Without a token of the budget it is the next probe's.
+                if matches!(self.record.state, State::Open { .. }) {
+                    self.record.state = State::Open { until };
+                }
             }
             State::Starting { .. } | State::Draining { .. } => {}
         }
     }
 
     fn canary(&mut self, candidate: Candidate, version: Option<String>) {
-        let (phase, reason) = match self.ctx.budget.take(self.ctx.now) {
+        // Whoever goes back has waited long enough.
+        let token = if candidate.back.is_some() { Ok(()) } else { self.ctx.budget.take(self.ctx.now) };
+        let (phase, reason) = match token {
             Ok(()) => {
                 self.actions.push(Action::Canary(candidate.to.clone()));
                 let deadline = self.ctx.now + self.ctx.config.start_timeout;
@@ -198,7 +220,9 @@ impl Turn<'_, '_> {
         if let Some(reload @ Reload { phase: Phase::Canary { .. }, .. }) = &mut self.record.reload {
             reload.phase = Phase::Snapshot { deadline };
             reload.version = version;
+            let reason = format!("reload: {} is ready, and takes over", reload.candidate.to.short());
             self.actions.push(Action::HandOver);
+            self.note(self.record.state.name(), SUPERVISOR, reason);
         }
     }
 
@@ -212,21 +236,28 @@ impl Turn<'_, '_> {
                 reload.phase = Phase::Restore { deadline };
                 self.actions.push(Action::Restore);
             }
+            // Whoever is left may be broken: that must not keep anybody from leaving it.
+            Err(why) if reload.candidate.back.is_some() => {
+                self.swap(&format!(", without its state: no snapshot ({why})"));
+            }
             // The old one's fault, so the new one is not held to be bad.
             Err(why) => {
-                let way = "stop and start it to go on without its state";
+                let way = "to go on without its state, stop, reload and start it";
                 self.reload_failed(&format!("the old one gives no snapshot ({why}): {way}"), false);
             }
         }
     }
 
-    pub(super) fn restored(&mut self, outcome: Result<(), String>) {
-        if !matches!(self.record.reload, Some(Reload { phase: Phase::Restore { .. }, .. })) {
+    /// The new one has been told what the old one knew; `late` when it has not answered.
+    pub(super) fn restored(&mut self, outcome: Result<(), String>, late: bool) {
+        let Some(Reload { phase: Phase::Restore { .. }, candidate, .. }) = &self.record.reload else {
             return;
-        }
+        };
         match outcome {
-            Ok(()) => self.swap(),
-            Err(why) => self.reload_failed(&format!("it does not take the old one's snapshot: {why}"), true),
+            Ok(()) => self.swap(""),
+            // An older version need not understand a newer one's state.
+            Err(why) if candidate.back.is_some() => self.swap(&format!(", without its state: {why}")),
+            Err(why) => self.reload_failed(&format!("it does not take the old one's snapshot: {why}"), !late),
         }
     }
 
@@ -237,10 +268,10 @@ impl Turn<'_, '_> {
         }
     }
 
-    fn swap(&mut self) {
+    fn swap(&mut self, how: &str) {
         let Some(reload) = self.record.reload.take() else { return };
         let (now, actor) = (self.ctx.now, reload.candidate.actor.clone());
-        let reason = self.adopt(reload.candidate, reload.version.as_deref());
+        let reason = format!("{}{how}", self.adopt(reload.candidate, reload.version.as_deref()));
         self.begin_probation();
         match &mut self.record.state {
             State::Ready { since } | State::HalfOpen { probe: Probe::Running { since } } => *since = now,
@@ -260,10 +291,11 @@ impl Turn<'_, '_> {
         let library = &mut self.record.library;
         let was = library.current.replace(to.clone());
         let from = was.as_ref().map(|was| format!("; was {}", was.short())).unwrap_or_default();
-        if back.is_some() {
-            // Further back than that is still further back.
+        if back.as_ref().is_some_and(|back| back.proved) {
+            // What ran before that is still further back.
             let known = library.previous.iter().position(|hash| *hash == to);
             library.previous.drain(..known.map_or(library.previous.len(), |at| at + 1));
+            library.probation = None;
         } else {
             if library.probation.is_none() {
                 library.previous.clear();
@@ -271,12 +303,13 @@ impl Turn<'_, '_> {
             library.previous.retain(|hash| *hash != to);
             library.previous.splice(0..0, was.clone());
             library.previous.truncate(FALLBACKS);
+            library.probation = Some(Probation::Ahead);
         }
-        library.probation = back.is_none().then_some(Probation::Ahead);
         self.record.breaker.forget_calls();
         let reason = match (back, was) {
-            (Some(why), Some(was)) => {
-                self.actions.push(Action::Judge { hash: was, bad: Some(why.clone()) });
+            (Some(Back { why, .. }), Some(was)) => {
+                let reason = format!("it was left: {why}");
+                self.actions.push(Action::Judge { hash: was, verdict: Verdict::Left { reason } });
                 format!("rollback: {why}; back to {}{version}", to.short())
             }
             _ => format!("reload: now {}{version}{from}", to.short()),
@@ -295,9 +328,9 @@ impl Turn<'_, '_> {
         }
     }
 
-    /// It has become ready with a library that must still prove itself.
+    /// It has become ready with a library that must still prove itself: from now on, however long it was down.
     pub(super) fn begin_probation(&mut self) {
-        if self.record.library.probation == Some(Probation::Ahead) {
+        if self.record.library.probation.is_some() {
             self.record.library.probation = Some(Probation::Until(self.ctx.now + self.ctx.config.probation));
         }
     }
@@ -315,7 +348,7 @@ impl Turn<'_, '_> {
                     self.reload_failed(&format!("start timeout: not ready within {limit}"), true);
                 }
                 Phase::Snapshot { .. } => self.snapshot(Err(format!("none within {late}"))),
-                Phase::Restore { .. } => self.restored(Err(format!("not done within {late}"))),
+                Phase::Restore { .. } => self.restored(Err(format!("not done within {late}")), true),
             }
         }
         if let Some(Probation::Until(at)) = self.record.library.probation
@@ -325,7 +358,7 @@ impl Turn<'_, '_> {
             self.record.library.probation = None;
             if let Some(current) = self.record.library.current.clone() {
                 let reason = format!("reload: probation of {} passed", current.short());
-                self.actions.push(Action::Judge { hash: current, bad: None });
+                self.actions.push(Action::Judge { hash: current, verdict: Verdict::Good });
                 self.note(self.record.state.name(), SUPERVISOR, reason);
             }
         }
@@ -343,15 +376,24 @@ impl Turn<'_, '_> {
         self.actions.push(Action::Alert(Level::Warning, reason.clone()));
         self.actions.push(Action::Answer(Err(reason.clone())));
         if to_blame {
-            self.actions.push(Action::Judge { hash: to, bad: Some(why.into()) });
+            let verdict = Verdict::Bad { reason: why.into() };
+            self.actions.push(Action::Judge { hash: to, verdict });
         }
         self.note(self.record.state.name(), SUPERVISOR, reason);
+    }
+
+    /// Nobody wants it any more.
+    pub(super) fn withdraw(&mut self, why: &str) {
+        if self.record.reload.is_some() {
+            self.reload_failed(why, false);
+        }
     }
 
     /// What served is about to stop: a reload of it can wait.
     pub(super) fn break_off(&mut self) {
         if let Some(reload) = self.record.reload.take() {
             self.actions.push(Action::EndCanary);
+            self.actions.push(Action::Postpone);
             let reason = format!("reload: {} broken off: the running one stops", reload.candidate.to.short());
             self.note(self.record.state.name(), SUPERVISOR, reason);
         }
@@ -359,11 +401,15 @@ impl Turn<'_, '_> {
 
     /// What it goes back to if it fails now.
     pub(super) fn fallback(&self) -> Option<&Hash> {
+        if self.ctx.config.probation.is_zero() {
+            return None;
+        }
         self.record.library.probation.and(self.record.library.previous.first())
     }
 
     /// Fails on probation: its predecessor starts at once. A host that still lives ends beside it.
-    pub(super) fn roll_back(&mut self, why: &str, lives: bool) {
+    /// `to_blame`: not for what the configuration or the operator can mend.
+    pub(super) fn roll_back(&mut self, why: &str, lives: bool, to_blame: bool) {
         let (Some(back), Some(bad)) = (self.fallback().cloned(), self.record.library.current.clone()) else {
             return;
         };
@@ -376,7 +422,10 @@ impl Turn<'_, '_> {
         library.probation = (!library.previous.is_empty()).then_some(Probation::Ahead);
         self.record.breaker.forget_calls();
         self.record.restarts += 1;
-        self.actions.push(Action::Judge { hash: bad, bad: Some(why.into()) });
+        if to_blame {
+            let verdict = Verdict::Bad { reason: why.into() };
+            self.actions.push(Action::Judge { hash: bad, verdict });
+        }
         self.actions.push(Action::Alert(Level::Warning, reason.clone()));
         if lives {
             self.actions.push(Action::Retire { deadline: self.ctx.now + self.ctx.drain_timeout });

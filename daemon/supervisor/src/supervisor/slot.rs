@@ -58,17 +58,36 @@ pub(super) struct Slot {
     pub canary: Option<Host>,
     /// What the serving one told for it.
     pub snapshot: Option<Box<RawValue>>,
-    /// Hosts that let their last handlers end. What orders them is kept: without it they end at once.
-    pub leaving: BTreeMap<InstanceId, mpsc::Sender<Order>>,
+    /// Hosts that have nothing to do here but to end.
+    pub leaving: BTreeMap<InstanceId, Leaving>,
     pub reason: String,
     pub file: File,
     /// What did not take over, and why.
     pub failed: Option<(Hash, String)>,
     /// What is to be run when its turn comes.
-    pub wanted: Option<Candidate>,
-    /// Who waits for that.
-    pub waiting: Vec<Reply<Result<String, String>>>,
+    pub wanted: Option<Wanted>,
+    /// What the policy has taken up.
+    pub taken: Option<Wanted>,
+    /// How often somebody has begun to look at its file.
+    pub looks: u64,
 }
+
+/// A host on its way out.
+pub(super) struct Leaving {
+    /// Without somebody to give it orders it would end at once.
+    _orders: mpsc::Sender<Order>,
+    /// It served, and its end is of interest.
+    pub served: bool,
+}
+
+/// A candidate, and who waits for what becomes of it.
+pub(super) struct Wanted {
+    pub candidate: Candidate,
+    pub waiting: Vec<Verdictee>,
+}
+
+/// Who waits for a verdict: the hash that it is about, and a sentence.
+pub(super) type Verdictee = Reply<Result<(Hash, String), String>>;
 
 impl Slot {
     pub fn new(assignment: Assignment, source: Source, record: Record) -> Self {
@@ -95,16 +114,25 @@ impl Slot {
             file: File::Unknown,
             failed: None,
             wanted: None,
-            waiting: Vec::new(),
+            taken: None,
+            looks: 0,
         }
     }
 
     /// One of its hosts has nothing more to do here, but to end.
-    pub fn leave(&mut self, which: impl FnOnce(&mut Self) -> Option<Host>, order: Order) {
-        if let Some(host) = which(self) {
+    pub fn leave(&mut self, host: Option<Host>, order: Order) {
+        if let Some(host) = host {
+            let served = matches!(order, Order::Retire(_));
             host.order(&self.assignment.name, order);
-            self.leaving.insert(host.id, host.orders);
+            self.leaving.insert(host.id, Leaving { _orders: host.orders, served });
         }
+    }
+
+    /// The libraries that it needs.
+    pub fn in_use(&self) -> impl Iterator<Item = &Hash> {
+        let installed = &self.record.library;
+        let coming = self.wanted.iter().chain(&self.taken).map(|wanted| &wanted.candidate.to);
+        installed.current.iter().chain(&installed.previous).chain(coming)
     }
 
     /// Whether anything of it still lives.
@@ -142,8 +170,10 @@ impl Slot {
             File::Here(hash) if Some(hash) != current => {
                 let short = hash.short();
                 Some(match (libraries.verdict(name, hash), &self.failed) {
-                    _ if self.wanted.is_some() => format!("{short} is about to be run"),
-                    (Some(Verdict::Bad { reason }), _) => {
+                    _ if self.wanted.is_some() || self.taken.is_some() => {
+                        format!("{short} is about to be run")
+                    }
+                    (Some(Verdict::Bad { reason } | Verdict::Left { reason }), _) => {
                         format!("{short} in the agents folder is not run: {reason}")
                     }
                     (_, Some((failed, why))) if failed == hash => why.clone(),

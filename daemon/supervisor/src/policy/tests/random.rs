@@ -67,6 +67,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => Just(Happening::Reboot),
         6 => prop::sample::select(vec!['a', 'b', 'c']).prop_map(|letter| Happening::Told(candidate(letter))),
         1 => prop::sample::select(vec!['a', 'b', 'c']).prop_map(|letter| Happening::Told(back_to(letter))),
+        2 => Just(Happening::Told(Event::Withdraw { why: "no".into() })),
         6 => Just(Happening::Told(CANARY_READY)),
         6 => any::<bool>().prop_map(|well| Happening::Told(Event::Snapshot { outcome: outcome(well) })),
         6 => any::<bool>().prop_map(|well| Happening::Told(Event::Restored { outcome: outcome(well) })),
@@ -241,10 +242,11 @@ impl World {
                     prop_assert!(self.alive);
                     self.alive = false;
                 }
-                Action::Judge { hash, bad } => {
-                    prop_assert!(bad.is_none() || is.current.as_ref() != Some(hash), "what runs is bad");
+                Action::Judge { hash, verdict } => {
+                    let good = matches!(verdict, crate::library::Verdict::Good);
+                    prop_assert!(good || is.current.as_ref() != Some(hash), "what runs is {:?}", verdict);
                 }
-                Action::Answer(_) | Action::Alert(..) => {}
+                Action::Answer(_) | Action::Postpone | Action::Alert(..) => {}
             }
         }
         prop_assert!(notes.last().is_none_or(|last| *last == self.record.state.name()));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use settings::Supervision;
 
-use crate::library::Hash;
+use crate::library::{Hash, Verdict};
 use crate::policy::*;
 
 /// What happens, when (in seconds from the story's start), the state after it, and what is to be done.
@@ -162,9 +162,16 @@ fn asked(action: &Action) -> Option<String> {
         Action::Restore => "restore".into(),
         Action::Swap { deadline } => format!("swap by {}", seconds(*deadline)),
         Action::Retire { deadline } => format!("retire by {}", seconds(*deadline)),
-        Action::Judge { hash, bad } => {
-            format!("{} is {}", letter(hash), if bad.is_some() { "bad" } else { "good" })
+        Action::Judge { hash, verdict } => {
+            let verdict = match verdict {
+                Verdict::Good => "good",
+                Verdict::Left { .. } => "left",
+                Verdict::Bad { .. } => "bad",
+                Verdict::Untried => "untried",
+            };
+            format!("{} is {verdict}", letter(hash))
         }
+        Action::Postpone => "postpone".into(),
         Action::Answer(answer) => (if answer.is_ok() { "yes" } else { "no" }).into(),
         Action::Note(_) | Action::Alert(..) => return None,
     })
@@ -182,12 +189,12 @@ fn letter(hash: &Hash) -> &str {
 // What may happen.
 
 pub fn candidate(letter: char) -> Event {
-    Event::Candidate(Candidate { to: library(letter), actor: "cli".into(), back: None })
+    Event::Candidate(Candidate { to: library(letter), actor: "cli".into(), by_hand: true, back: None })
 }
 
 pub fn back_to(letter: char) -> Event {
-    let back = Some("a whim".into());
-    Event::Candidate(Candidate { to: library(letter), actor: "cli".into(), back })
+    let back = Some(Back { why: "a whim".into(), proved: true });
+    Event::Candidate(Candidate { to: library(letter), actor: "cli".into(), by_hand: true, back })
 }
 
 pub fn canary_ended() -> Event {
