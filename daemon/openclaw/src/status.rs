@@ -226,7 +226,7 @@ fn library(library: &LibraryStatus) -> Library {
     Library {
         file: library.file.clone(),
         note: library.note.clone(),
-        previous: library.installed.previous.clone(),
+        previous: library.installed.previous.first().cloned(),
         probation_until: match library.installed.probation {
             Some(Probation::Until(at)) => Some(at),
             _ => None,

@@ -496,6 +496,7 @@ impl Supervisor {
                     slot.serving = slot.canary.take();
                     slot.manifest = slot.serving.as_mut().and_then(|host| host.manifest.take());
                 }
+                self.tidy(name);
             }
             Action::Retire { deadline } => {
                 let deadline = self.around.clock.instant(deadline);

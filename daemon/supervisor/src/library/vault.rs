@@ -56,6 +56,8 @@ struct State {
     changed: bool,
 }
 
+/// The fewest digits that name a library.
+const PREFIX: usize = 4;
 /// A reason for a bad verdict is as long as one line of the history.
 const REASON: usize = 400;
 
@@ -177,6 +179,12 @@ impl Libraries {
     /// # Errors
     /// A sentence: there is none, or more than one.
     pub fn find(&self, agent: &AgentName, prefix: &str) -> Result<Hash, String> {
+        if prefix.len() < PREFIX {
+            return Err(format!(
+                "`{}` is too short: write at least {PREFIX} digits of the hash",
+                sentence(prefix, 64)
+            ));
+        }
         let entries = self.entries(agent);
         let mut fits = entries.iter().filter(|entry| entry.hash.as_str().starts_with(prefix));
         let shown = sentence(prefix, 64);

@@ -25,8 +25,8 @@ use crate::library::Hash;
 pub struct Installed {
     /// What its hosts are started from.
     pub current: Option<Hash>,
-    /// What it goes back to.
-    pub previous: Option<Hash>,
+    /// What it goes back to, that which ran last first: all since the last one that had proved itself, and that.
+    pub previous: Vec<Hash>,
     /// Set until the current one has proved itself.
     pub probation: Option<Probation>,
 }
@@ -90,6 +90,9 @@ pub enum Phase {
 
 /// The longest that an agent's tasks wait for a snapshot and its restoring: each is milliseconds' work.
 const HAND_OVER: Duration = Duration::from_secs(2);
+
+/// Libraries that are remembered for going back.
+const FALLBACKS: usize = 3;
 
 impl Phase {
     const fn due(self) -> Time {
@@ -212,7 +215,7 @@ impl Turn<'_, '_> {
             // The old one's fault, so the new one is not held to be bad.
             Err(why) => {
                 let way = "stop and start it to go on without its state";
-                self.reload_failed(&format!("the old one cannot hand over its state ({why}): {way}"), false);
+                self.reload_failed(&format!("the old one gives no snapshot ({why}): {way}"), false);
             }
         }
     }
@@ -223,7 +226,7 @@ impl Turn<'_, '_> {
         }
         match outcome {
             Ok(()) => self.swap(),
-            Err(why) => self.reload_failed(&format!("it does not take over the state: {why}"), true),
+            Err(why) => self.reload_failed(&format!("it does not take the old one's snapshot: {why}"), true),
         }
     }
 
@@ -244,7 +247,6 @@ impl Turn<'_, '_> {
             _ => {}
         }
         self.record.since = now;
-        self.record.restarts += 1;
         self.actions.push(Action::Swap { deadline: now + self.ctx.drain_timeout });
         self.actions.push(Action::Limit(self.record.limit(self.ctx.config.concurrency)));
         self.actions.push(Action::Alert(Level::Info, reason.clone()));
@@ -258,10 +260,18 @@ impl Turn<'_, '_> {
         let library = &mut self.record.library;
         let was = library.current.replace(to.clone());
         let from = was.as_ref().map(|was| format!("; was {}", was.short())).unwrap_or_default();
-        // What had not proved itself is nothing to go back to, unless there is nothing else.
-        let proved =
-            if library.probation.is_none() { was.clone() } else { library.previous.clone().or(was.clone()) };
-        library.previous = proved.filter(|hash| *hash != to && back.is_none());
+        if back.is_some() {
+            // Further back than that is still further back.
+            let known = library.previous.iter().position(|hash| *hash == to);
+            library.previous.drain(..known.map_or(library.previous.len(), |at| at + 1));
+        } else {
+            if library.probation.is_none() {
+                library.previous.clear();
+            }
+            library.previous.retain(|hash| *hash != to);
+            library.previous.splice(0..0, was.clone());
+            library.previous.truncate(FALLBACKS);
+        }
         library.probation = back.is_none().then_some(Probation::Ahead);
         self.record.breaker.forget_calls();
         let reason = match (back, was) {
@@ -349,17 +359,21 @@ impl Turn<'_, '_> {
 
     /// What it goes back to if it fails now.
     pub(super) fn fallback(&self) -> Option<&Hash> {
-        self.record.library.probation.and(self.record.library.previous.as_ref())
+        self.record.library.probation.and(self.record.library.previous.first())
     }
 
     /// Fails on probation: its predecessor starts at once. A host that still lives ends beside it.
     pub(super) fn roll_back(&mut self, why: &str, lives: bool) {
+        let (Some(back), Some(bad)) = (self.fallback().cloned(), self.record.library.current.clone()) else {
+            return;
+        };
         let library = &mut self.record.library;
-        let (Some(back), Some(bad)) = (library.previous.take(), library.current.take()) else { return };
+        library.previous.remove(0);
         let reason =
             format!("rollback: {} failed on probation: {why}; back to {}", bad.short(), back.short());
         library.current = Some(back);
-        library.probation = None;
+        // It has not proved itself either, if there is still something to go back to.
+        library.probation = (!library.previous.is_empty()).then_some(Probation::Ahead);
         self.record.breaker.forget_calls();
         self.record.restarts += 1;
         self.actions.push(Action::Judge { hash: bad, bad: Some(why.into()) });

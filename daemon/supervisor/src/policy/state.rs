@@ -213,7 +213,7 @@ pub struct Record {
     pub breaker: Breaker,
     /// Restarts in a row without a stable run.
     pub attempt: u32,
-    /// Successors started so far, for whatever reason.
+    /// Successors started so far, for whatever reason but that their library is newer.
     pub restarts: u64,
     /// How its last host ended.
     pub last_exit: Option<Exit>,

@@ -71,7 +71,11 @@ impl Supervisor {
                 (Some(prefix), _) => libraries.find(&name, &prefix),
                 (None, None) => Err(format!("`{name}` has never run: there is nothing to go back to")),
                 (None, Some(current)) => {
-                    let back = installed.previous.or_else(|| libraries.last_good(&name, &current));
+                    let back = installed
+                        .previous
+                        .into_iter()
+                        .next()
+                        .or_else(|| libraries.last_good(&name, &current));
                     back.ok_or_else(|| {
                         format!(
                             "nothing older that `{name}` ran well is kept: there is nothing to go back to"
@@ -269,11 +273,17 @@ impl Supervisor {
         });
     }
 
-    /// Remembers of a library what it proved, and lets go of what is old.
+    /// Remembers of a library what it proved.
     pub(super) fn judge(&mut self, name: &AgentName, hash: &Hash, bad: Option<String>) {
         let (libraries, clock) = (self.around.libraries.clone(), self.around.clock);
         let verdict = bad.map_or(Verdict::Good, |reason| Verdict::Bad { reason });
         libraries.judge(name, hash, verdict, clock.now());
+        self.tidy(name);
+    }
+
+    /// Lets go of what is old.
+    pub(super) fn tidy(&mut self, name: &AgentName) {
+        let libraries = self.around.libraries.clone();
         let in_use: Vec<Hash> = self.slots.values().flat_map(Slot::in_use).cloned().collect();
         let name = name.clone();
         self.blocking.spawn_blocking(move || {
@@ -303,7 +313,7 @@ impl Slot {
     fn in_use(&self) -> impl Iterator<Item = &Hash> {
         let installed = &self.record.library;
         let wanted = self.wanted.as_ref().map(|candidate| &candidate.to);
-        [installed.current.as_ref(), installed.previous.as_ref(), wanted].into_iter().flatten()
+        installed.current.iter().chain(&installed.previous).chain(wanted)
     }
 
     fn want(&mut self, candidate: Candidate) {
@@ -316,7 +326,8 @@ impl Slot {
 
     /// Tells all who wait for the candidate what became of it.
     pub(super) fn answer(&mut self, answer: &Result<String, String>) {
-        self.wanted = None;
+        let wanted = self.wanted.take();
+        self.failed = wanted.zip(answer.clone().err()).map(|(wanted, why)| (wanted.to, why));
         self.waiting.drain(..).for_each(|waiting| drop(waiting.send(answer.clone())));
     }
 }

@@ -1,6 +1,6 @@
 //! One agent, as its supervisor holds it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use openclaw_agent_api::manifest::Manifest;
@@ -58,10 +58,12 @@ pub(super) struct Slot {
     pub canary: Option<Host>,
     /// What the serving one told for it.
     pub snapshot: Option<Box<RawValue>>,
-    /// Hosts that let their last handlers end.
-    pub leaving: BTreeSet<InstanceId>,
+    /// Hosts that let their last handlers end. What orders them is kept: without it they end at once.
+    pub leaving: BTreeMap<InstanceId, mpsc::Sender<Order>>,
     pub reason: String,
     pub file: File,
+    /// What did not take over, and why.
+    pub failed: Option<(Hash, String)>,
     /// What is to be run when its turn comes.
     pub wanted: Option<Candidate>,
     /// Who waits for that.
@@ -88,9 +90,10 @@ impl Slot {
             serving: None,
             canary: None,
             snapshot: None,
-            leaving: BTreeSet::new(),
+            leaving: BTreeMap::new(),
             reason,
             file: File::Unknown,
+            failed: None,
             wanted: None,
             waiting: Vec::new(),
         }
@@ -100,7 +103,7 @@ impl Slot {
     pub fn leave(&mut self, which: impl FnOnce(&mut Self) -> Option<Host>, order: Order) {
         if let Some(host) = which(self) {
             host.order(&self.assignment.name, order);
-            self.leaving.insert(host.id);
+            self.leaving.insert(host.id, host.orders);
         }
     }
 
@@ -136,13 +139,17 @@ impl Slot {
         let note = match &self.file {
             File::Gone(_) => current.map(|_| "library gone, running from store".to_owned()),
             File::Refused(why) => current.map(|_| why.clone()),
-            File::Here(hash) if Some(hash) != current => match libraries.verdict(name, hash) {
-                Some(Verdict::Bad { reason }) => {
-                    Some(format!("{} in the agents folder is not run: {reason}", hash.short()))
-                }
-                _ if self.wanted.is_some() => Some(format!("{} is about to be run", hash.short())),
-                _ => Some(format!("{} waits for `openclaw agents reload {name}`", hash.short())),
-            },
+            File::Here(hash) if Some(hash) != current => {
+                let short = hash.short();
+                Some(match (libraries.verdict(name, hash), &self.failed) {
+                    _ if self.wanted.is_some() => format!("{short} is about to be run"),
+                    (Some(Verdict::Bad { reason }), _) => {
+                        format!("{short} in the agents folder is not run: {reason}")
+                    }
+                    (_, Some((failed, why))) if failed == hash => why.clone(),
+                    _ => format!("{short} waits for `openclaw agents reload {name}`"),
+                })
+            }
             File::Unknown | File::Here(_) => None,
         };
         LibraryStatus {

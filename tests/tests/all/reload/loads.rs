@@ -39,7 +39,7 @@ fn thirty_reloads_under_load_lose_nothing() -> Result<()> {
     work.check()?;
     serves(&home, &FIRST)?;
     alone(&home)?;
-    assert_eq!(home.component(NAME)?["restarts"], ROUNDS);
+    assert_eq!(home.component(NAME)?["restarts"], 0);
     assert!(daemon.stop()?.success());
     assert_eq!(home.hosts()?, Vec::<i32>::new());
 

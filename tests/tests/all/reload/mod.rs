@@ -165,15 +165,13 @@ fn library(home: &Home) -> Result<Value> {
     Ok(home.component(NAME)?["library"].clone())
 }
 
-/// Waits until the status says why the file in the folder is not what runs, with all of `words`: of the library, or as
-/// the reason of what was last.
+/// Waits until the status says why the file in the folder is not what runs, with all of `words`.
 fn until_note(home: &Home, words: &[&str]) -> Result<String> {
     let mut last = Value::Null;
     let note = wait_for(&format!("a note with {words:?}"), || {
         last = home.component(NAME)?;
-        let said = [&last["library"]["note"], &last["reason"]].map(Value::as_str);
-        let mut said = said.into_iter().flatten();
-        Ok(said.find(|said| words.iter().all(|word| said.contains(word))).map(str::to_owned))
+        let note = last["library"]["note"].as_str();
+        Ok(note.filter(|note| words.iter().all(|word| note.contains(word))).map(str::to_owned))
     });
     note.with_context(|| format!("last seen: {last}"))
 }

@@ -134,12 +134,11 @@ fn what_is_signed_is_taken() -> Result<()> {
     let (file, _) = signer.sign(&home, &third)?;
     home.ok(&["agents", "load", &file.display().to_string()])?;
     serves(&home, &third)?;
-    // Back to the last that has proved itself.
     home.ok(&["agents", "rollback", NAME])?;
-    serves(&home, &FIRST)?;
+    serves(&home, &SECOND)?;
     assert!(daemon.stop()?.success());
     let _daemon = home.start_ready(&["scout", NAME])?;
-    serves(&home, &FIRST)
+    serves(&home, &SECOND)
 }
 
 #[test]

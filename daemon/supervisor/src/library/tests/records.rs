@@ -54,12 +54,12 @@ fn the_last_good_one_is_the_newest_that_is_there() {
 #[test]
 fn a_hash_is_found_by_what_it_alone_begins_with() {
     let home = Home::new();
-    assert!(home.libraries.find(&atlas(), "").unwrap_err().ends_with("it has none yet"));
+    assert!(home.libraries.find(&atlas(), "0123").unwrap_err().ends_with("it has none yet"));
     let one = release(&home, 1);
     assert_eq!(home.libraries.find(&atlas(), one.short()), Ok(one.clone()));
     release(&home, 2);
-    assert!(home.libraries.find(&atlas(), "").unwrap_err().starts_with("more than one"));
-    assert!(home.libraries.find(&atlas(), "xyz").unwrap_err().contains(one.short()));
+    assert!(home.libraries.find(&atlas(), "").unwrap_err().contains("at least 4 digits"));
+    assert!(home.libraries.find(&atlas(), "wxyz").unwrap_err().contains(one.short()));
 }
 
 #[test]

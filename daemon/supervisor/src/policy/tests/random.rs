@@ -199,7 +199,8 @@ impl World {
             Event::Start { .. } | Event::Stop { .. } | Event::Restart { .. } | Event::Candidate(_)
         );
         let (was, is) = (&before.library, &self.record.library);
-        let rolled_back = !operator && was.previous.is_some() && is.current == was.previous;
+        let rolled_back =
+            !operator && is.current != was.current && is.current.as_ref() == was.previous.first();
 
         let mut notes = Vec::new();
         for action in &actions {
@@ -311,7 +312,7 @@ impl World {
         let waiting = matches!(step, None | Some(Phase::Waiting { .. }));
         prop_assert_eq!(self.canary, !waiting, "{:?}", step);
         let library = &self.record.library;
-        prop_assert!(library.previous.is_none() || library.previous != library.current);
+        prop_assert!(library.current.as_ref().is_none_or(|current| !library.previous.contains(current)));
         prop_assert!(self.limit == 0 || state.is_ready());
         if matches!(self.record.desired, Desired::Down { .. }) {
             let going =

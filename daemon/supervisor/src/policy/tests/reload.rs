@@ -34,7 +34,7 @@ fn replaced() -> Story {
 fn the_new_one_takes_over_and_proves_itself() {
     let mut story = replaced();
     assert_eq!(story.last_note(), "reload: now bbbbbbbbbbbb; was aaaaaaaaaaaa");
-    assert_eq!(story.record.library.previous, Some(library('a')));
+    assert_eq!(story.record.library.previous, [library('a')]);
     assert_eq!(story.next_due(), Some(160.0));
     story.goes(&[
         (160.0, DUE, "ready", "b is good"),
@@ -115,7 +115,7 @@ fn what_fails_on_probation_is_rolled_back_at_once() {
     );
     // Nothing is left to go back to, and what it goes back to needs no probation.
     let library = &story.record.library;
-    assert_eq!((&library.previous, library.probation), (&None, None));
+    assert_eq!((&library.previous, library.probation), (&Vec::new(), None));
     story.goes(&[(131.0, crash(), "starting by 141", "spawn, fell")]);
 }
 
@@ -150,7 +150,7 @@ fn an_agent_that_does_not_run_takes_it_as_it_is() {
         story.record.library.current = Some(library('a'));
         story.goes(&[step]);
         assert_eq!(story.record.library.current, Some(library('b')));
-        assert_eq!(story.record.library.previous, Some(library('a')));
+        assert_eq!(story.record.library.previous, [library('a')]);
         assert_eq!(story.record.library.probation, Some(Probation::Ahead));
     };
     let operator = StopReason::Operator { actor: "cli".into() };
@@ -212,7 +212,7 @@ fn a_person_goes_back() {
 }
 
 #[test]
-fn what_never_proved_itself_is_nothing_to_go_back_to() {
+fn what_has_not_proved_itself_is_gone_back_to_on_probation() {
     let mut story = replaced();
     story.goes(&[
         (110.0, candidate('c'), "ready", "canary c"),
@@ -220,5 +220,13 @@ fn what_never_proved_itself_is_nothing_to_go_back_to() {
         (110.0, SNAPSHOT, "ready", "restore"),
         (110.0, RESTORED, "ready", "yes, swap by 120, limit 4"),
     ]);
-    assert_eq!(story.record.library.previous, Some(library('a')));
+    assert_eq!(story.record.library.previous, [library('b'), library('a')]);
+    story.goes(&[
+        (120.0, crash(), "starting by 130", "c is bad, limit 0, spawn, fell"),
+        (121.0, READY, "ready", "limit 4"),
+        (130.0, crash(), "starting by 140", "b is bad, limit 0, spawn, fell"),
+        (131.0, READY, "ready", "limit 4"),
+    ]);
+    assert_eq!(story.record.library.current, Some(library('a')));
+    assert_eq!((&story.record.library.previous, story.record.library.probation), (&Vec::new(), None));
 }
