@@ -158,6 +158,15 @@ pub fn scout_answers(home: &Home) -> Result<()> {
     Ok(())
 }
 
+/// Says that it is over when it is dropped.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Does something while scout is asked again and again, which must answer each time, without a restart.
 pub fn beside_scout<T>(home: &Home, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let before = pid(home, "scout")?;
@@ -170,8 +179,10 @@ pub fn beside_scout<T>(home: &Home, work: impl FnOnce() -> Result<T>) -> Result<
             }
             scout_answers(home)
         });
+        // Also when the work panics: the thread would ask for ever.
+        let ends = Ends(&over);
         let done = work();
-        over.store(true, Ordering::Relaxed);
+        drop(ends);
         asking.join().map_err(|_| anyhow::anyhow!("the thread that asks scout panicked"))??;
         done
     })?;

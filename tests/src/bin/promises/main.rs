@@ -7,6 +7,7 @@
 mod footprint;
 mod lifecycle;
 mod measure;
+mod reload;
 mod row;
 mod traffic;
 
@@ -58,7 +59,7 @@ struct Benchmark {
     run: fn(&Options) -> Result<Vec<Row>>,
 }
 
-const BENCHMARKS: [Benchmark; 7] = [
+const BENCHMARKS: [Benchmark; 9] = [
     Benchmark { rows: &[lifecycle::RESTART], run: lifecycle::restart },
     Benchmark {
         rows: &[lifecycle::FRESH, lifecycle::AGAIN, lifecycle::STOP],
@@ -68,6 +69,8 @@ const BENCHMARKS: [Benchmark; 7] = [
     Benchmark { rows: &[footprint::BINARY], run: footprint::binary },
     Benchmark { rows: &[traffic::ROUND_TRIP], run: traffic::round_trip },
     Benchmark { rows: &[traffic::ONE_MESSAGE, traffic::SUSTAINED], run: traffic::messages },
+    Benchmark { rows: &[reload::PAUSE], run: reload::pauses },
+    Benchmark { rows: &[reload::COPY], run: reload::copy },
     Benchmark { rows: &[footprint::CROWD], run: footprint::crowd },
 ];
 

@@ -208,7 +208,7 @@ fn who_reads_a_file_in_vain_says_so() -> Result<()> {
 fn the_libraries_are_listed() -> Result<()> {
     let (home, _daemon) = stage("probation = \"100ms\"", &FIRST)?;
     home.put(&SECOND, NAME)?;
-    until_step(&home, &["probation of", "passed"])?;
+    until_step(&home, &[&format!("probation of {} passed", SECOND.short()?)])?;
     home.put(&Variant::new(3, "start-fails"), NAME)?;
     until_note(&home, &["told to fail at the start"])?;
     let list = home.json(&["agents", "libraries", NAME, "--json"])?;

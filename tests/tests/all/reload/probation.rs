@@ -86,7 +86,7 @@ fn a_breaker_that_trips_in_probation_goes_back() -> Result<()> {
     until_step(&home, &["reload: now ", &bad.short()?])?;
     let ids =
         (0..8).map(|number| leave(&home, NAME, &format!("echo {number}"))).collect::<Result<Vec<_>>>()?;
-    beside_scout(&home, || rolled_back(&home, &bad, &FIRST, &["breaker"]))?;
+    beside_scout(&home, || rolled_back(&home, &bad, &FIRST, &["tasks failed in"]))?;
     // None of them is lost.
     for (number, id) in ids.iter().enumerate() {
         let done = ended(&home, id)?;

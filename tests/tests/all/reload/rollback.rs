@@ -11,14 +11,17 @@ use super::{
 use crate::support::{assert_sentence, fails, pid, reply};
 
 const THIRD: Variant = Variant::good(3);
+/// So short that each proves itself: what has not is kept no longer than it is of use.
+const PROBATION: &str = "probation = \"50ms\"";
 
 /// A chameleon that has come as far as its third version.
 fn thrice() -> Result<(Home, Daemon)> {
-    let (home, daemon) = stage_of_two("", &FIRST)?;
+    let (home, daemon) = stage_of_two(PROBATION, &FIRST)?;
     for version in [SECOND, THIRD] {
         reply(&home, NAME, "count a")?;
         home.put(&version, NAME)?;
         until_now(&home, NAME, &version)?;
+        until_step(&home, &[&format!("probation of {} passed", version.short()?)])?;
     }
     Ok((home, daemon))
 }
