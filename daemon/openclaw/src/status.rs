@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use store::task::Ended;
 use store::{Clock, Store};
 use supervisor::policy::{State, StopReason};
+use supervisor::sandbox::InForce;
 use supervisor::{AgentStatus, Handle, Health};
 use tokio::sync::oneshot;
 
@@ -79,6 +80,19 @@ pub struct Component {
     /// Set when its panics cannot be caught.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub panic: Option<PanicStrategy>,
+    /// What holds its process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<Sandbox>,
+}
+
+/// What holds an agent's process.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Sandbox {
+    /// How it was started last.
+    #[serde(flatten)]
+    pub held: InForce,
+    /// What was refused to the process that runs now; its log says what.
+    pub violations: u64,
 }
 
 /// A proof, and when it was given.
@@ -193,6 +207,7 @@ impl Board {
             description: Some("the durable queue, SQLite".into()),
             commands: Vec::new(),
             panic: None,
+            sandbox: None,
         }
     }
 }
@@ -241,5 +256,6 @@ pub fn component(agent: &AgentStatus, now: DateTime<Utc>) -> Component {
         description: manifest.map(|manifest| manifest.description.clone()),
         commands: manifest.map(|manifest| manifest.commands.clone()).unwrap_or_default(),
         panic: manifest.map(|manifest| manifest.panic).filter(|panic| *panic == PanicStrategy::Abort),
+        sandbox: agent.sandbox.clone().map(|held| Sandbox { held, violations: agent.vitals.violations }),
     }
 }

@@ -123,6 +123,19 @@ pub enum Restart {
     Never,
 }
 
+/// What an agent's process may do beyond asking the daemon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sandbox {
+    /// Read its library and the system's, write its workspace, compute; no sockets, no programs.
+    #[default]
+    Strict,
+    /// No sockets, no programs; files as the daemon's user.
+    Relaxed,
+    /// Whatever the daemon's user may.
+    Off,
+}
+
 /// `[supervision]`, and each key again in `[agents.NAME]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -155,6 +168,8 @@ pub struct Supervision {
     pub memory_limit: ByteSize,
     /// Lines a second an agent may log; what comes beyond is dropped and counted.
     pub log_rate: u32,
+    /// What an agent's process may do beyond asking the daemon.
+    pub sandbox: Sandbox,
     /// The pauses between restarts.
     pub backoff: Backoff,
     /// When restarting or sending work stops for a while.
@@ -176,6 +191,8 @@ impl Default for Supervision {
             kill_grace: secs(1),
             memory_limit: ByteSize::mib(512),
             log_rate: 200,
+            // A library is somebody's code: what it may do is granted, not assumed.
+            sandbox: Sandbox::Strict,
             backoff: Backoff::default(),
             breaker: Breaker::default(),
         }
@@ -313,6 +330,9 @@ pub struct Agent {
     /// As in `[supervision]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_rate: Option<u32>,
+    /// As in `[supervision]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<Sandbox>,
     /// As in `[supervision.backoff]`, as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
@@ -362,6 +382,7 @@ impl Agent {
             kill_grace: own.kill_grace.unwrap_or(inherited.kill_grace),
             memory_limit: own.memory_limit.unwrap_or(inherited.memory_limit),
             log_rate: own.log_rate.unwrap_or(inherited.log_rate),
+            sandbox: own.sandbox.unwrap_or(inherited.sandbox),
             backoff: own.backoff.unwrap_or(inherited.backoff),
             breaker: own.breaker.unwrap_or(inherited.breaker),
         }

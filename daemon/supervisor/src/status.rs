@@ -9,6 +9,7 @@ use openclaw_agent_api::manifest::Manifest;
 
 use crate::instance::Vitals;
 use crate::policy::{Record, State, StopReason};
+use crate::sandbox::InForce;
 
 /// An agent as it stands.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct AgentStatus {
     pub manifest: Option<Box<Manifest>>,
     /// The hash of its library as it was last started.
     pub sha256: Option<String>,
+    /// What holds its host, as it was last started.
+    pub sandbox: Option<InForce>,
     /// What its host last proved.
     pub vitals: Vitals,
     /// Why it is in this state.

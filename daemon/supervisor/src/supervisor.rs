@@ -20,6 +20,7 @@ use crate::logs::Line;
 use crate::policy::{
     self, Action, Budget, Event, Exit, ExitClass, Next, Record, State, StopReason, Time, Transition, group,
 };
+use crate::sandbox::InForce;
 use crate::status::AgentStatus;
 
 /// Reports and requests that wait for the supervisor.
@@ -64,6 +65,7 @@ struct Slot {
     record: Record,
     manifest: Option<Box<Manifest>>,
     sha256: Option<String>,
+    sandbox: Option<InForce>,
     orders: Option<mpsc::Sender<Order>>,
     /// The task of its instance.
     instance: Option<Id>,
@@ -147,6 +149,12 @@ impl Supervisor {
             Report::Fingerprint(sha256) => {
                 if let Some(slot) = self.slots.get_mut(name) {
                     slot.sha256 = Some(sha256);
+                }
+                return;
+            }
+            Report::Sandboxed(sandbox) => {
+                if let Some(slot) = self.slots.get_mut(name) {
+                    slot.sandbox = Some(sandbox);
                 }
                 return;
             }
@@ -386,6 +394,7 @@ impl Slot {
             record,
             manifest: None,
             sha256: None,
+            sandbox: None,
             orders: None,
             instance: None,
             vitals: SharedVitals::default(),
@@ -401,6 +410,7 @@ impl Slot {
             record: self.record.clone(),
             manifest: self.manifest.clone(),
             sha256: self.sha256.clone(),
+            sandbox: self.sandbox.clone(),
             vitals: vitals(&self.vitals).clone(),
             reason: self.reason.clone(),
             stale: self.assignment.config.ping_interval + self.assignment.config.ping_timeout,
