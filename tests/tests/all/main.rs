@@ -14,6 +14,7 @@ mod outside;
 mod printed;
 mod queue;
 mod refusals;
+mod sandbox;
 mod schedule;
 mod starts;
 mod stop;

@@ -115,6 +115,47 @@ mod tests {
         assert!(program.iter().all(|step| step.code != 0x06 || known.contains(&step.k)));
     }
 
+    /// Filters hold a thread: each of these has its own.
+    fn on_a_thread(body: impl FnOnce() + Send + 'static) {
+        std::thread::spawn(body).join().unwrap();
+    }
+
+    fn called(call: i64) -> Result<i64, Errno> {
+        // SAFETY: all arguments are zero, so no memory is touched.
+        Errno::result(unsafe { libc::syscall(call, 0, 0, 0, 0, 0, 0) })
+    }
+
+    #[test]
+    fn where_another_filter_listens_calls_are_refused_without_a_word() {
+        on_a_thread(|| {
+            rustix::thread::set_no_new_privs(true).unwrap();
+            let nothing = sock_filter { code: 0x06, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW };
+            load(&[nothing], libc::SECCOMP_FILTER_FLAG_NEW_LISTENER).unwrap();
+            let mut sandbox = InForce::default();
+            assert!(install(Sandbox::Strict, &mut sandbox).unwrap().is_none());
+            assert_eq!(
+                (sandbox.in_force, sandbox.lacking),
+                (vec!["seccomp".into()], vec!["violations logged".into()])
+            );
+            assert_eq!(called(libc::SYS_socket), Err(Errno::EPERM));
+            assert_eq!(called(libc::SYS_clone), Err(Errno::EPERM));
+            assert_eq!(called(libc::SYS_fchmod), Err(Errno::EPERM));
+            assert!(std::fs::File::open("/dev/null").is_ok());
+        });
+    }
+
+    #[test]
+    fn without_a_listener_what_is_noticed_fails() {
+        on_a_thread(|| {
+            rustix::thread::set_no_new_privs(true).unwrap();
+            drop(install(Sandbox::Strict, &mut InForce::default()).unwrap());
+            for call in [libc::SYS_socket, libc::SYS_openat, libc::SYS_openat2, i64::from(calls::NEWEST) + 1]
+            {
+                assert_eq!(called(call), Err(Errno::ENOSYS), "{call}");
+            }
+        });
+    }
+
     #[test]
     fn relaxed_refuses_less_and_the_newest_call_is_known() {
         let strict = calls::refused(Sandbox::Strict, 1).unwrap();
