@@ -15,7 +15,7 @@ use crate::daemon::Home;
 pub const NAME: &str = "chameleon";
 
 /// Under an agent whose effects are files outside of its working folder: what is tried is not the sandbox.
-pub const UNBOXED: &str = "";
+pub const UNBOXED: &str = "sandbox = \"off\"\n";
 
 /// Where the chameleon says what it is: see `tests/agents/chameleon`.
 const BEGINNING: &[u8] = b"CHAMELEON-MARKER:";

@@ -11,6 +11,7 @@ use store::task::Ended;
 use store::{Clock, Store};
 use supervisor::library::Hash;
 use supervisor::policy::{Probation, State, StopReason};
+use supervisor::sandbox::InForce;
 use supervisor::{AgentStatus, Handle, Health, LibraryStatus};
 use tokio::sync::oneshot;
 
@@ -86,6 +87,19 @@ pub struct Component {
     /// Set when its panics cannot be caught.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub panic: Option<PanicStrategy>,
+    /// What holds its process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<Sandbox>,
+}
+
+/// What holds an agent's process.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Sandbox {
+    /// How it was started last.
+    #[serde(flatten)]
+    pub held: InForce,
+    /// What was refused to the process that runs now; its log says what.
+    pub violations: u64,
 }
 
 /// An agent's library; what runs is `sha256`.
@@ -218,6 +232,7 @@ impl Board {
             commands: Vec::new(),
             library: None,
             panic: None,
+            sandbox: None,
         }
     }
 }
@@ -280,5 +295,6 @@ pub fn component(agent: &AgentStatus, now: DateTime<Utc>) -> Component {
         commands: manifest.map(|manifest| manifest.commands.clone()).unwrap_or_default(),
         library: Some(library(&agent.library)),
         panic: manifest.map(|manifest| manifest.panic).filter(|panic| *panic == PanicStrategy::Abort),
+        sandbox: agent.sandbox.clone().map(|held| Sandbox { held, violations: agent.vitals.violations }),
     }
 }

@@ -172,6 +172,19 @@ pub enum Restart {
     Never,
 }
 
+/// What an agent's process may do beyond asking the daemon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sandbox {
+    /// Read its library and the system's, write its workspace, compute; no sockets, no programs.
+    #[default]
+    Strict,
+    /// No sockets, no programs; files as the daemon's user.
+    Relaxed,
+    /// Whatever the daemon's user may.
+    Off,
+}
+
 /// `[supervision]`, and each key again in `[agents.NAME]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -212,6 +225,8 @@ pub struct Supervision {
     #[serde(with = "duration")]
     #[schemars(schema_with = "duration::schema")]
     pub probation: Duration,
+    /// What an agent's process may do beyond asking the daemon.
+    pub sandbox: Sandbox,
     /// The pauses between restarts.
     pub backoff: Backoff,
     /// When restarting or sending work stops for a while.
@@ -236,6 +251,8 @@ impl Default for Supervision {
             reload: Reload::Auto,
             trust: Trust::Any,
             probation: secs(60),
+            // A library is somebody's code: what it may do is granted, not assumed.
+            sandbox: Sandbox::Strict,
             backoff: Backoff::default(),
             breaker: Breaker::default(),
         }
@@ -386,6 +403,9 @@ pub struct Agent {
     #[serde(skip_serializing_if = "Option::is_none", with = "optional")]
     #[schemars(schema_with = "duration::schema")]
     pub probation: Option<Duration>,
+    /// As in `[supervision]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<Sandbox>,
     /// As in `[supervision.backoff]`, as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
@@ -438,6 +458,7 @@ impl Agent {
             reload: own.reload.unwrap_or(inherited.reload),
             trust: own.trust.unwrap_or(inherited.trust),
             probation: own.probation.unwrap_or(inherited.probation),
+            sandbox: own.sandbox.unwrap_or(inherited.sandbox),
             backoff: own.backoff.unwrap_or(inherited.backoff),
             breaker: own.breaker.unwrap_or(inherited.breaker),
         }

@@ -20,6 +20,7 @@ mod manifest_check;
 pub mod orphans;
 pub mod policy;
 pub mod process;
+pub mod sandbox;
 pub mod sentence;
 mod status;
 pub mod submission;

@@ -9,6 +9,7 @@ use openclaw_agent_api::manifest::Manifest;
 
 use crate::instance::Vitals;
 use crate::policy::{Installed, Record, State, StopReason};
+use crate::sandbox::InForce;
 
 /// An agent as it stands.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct AgentStatus {
     pub record: Record,
     /// What it says of itself, once it has been open.
     pub manifest: Option<Box<Manifest>>,
+    /// What holds its host, as it was last started.
+    pub sandbox: Option<InForce>,
     /// What its host last proved.
     pub vitals: Vitals,
     /// Why it is in this state.

@@ -269,6 +269,10 @@ impl Supervisor {
                 slot.manifest = Some(manifest);
                 return self.save();
             }
+            Report::Sandboxed(sandbox) => {
+                slot.sandbox = Some(sandbox);
+                return;
+            }
             Report::Ready => Event::HostReady,
             Report::Hang { what } => Event::Hang { what },
             Report::TaskEnded(call) => Event::TaskEnded { call },
@@ -314,6 +318,12 @@ impl Supervisor {
             }
             Report::Hang { what } => Event::CanaryEnded { why: format!("hang: {what}"), to_blame: true },
             Report::Restored(outcome) => Event::Restored { outcome },
+            Report::Sandboxed(sandbox) => {
+                if let Some(canary) = &mut slot.canary {
+                    canary.sandbox = Some(sandbox);
+                }
+                return;
+            }
             Report::TaskEnded(_) | Report::Snapshot(_) => return,
             Report::Ended(end) => {
                 if let Some(host) = slot.canary.take() {
@@ -514,7 +524,9 @@ impl Supervisor {
                 if let Some(slot) = self.slots.get_mut(name) {
                     let old = std::mem::replace(&mut slot.serving, slot.canary.take());
                     slot.leave(old, Order::Retire(deadline));
-                    slot.manifest = slot.serving.as_mut().and_then(|host| host.manifest.take());
+                    if let Some(host) = &mut slot.serving {
+                        (slot.manifest, slot.sandbox) = (host.manifest.take(), host.sandbox.take());
+                    }
                 }
                 self.tidy(name);
             }
@@ -566,7 +578,7 @@ impl Supervisor {
         let task = self.instances.spawn(instance::run(assignment, around, waiting, reporter, vitals.clone()));
         self.tasks.insert(task.id(), id);
         self.whose.insert(id, name.clone());
-        Some(Host { id, orders, vitals, manifest: None })
+        Some(Host { id, orders, vitals, manifest: None, sandbox: None })
     }
 
     /// Tells the canary what its predecessor knew, if that is anything.

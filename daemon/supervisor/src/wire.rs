@@ -12,7 +12,10 @@ use openclaw_agent_api::manifest::Manifest;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use settings::Sandbox;
 use store::task::TaskId;
+
+use crate::sandbox::InForce;
 
 /// Supervisor → host.
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,6 +34,12 @@ pub enum ToHost {
         log_rate: u32,
         /// The lock that every host of this home holds while it lives.
         lock: PathBuf,
+        /// How the host is shut in before it opens the library.
+        #[serde(default)]
+        sandbox: Sandbox,
+        /// The agent's working folder, an absolute path.
+        #[serde(default)]
+        workspace: PathBuf,
     },
     /// Make and start the agent; answered by `Ready`, `Refused` or `StartFailed`.
     Create {
@@ -79,6 +88,11 @@ pub enum ToHost {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FromHost {
+    /// What holds the host; the listener of its filter comes with it. Said before the library is opened.
+    Sandboxed {
+        /// What is in force, and what this kernel has not.
+        sandbox: InForce,
+    },
     /// The library is open.
     Hello {
         /// What the agent says of itself.

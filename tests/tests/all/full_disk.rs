@@ -29,7 +29,7 @@ impl Small {
         for name in ["config", "agents"] {
             fs::create_dir(outside.path().join(format!("disk-{name}")))?;
         }
-        let own = "[agents.misbehaving]\n";
+        let own = "[agents.misbehaving]\nsandbox = \"off\"\n";
         fs::write(outside.path().join("disk-config/openclaw.toml"), quick(own))?;
         let script = r#"
             mount -t tmpfs -o size=64m openclaw-test disk && cp -r disk-config disk/config &&

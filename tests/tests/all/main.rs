@@ -15,6 +15,7 @@ mod printed;
 mod queue;
 mod refusals;
 mod reload;
+mod sandbox;
 mod schedule;
 mod starts;
 mod stop;

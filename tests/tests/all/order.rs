@@ -12,6 +12,7 @@ pub const CONFIG: &str = r#"
 retry_initial = "1ms"
 retry_max = "20ms"
 [agents.misbehaving]
+sandbox = "off"
 concurrency = 8
 breaker.min_calls = 1000000
 "#;

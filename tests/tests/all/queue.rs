@@ -10,6 +10,8 @@ use openclaw_tests::socket::message;
 use openclaw_tests::wait_for;
 use serde_json::Value;
 
+use crate::support::UNBOUND;
+
 struct Case {
     home: Home,
     daemon: Option<Daemon>,
@@ -17,7 +19,8 @@ struct Case {
 
 impl Case {
     fn new(config: &str) -> Result<Self> {
-        let home = Home::new(config, &["misbehaving"])?;
+        let agent = "[agents.misbehaving]";
+        let home = Home::new(&config.replace(agent, &format!("{agent}\n{UNBOUND}")), &["misbehaving"])?;
         let daemon = home.start_ready(&["misbehaving"])?;
         Ok(Self { home, daemon: Some(daemon) })
     }

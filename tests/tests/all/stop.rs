@@ -13,7 +13,7 @@ use serde_json::Value;
 use store::task::TaskState;
 
 /// One handler at a time, so that what is queued behind it can be seen to wait.
-const CONFIG: &str = "[agents.misbehaving]\nconcurrency = 1\n";
+const CONFIG: &str = "[agents.misbehaving]\nsandbox = \"off\"\nconcurrency = 1\n";
 const AGENT: &[&str] = &["misbehaving"];
 
 struct Case {

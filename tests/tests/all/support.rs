@@ -29,6 +29,9 @@ min_calls = 1000
 [agents.scout]
 "#;
 
+/// For an agent whose effects are counted outside its workspace, or that runs programs.
+pub const UNBOUND: &str = r#"sandbox = "off""#;
+
 /// Scout and whatever `more` says, with failures that follow one another in milliseconds.
 pub fn quick(more: &str) -> String {
     format!("{QUICK}{more}")
@@ -36,7 +39,8 @@ pub fn quick(more: &str) -> String {
 
 /// A daemon with scout and misbehaving, both ready; `own` are misbehaving's keys.
 pub fn stage(own: &str) -> Result<(Home, Daemon)> {
-    let home = Home::new(&quick(&format!("[agents.misbehaving]\n{own}\n")), &["scout", "misbehaving"])?;
+    let home =
+        Home::new(&quick(&format!("[agents.misbehaving]\n{UNBOUND}\n{own}\n")), &["scout", "misbehaving"])?;
     let daemon = home.start_ready(&["scout", "misbehaving"])?;
     Ok((home, daemon))
 }

@@ -52,7 +52,7 @@ pub enum AgentsCommand {
     Reload(Which),
     /// Put a library into the agents folder, and reload its agent
     Load {
-        /// The library: lib<name>.so; its signature beside it is taken along
+        /// The library, called lib`NAME`.so; its signature beside it is taken along
         file: PathBuf,
         /// As JSON
         #[arg(long)]

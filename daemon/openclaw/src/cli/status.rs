@@ -1,11 +1,12 @@
 //! `openclaw status`
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write, stdout};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use settings::Inputs;
+use settings::{Inputs, Sandbox};
 
 use super::table::{ago, judged, short, span, table as new_table};
 use super::{print, print_json};
@@ -65,9 +66,29 @@ fn text(document: &Document, on_terminal: bool) -> String {
         let going = library.reload.as_ref().map(|step| format!("a reload is under way: {step}"));
         going.or_else(|| library.note.clone()).map(|note| format!("{}: {note}", c.name))
     };
-    let why: Vec<_> = why.into_iter().chain(document.components.iter().filter_map(library)).collect();
+    let why = why.into_iter().chain(document.components.iter().filter_map(library));
+    let why: Vec<_> = why.chain(sandboxes(document)).collect();
     let why = if why.is_empty() { String::new() } else { format!("\n\n{}", why.join("\n")) };
     format!("{head}\n\n{}{why}", table(document, on_terminal))
+}
+
+/// What is open that need not be: agents that are not `strict`, and what this kernel lacks.
+fn sandboxes(document: &Document) -> Vec<String> {
+    let agents = document.components.iter().filter_map(|c| Some((&c.name, &c.sandbox.as_ref()?.held)));
+    let (mut lines, mut lacking) = (Vec::new(), BTreeSet::new());
+    for (name, held) in agents {
+        lacking.extend(held.lacking.iter().map(String::as_str));
+        match held.mode {
+            Sandbox::Strict => {}
+            Sandbox::Relaxed => lines.push(format!("{name}: sandbox relaxed")),
+            Sandbox::Off => lines.push(format!("{name}: sandbox off")),
+        }
+    }
+    if !lacking.is_empty() {
+        let lacking: Vec<_> = lacking.into_iter().collect();
+        lines.push(format!("sandbox: not to be had here: {}", lacking.join(", ")));
+    }
+    lines
 }
 
 /// The components as a table.

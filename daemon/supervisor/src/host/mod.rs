@@ -20,9 +20,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::{Pid, getpgrp, getpid};
+use settings::Sandbox;
 
+use crate::sandbox;
 use crate::wire::{Decoder, FromHost, ToHost};
 use agent::Agent;
 use outbox::Outbox;
@@ -31,6 +33,10 @@ use outbox::Outbox;
 const EXIT_REFUSED: i32 = 78;
 /// As a Rust program that panicked.
 const EXIT_PANIC: i32 = 101;
+/// Open files: a host has a dozen, and its agent no sockets; a leak shows soon.
+const DESCRIPTORS: u64 = 256;
+/// The longest file, in bytes: far more than an agent's notes, and a loop cannot fill the disk with one.
+const FILE: u64 = 1 << 30;
 
 /// `openclaw agent-host`: never returns.
 ///
@@ -62,10 +68,10 @@ fn take_socket() -> io::Result<UnixStream> {
 }
 
 fn serve(mut socket: UnixStream) -> i32 {
-    let outbox = match socket.try_clone().and_then(Outbox::start) {
-        Ok(outbox) => outbox,
+    let outbox = match socket.try_clone() {
+        Ok(socket) => Outbox::new(socket),
         Err(error) => {
-            eprintln!("no thread for the host: {error}");
+            eprintln!("no descriptor for the host: {error}");
             return 71;
         }
     };
@@ -118,9 +124,13 @@ enum Stage {
 impl Stage {
     fn step(self, message: ToHost, outbox: &Arc<Outbox>) -> Result<Self, String> {
         match (self, message) {
-            (Self::New, ToHost::Open { library, concurrency, memory_limit, log_rate, lock }) => {
+            (
+                Self::New,
+                ToHost::Open { library, concurrency, memory_limit, log_rate, lock, sandbox, workspace },
+            ) => {
                 limit(memory_limit)?;
                 let lock = hold(&lock)?;
+                shut_in(sandbox, &library, &workspace, outbox)?;
                 let (module, manifest) = library::open(&library)?;
                 outbox.send(&FromHost::Hello { manifest: Box::new(manifest) });
                 Ok(Self::Opened { module, concurrency, log_rate, _lock: lock })
@@ -147,6 +157,21 @@ impl Stage {
     }
 }
 
+/// While there is only this thread: those that are made from here on are shut in with it.
+fn shut_in(mode: Sandbox, library: &Path, workspace: &Path, outbox: &Arc<Outbox>) -> Result<(), String> {
+    let (sandbox, listener) = sandbox::enter(mode, library, workspace)?;
+    let told = FromHost::Sandboxed { sandbox };
+    match &listener {
+        Some(listener) => outbox
+            .hand_over(&told, listener.as_fd())
+            .map_err(|error| format!("the sandbox's listener cannot be handed over: {error}"))?,
+        None => drop(outbox.send(&told)),
+    }
+    // Whoever holds it could answer for the daemon.
+    drop(listener);
+    outbox.start().map_err(|error| format!("no thread for the host: {error}"))
+}
+
 fn limit(memory: u64) -> Result<(), String> {
     let set = |what, value: u64| {
         // A container may allow less already, which only root could raise.
@@ -155,6 +180,10 @@ fn limit(memory: u64) -> Result<(), String> {
     };
     set(Resource::RLIMIT_DATA, memory)
         .and_then(|()| set(Resource::RLIMIT_CORE, 0))
+        .and_then(|()| set(Resource::RLIMIT_NOFILE, DESCRIPTORS))
+        .and_then(|()| set(Resource::RLIMIT_FSIZE, FILE))
+        // SAFETY: no handler, and no other thread yet: a write past the limit fails instead of ending the process.
+        .and_then(|()| unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) }.map(drop))
         .map_err(|errno| format!("the host's limits cannot be set: {errno}"))
 }
 

@@ -2,11 +2,13 @@
 //! to a thread of their own, many in one write. Agents wait while too much is on its way; the I/O thread does not.
 
 use std::io::Write;
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use super::{abandoned, end};
+use crate::sandbox;
 use crate::wire::{self, FromHost};
 
 /// Bytes on their way; beyond it agents wait.
@@ -29,13 +31,24 @@ struct State {
 }
 
 impl Outbox {
-    /// Starts the thread, which lives as long as the process.
-    pub fn start(socket: UnixStream) -> std::io::Result<Arc<Self>> {
+    /// Without its thread, which one speaker alone does not need.
+    pub fn new(socket: UnixStream) -> Arc<Self> {
         let state = Mutex::new(State { frames: Vec::new(), writing: false, flushing: false });
-        let outbox = Arc::new(Self { state, more: Condvar::new(), room: Condvar::new(), socket });
-        let writer = outbox.clone();
-        thread::Builder::new().name("outbox".into()).stack_size(64 * 1024).spawn(move || writer.run())?;
-        Ok(outbox)
+        Arc::new(Self { state, more: Condvar::new(), room: Condvar::new(), socket })
+    }
+
+    /// Starts the thread, which lives as long as the process: before there is any other.
+    pub fn start(self: &Arc<Self>) -> std::io::Result<()> {
+        let writer = self.clone();
+        let thread = thread::Builder::new().name("outbox".into()).stack_size(64 * 1024);
+        thread.spawn(move || writer.run()).map(drop)
+    }
+
+    /// Says it, and hands a descriptor over with it: while there is only this thread.
+    pub fn hand_over(&self, message: &FromHost, descriptor: BorrowedFd<'_>) -> std::io::Result<()> {
+        let mut frame = Vec::new();
+        wire::encode(message, &mut frame).map_err(std::io::Error::other)?;
+        sandbox::hand_over(&self.socket, &frame, descriptor)
     }
 
     /// Says it, without waiting for room: for the I/O thread. False: it is too long.

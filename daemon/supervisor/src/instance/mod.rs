@@ -37,9 +37,10 @@ use crate::library::Libraries;
 use crate::logs::Logs;
 use crate::policy::{Call, Exit, ExitClass};
 use crate::process::{Process, Program};
+use crate::sandbox::{InForce, Seat};
 use crate::wire::{self, Decoder, FromHost, ToHost};
 use crate::{grants, manifest_check};
-use pump::Log;
+pub(crate) use pump::Log;
 use work::{Rules, Work};
 
 /// What is read of a host before anything else has its turn: 16 chunks of 16 KiB.
@@ -114,6 +115,8 @@ pub enum Order {
 pub enum Report {
     /// The library is open.
     Manifest(Box<Manifest>),
+    /// What holds the host.
+    Sandboxed(InForce),
     /// It takes tasks.
     Ready,
     /// It does not answer, or a handler does not end.
@@ -153,6 +156,8 @@ pub struct Vitals {
     pub running: u32,
     /// The oldest of them.
     pub oldest_task: Option<TaskId>,
+    /// What the sandbox refused this host.
+    pub violations: u64,
 }
 
 /// As it is shared.
@@ -243,6 +248,7 @@ struct Instance {
     assignment: Assignment,
     around: Surroundings,
     socket: UnixStream,
+    sandbox: Seat,
     decoder: Decoder,
     out: Vec<u8>,
     /// From the first limit on: a canary must not take its predecessor's place.
@@ -329,6 +335,7 @@ impl Instance {
         let renew_at = now + around.tasks.lease / 3;
         let mut instance = Self {
             work: Work::new(rules),
+            sandbox: Seat::default(),
             decoder: Decoder::default(),
             out: Vec::new(),
             limit: 0,
@@ -358,6 +365,8 @@ impl Instance {
             memory_limit: instance.assignment.config.memory_limit.bytes(),
             log_rate: instance.assignment.config.log_rate,
             lock: instance.around.lock.clone(),
+            sandbox: instance.assignment.config.sandbox,
+            workspace: instance.assignment.workspace.clone(),
         };
         instance.send(&open);
         instance
@@ -394,7 +403,10 @@ impl Instance {
             let last = async { while self.socket.readable().await.is_ok() && self.read().await {} };
             let _ = tokio::time::timeout(LAST_WORDS, last).await;
         }
-        let heard = async { while pumps.join_next().await.is_some() {} };
+        let heard = async {
+            while pumps.join_next().await.is_some() {}
+            self.sandbox.told().await;
+        };
         let _ = tokio::time::timeout(LAST_WORDS, heard).await;
         self.end(code, signal)
     }
@@ -454,7 +466,7 @@ impl Instance {
         let mut chunk = [0; 16 * 1024];
         // A host that writes without end must not keep its instance from orders and alarms.
         for _ in 0..CHUNKS {
-            match self.socket.try_read(&mut chunk) {
+            match self.sandbox.read(&self.socket, &mut chunk) {
                 Ok(0) => return false,
                 Ok(read) => self.decoder.extend(&chunk[..read]),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
@@ -477,6 +489,7 @@ impl Instance {
 
     async fn heard(&mut self, message: FromHost) {
         match message {
+            FromHost::Sandboxed { sandbox } => self.sandboxed(sandbox).await,
             FromHost::Hello { manifest } => self.hello(manifest).await,
             FromHost::Ready => self.report(Report::Ready).await,
             FromHost::Refused { why } => self.ended = Some(Ended::Refused(why)),
@@ -511,6 +524,15 @@ impl Instance {
             FromHost::Log { level, text, task } => self.log.write(level, "log", task, text),
             FromHost::Panicked { message } => self.ended = Some(Ended::Panicked(message)),
         }
+    }
+
+    async fn sandboxed(&mut self, sandbox: InForce) {
+        // The host's number stands there from its spawn to its end.
+        if let Some(host) = vitals(&self.shared).pid {
+            let Assignment { library, workspace, .. } = &self.assignment;
+            self.sandbox.take(host, library, workspace, &self.log, &self.shared);
+        }
+        self.report(Report::Sandboxed(sandbox)).await;
     }
 
     async fn hello(&mut self, manifest: Box<Manifest>) {

@@ -11,6 +11,7 @@ use super::Reply;
 use crate::instance::{Assignment, InstanceId, Order, SharedVitals, vitals};
 use crate::library::{Hash, Libraries, Trust, Verdict};
 use crate::policy::{Candidate, Next, Record, State};
+use crate::sandbox::InForce;
 use crate::status::{AgentStatus, LibraryStatus};
 
 /// An instance at work, or on its way there.
@@ -19,6 +20,7 @@ pub(super) struct Host {
     pub orders: mpsc::Sender<Order>,
     pub vitals: SharedVitals,
     pub manifest: Option<Box<Manifest>>,
+    pub sandbox: Option<InForce>,
 }
 
 /// What the agents folder holds for an agent.
@@ -52,6 +54,8 @@ pub(super) struct Slot {
     pub record: Record,
     /// What it said of itself last.
     pub manifest: Option<Box<Manifest>>,
+    /// What held its host, as it was last started.
+    pub sandbox: Option<InForce>,
     /// The host that takes tasks, or will.
     pub serving: Option<Host>,
     /// Its successor, while that proves itself.
@@ -106,6 +110,7 @@ impl Slot {
             source,
             record,
             manifest: None,
+            sandbox: None,
             serving: None,
             canary: None,
             snapshot: None,
@@ -197,6 +202,7 @@ impl Slot {
             concurrency: self.assignment.config.concurrency,
             record: self.record.clone(),
             manifest: self.manifest.clone(),
+            sandbox: self.sandbox.clone(),
             vitals: self.serving.as_ref().map(|host| vitals(&host.vitals).clone()).unwrap_or_default(),
             reason: self.reason.clone(),
             stale: self.assignment.config.ping_interval + self.assignment.config.ping_timeout,

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use openclaw_tests::built;
 use openclaw_tests::daemon::Home;
 use openclaw_tests::socket::{Socket, message};
+use settings::Sandbox;
 use supervisor::process::{Process, Program};
 use supervisor::wire::{Decoder, FromHost, ToHost, encode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -78,8 +79,12 @@ impl Host {
         let (decoder, out, chunk) = (Decoder::default(), Vec::new(), vec![0; 16 * 1024]);
         let mut host = Self { process, socket: streams.socket, decoder, out, chunk };
         let library = built()?.join("libmisbehaving.so");
-        host.say(&ToHost::Open { library, concurrency: 4, memory_limit: 512 << 20, lock, log_rate: 200 })
+        // No daemon watches here.
+        let (sandbox, workspace) = (Sandbox::Off, folder.into());
+        let (concurrency, memory_limit, log_rate) = (4, 512 << 20, 200);
+        host.say(&ToHost::Open { library, concurrency, memory_limit, lock, log_rate, sandbox, workspace })
             .await?;
+        let FromHost::Sandboxed { .. } = host.hear().await? else { bail!("the host is not sandboxed") };
         let FromHost::Hello { .. } = host.hear().await? else { bail!("the host has not said hello") };
         host.say(&ToHost::Create { settings: serde_json::value::to_raw_value(&serde_json::json!({}))? })
             .await?;

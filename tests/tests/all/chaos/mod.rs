@@ -51,8 +51,10 @@ intensity = 1000
 period = "1s"
 min_calls = 1000000
 [agents.misbehaving]
+sandbox = "off"
 grants = ["task"]
 [agents.twin]
+sandbox = "off"
 "#;
 
 #[test]

@@ -1,0 +1,68 @@
+//! Landlock: which files a host may read and write.
+
+use std::path::Path;
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, Ruleset,
+    RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
+};
+
+use super::InForce;
+use super::reach::{NULL, SYSTEM};
+
+/// What is asked for; an older kernel gives what it has.
+const WANTED: ABI = ABI::V7;
+/// From which version on the kernel has what is wanted.
+const SINCE: [(ABI, &str); 4] = [
+    (ABI::V2, "landlock of renaming (abi 2)"),
+    (ABI::V3, "landlock of truncating (abi 3)"),
+    (ABI::V4, "landlock of TCP (abi 4)"),
+    (ABI::V6, "landlock of signals and abstract sockets (abi 6)"),
+];
+
+/// Lets this thread, and all that it makes, reach nothing else.
+pub fn restrict(library: &Path, workspace: &Path, sandbox: &mut InForce) -> Result<(), String> {
+    let failed = |error: RulesetError| {
+        format!("Landlock cannot be set up ({error}): `sandbox = \"relaxed\"` does without")
+    };
+    let (status, landlock) = apply(library, workspace).map_err(failed)?;
+    let abi = match landlock {
+        LandlockStatus::Available { effective_abi, .. } if status != RulesetStatus::NotEnforced => {
+            effective_abi
+        }
+        _ => {
+            sandbox.lacking.push("landlock".into());
+            return Ok(());
+        }
+    };
+    sandbox.in_force.push(format!("landlock abi {}", abi as i32));
+    sandbox.lacking.extend(SINCE.iter().filter(|(since, _)| abi < *since).map(|(_, what)| (*what).into()));
+    Ok(())
+}
+
+fn apply(library: &Path, workspace: &Path) -> Result<(RulesetStatus, LandlockStatus), RulesetError> {
+    let read = AccessFs::from_read(WANTED);
+    // No devices, sockets or programs: a device node would open the disk.
+    let write: BitFlags<AccessFs> = AccessFs::ReadFile
+        | AccessFs::ReadDir
+        | AccessFs::WriteFile
+        | AccessFs::Truncate
+        | AccessFs::MakeReg
+        | AccessFs::MakeDir
+        | AccessFs::MakeSym
+        | AccessFs::RemoveFile
+        | AccessFs::RemoveDir
+        | AccessFs::Refer;
+    // What is not there needs no rule.
+    let own = [library, Path::new("/proc/self"), Path::new("/proc/self/exe")];
+    let status = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(WANTED))?
+        .handle_access(AccessNet::from_all(WANTED))?
+        .scope(Scope::from_all(WANTED))?
+        .create()?
+        .add_rules(path_beneath_rules(SYSTEM.iter().map(Path::new).chain(own), read))?
+        .add_rules(path_beneath_rules([workspace, Path::new(NULL)], write))?
+        .restrict_self()?;
+    Ok((status.ruleset, status.landlock))
+}

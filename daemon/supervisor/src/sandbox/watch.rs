@@ -1,0 +1,144 @@
+//! Answers the calls of one host that its filter holds, and tells of violations. As with its other streams, an agent
+//! that makes too many of them waits.
+
+use std::fs::{File, Permissions};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::libc;
+use openclaw_agent_api::context::Level;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
+
+use super::judge::{Verdict, judge};
+use super::listener::{Answer, Listener, Look, Notice};
+use super::reach::Reach;
+use super::tally::Tally;
+use crate::instance::{Log, SharedVitals, vitals};
+
+/// Calls of one host that are answered in a second: more than an agent that works with files makes, at some 10 µs
+/// each a tenth of a core.
+const CALLS_PER_SECOND: u32 = 10_000;
+/// How long violations that were not said may stay so.
+const SAID: Duration = Duration::from_secs(1);
+
+/// One host, watched.
+pub struct Watch {
+    /// Where its calls wait.
+    pub listener: AsyncFd<Listener>,
+    /// Its number.
+    pub host: u32,
+    /// What it may reach.
+    pub reach: Reach,
+    /// Where its violations go.
+    pub log: Log,
+    /// Where they are counted.
+    pub shared: SharedVitals,
+}
+
+impl Watch {
+    /// Runs until the host has ended.
+    pub async fn run(self) {
+        let mut tally = Tally::new();
+        let (mut calls, mut began) = (0, Instant::now());
+        loop {
+            let owed = async {
+                if tally.owes() { tokio::time::sleep(SAID).await } else { std::future::pending().await }
+            };
+            let look = tokio::select! {
+                ready = self.listener.readable() => {
+                    let Ok(mut ready) = ready else { break };
+                    let look = self.listener.get_ref().look();
+                    if let Ok(Look::Nothing) = look {
+                        ready.clear_ready();
+                    }
+                    look
+                }
+                () = owed => {
+                    self.say_unsaid(tally.unsaid());
+                    continue;
+                }
+            };
+            match look {
+                Ok(Look::Notice(notice)) => self.noticed(&notice, &mut tally).await,
+                Ok(Look::Nothing) => continue,
+                // Without a listener the host's calls fail.
+                Ok(Look::Over) | Err(_) => break,
+            }
+            calls += 1;
+            if began.elapsed() >= Duration::from_secs(1) {
+                (calls, began) = (0, Instant::now());
+            } else if calls >= CALLS_PER_SECOND {
+                tokio::time::sleep_until(began + Duration::from_secs(1)).await;
+            }
+        }
+        self.say_unsaid(tally.unsaid());
+    }
+
+    /// The answer comes first: the agent waits for it, and for nothing else.
+    async fn noticed(&self, notice: &Notice, tally: &mut Tally) {
+        let listener = self.listener.get_ref();
+        let verdict = match self.change_mode(notice) {
+            Some(answer) => return listener.answer(notice, answer),
+            None => judge(notice, &self.reach),
+        };
+        // What was read is of this call only while it waits.
+        let true_of_it = listener.waits(notice);
+        match verdict {
+            Verdict::Fine => listener.answer(notice, Answer::GoOn),
+            Verdict::Refused(what) => {
+                listener.answer(notice, Answer::Fail(Errno::EPERM));
+                self.violated(what, tally);
+            }
+            Verdict::Beyond { what, there } => {
+                listener.answer(notice, Answer::GoOn);
+                // Elsewhere: it may be a file system that does not answer.
+                let look = tokio::task::spawn_blocking(move || there.symlink_metadata().is_ok());
+                if true_of_it && look.await.unwrap_or(false) {
+                    self.violated(what, tally);
+                }
+            }
+        }
+    }
+
+    fn violated(&self, what: String, tally: &mut Tally) {
+        vitals(&self.shared).violations += 1;
+        if let Some(unsaid) = tally.count(&what, std::time::Instant::now()) {
+            self.say_unsaid(unsaid);
+            self.log.write(Level::Warn, "sandbox", None, format!("refused: {what}"));
+        }
+    }
+
+    fn say_unsaid(&self, unsaid: u64) {
+        if unsaid > 0 {
+            self.log.write(Level::Warn, "sandbox", None, format!("{unsaid} more refused"));
+        }
+    }
+
+    /// `fchmod` of a file in the workspace, which copying a file needs, is done for the agent on the daemon's own
+    /// descriptor of it: between a look and the agent's own call it could become another file.
+    fn change_mode(&self, notice: &Notice) -> Option<Answer> {
+        if notice.call != libc::SYS_fchmod {
+            return None;
+        }
+        let host = pidfd_open(Pid::from_raw(i32::try_from(self.host).ok()?)?, PidfdFlags::empty()).ok()?;
+        let file = pidfd_getfd(&host, notice.args[0] as i32, PidfdGetfdFlags::empty()).ok()?;
+        // Only then was it this host's.
+        if !self.listener.get_ref().waits(notice) {
+            return None;
+        }
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+        let file = File::from(file);
+        if !self.reach.allows(&path, true) || !file.metadata().ok()?.is_file() {
+            return None;
+        }
+        let mode = Permissions::from_mode(notice.args[1] as u32 & 0o777);
+        Some(match file.set_permissions(mode) {
+            Ok(()) => Answer::Done,
+            Err(error) => Answer::Fail(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EPERM))),
+        })
+    }
+}
