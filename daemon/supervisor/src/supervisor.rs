@@ -163,7 +163,8 @@ impl Supervisor {
             .map_err(|source| Error::Workspace { path: workspace.clone(), source: Arc::new(source) })?;
         let assignment = Assignment {
             name: name.clone(),
-            library: source.path.clone(),
+            library: PathBuf::new(),
+            shown: source.path.clone(),
             config,
             grants: agent.grants.clone(),
             settings: Value::Object(agent.settings.clone()),

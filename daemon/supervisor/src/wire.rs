@@ -25,6 +25,9 @@ pub enum ToHost {
     Open {
         /// The library, an absolute path.
         library: PathBuf,
+        /// Where the operator knows it from: for refusals.
+        #[serde(default)]
+        shown: PathBuf,
         /// Handlers that may run side by side.
         concurrency: u32,
         /// RLIMIT_DATA, in bytes.

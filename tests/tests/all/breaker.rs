@@ -80,23 +80,26 @@ fn half_open_admits_one_task_and_opens_again_when_that_fails() -> Result<()> {
     for task in tasks(&home, "misbehaving", "queued")? {
         home.ok(&["tasks", "cancel", task["id"].as_str().context("an id")?])?;
     }
-    let fifo = home.path().join("fifo");
-    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU)?;
-    let text = format!("append {} effect", fifo.display());
-    let ids = (0..3).map(|_| leave(&home, "misbehaving", &text)).collect::<Result<Vec<_>>>()?;
+    // One each: a reader that is about to close would be another writer's as well.
+    let fifo = |number: usize| home.path().join(format!("fifo{number}"));
+    let writes = |number| {
+        nix::unistd::mkfifo(&fifo(number), nix::sys::stat::Mode::S_IRWXU)?;
+        leave(&home, "misbehaving", &format!("append {} effect", fifo(number).display()))
+    };
+    let ids = (0..3).map(writes).collect::<Result<Vec<_>>>()?;
 
     let said = home.ok(&["agents", "start", "misbehaving"])?;
     assert_eq!(said.trim(), "misbehaving is half_open");
     let half = home.component("misbehaving")?;
     assert_eq!((&half["breaker"]["state"], &half["health"]), (&"half_open".into(), &"degraded".into()));
     // One at a time: each waits for a reader, and no other runs meanwhile.
-    for id in &ids {
+    for (number, id) in ids.iter().enumerate() {
         wait_for("a task to run", || {
             Ok(tasks(&home, "misbehaving", "leased")?.iter().any(|task| task["id"] == **id).then_some(()))
         })?;
         leave(&home, "scout", crate::support::ANALYZE)?;
         assert_eq!(tasks(&home, "misbehaving", "leased")?.len(), 1);
-        assert_eq!(fs::read_to_string(&fifo)?, "effect\n");
+        assert_eq!(fs::read_to_string(fifo(number))?, "effect\n");
         assert_eq!(ended(&home, id)?["state"], "done");
     }
     assert_eq!(home.component("misbehaving")?["state"], "half_open");

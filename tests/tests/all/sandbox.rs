@@ -175,7 +175,8 @@ fn what_landlock_does_not_guard_is_refused() -> Result<()> {
     case.refused(&format!("chmod {victim}"), REFUSED, chmod)?;
     case.refused(&format!("chown {victim}"), REFUSED, "chown(2)")?;
     // What it may read is not its own to change.
-    let library = case.path("agents/libescaping.so");
+    let library = case.home.component("escaping")?["sha256"].as_str().context("a hash")?.to_owned();
+    let library = case.path(&format!("libraries/{library}.so"));
     let mode = fs::metadata(&library)?.permissions().mode();
     case.refused(&format!("chmod {library}"), REFUSED, "fchmod(2)")?;
     case.refused(&format!("touch {library}"), REFUSED, "utimensat(2)")?;
@@ -316,7 +317,7 @@ fn the_status_says_what_is_in_force() -> Result<()> {
 fn a_workspace_behind_a_symbolic_link_is_the_workspace() -> Result<()> {
     let config = quick("[agents.escaping]\n");
     let home = Home::new(&config, &["escaping", "scout"])?;
-    let elsewhere: PathBuf = home.path().join("elsewhere");
+    let elsewhere: PathBuf = home.path().join("agents/elsewhere");
     fs::create_dir(&elsewhere)?;
     std::os::unix::fs::symlink(&elsewhere, home.path().join("workspace"))?;
     // And a library that is a link to a release elsewhere.
@@ -325,7 +326,7 @@ fn a_workspace_behind_a_symbolic_link_is_the_workspace() -> Result<()> {
     fs::rename(&library, &release)?;
     std::os::unix::fs::symlink(&release, &library)?;
     let _daemon = home.start_ready(&["escaping"])?;
-    for file in ["workspace/escaping/x", "elsewhere/escaping/y"] {
+    for file in ["workspace/escaping/x", "agents/elsewhere/escaping/y"] {
         let file = home.path().join(file);
         assert_eq!(reply(&home, "escaping", &format!("write {}", file.display()))?, "ok");
     }

@@ -7,14 +7,14 @@ use settings::{Inputs, Paths};
 use supervisor::library::sign::{self, SECRET};
 
 use super::print;
-use crate::exit::Failure;
+use crate::exit::{Code, Failure};
 
 /// `openclaw agents keygen`
 #[derive(Args)]
 pub struct KeygenArgs {
-    /// Where to write openclaw.key and openclaw.pub [default: the folder of the config]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    /// Where to write openclaw.key and openclaw.pub
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
 }
 
 /// `openclaw agents sign`
@@ -23,17 +23,21 @@ pub struct SignArgs {
     /// The libraries; FILE.minisig is written beside each
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The secret key [default: openclaw.key in the folder of the config]
-    #[arg(long, value_name = "PATH")]
-    key: Option<PathBuf>,
+    /// The secret key
+    #[arg(long, value_name = "PATH", default_value = SECRET)]
+    key: PathBuf,
 }
 
 /// Makes a pair of keys. Of the secret one only the path is shown.
 pub fn keygen(inputs: &Inputs, args: KeygenArgs) -> Result<(), Failure> {
-    let folder = match args.out {
-        Some(folder) => folder,
-        None => Paths::resolve(inputs)?.config_folder().into(),
-    };
+    let (folder, home) = (inputs.cwd.join(&args.out), Paths::resolve(inputs)?.home);
+    if folder.starts_with(&home) {
+        let why = format!(
+            "{} is in the daemon's home, where the agents run: whoever signs should be elsewhere; name another folder with --out",
+            folder.display()
+        );
+        return Err(Failure::new(Code::Usage, why));
+    }
     let keys = sign::keygen(&folder)?;
     print(&format!(
         "{} is the secret key. It is not encrypted: keep it where you build, not where the agents run.\n\
@@ -47,10 +51,7 @@ pub fn keygen(inputs: &Inputs, args: KeygenArgs) -> Result<(), Failure> {
 
 /// Signs each file, and stops at the first that it cannot sign.
 pub fn sign(inputs: &Inputs, args: SignArgs) -> Result<(), Failure> {
-    let key = match args.key {
-        Some(key) => key,
-        None => Paths::resolve(inputs)?.config_folder().join(SECRET),
-    };
+    let key = inputs.cwd.join(&args.key);
     for file in args.files {
         let signature = sign::sign(&file, &key)?;
         print(&format!("{} is signed: copy {} with it", file.display(), signature.display()))?;
@@ -63,23 +64,23 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::exit::Code;
 
     #[test]
-    fn the_key_is_in_the_folder_of_the_config_and_signs() {
+    fn the_key_is_made_where_nothing_runs_and_signs() {
         let dir = tempfile::tempdir().unwrap();
         let inputs = Inputs { cwd: dir.path().into(), ..Inputs::default() };
         let file = dir.path().join("libatlas.so");
         fs::write(&file, "x").unwrap();
-        let unsigned = sign(&inputs, SignArgs { files: vec![file.clone()], key: None }).unwrap_err();
+        let signing = |file| sign(&inputs, SignArgs { files: vec![file], key: SECRET.into() });
+        let making = |out: &str| keygen(&inputs, KeygenArgs { out: out.into() });
+        let unsigned = signing(file.clone()).unwrap_err();
         assert!(unsigned.code == Code::Usage && unsigned.message.contains("keygen"), "{unsigned}");
-        keygen(&inputs, KeygenArgs { out: None }).unwrap();
-        assert!(dir.path().join(".openclaw/config/openclaw.key").is_file());
-        sign(&inputs, SignArgs { files: vec![file], key: None }).unwrap();
+        assert_eq!(making(".openclaw/config").unwrap_err().code, Code::Usage);
+        making(".").unwrap();
+        assert!(dir.path().join("openclaw.key").is_file());
+        signing(file).unwrap();
         assert!(dir.path().join("libatlas.so.minisig").is_file());
-        let again = keygen(&inputs, KeygenArgs { out: None }).unwrap_err();
-        assert_eq!(again.code, Code::Usage);
-        let gone = vec![dir.path().join("none.so")];
-        assert_eq!(sign(&inputs, SignArgs { files: gone, key: None }).unwrap_err().code, Code::Io);
+        assert_eq!(making(".").unwrap_err().code, Code::Usage);
+        assert_eq!(signing(dir.path().join("none.so")).unwrap_err().code, Code::Io);
     }
 }

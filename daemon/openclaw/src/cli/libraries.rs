@@ -58,7 +58,14 @@ pub fn load(inputs: &Inputs, file: &Path, json: bool) -> Result<(), Failure> {
     let theirs = |component: &&Component| {
         component.library.as_ref().is_some_and(|library| library.file.file_name() == Some(file_name))
     };
-    let known = document.components.iter().find(theirs);
+    let mut known = document.components.iter().filter(theirs);
+    let (known, other) = (known.next(), known.next());
+    if let (Some(one), Some(other)) = (known, other) {
+        return Err(wrong(format!(
+            "both {} and {} have a library of that name: copy it where it belongs, then `openclaw agents reload` its agent",
+            one.name, other.name
+        )));
+    }
     if let Some(Component { name, library: Some(library), .. }) = known {
         put(file, &library.file)?;
         return show(client.ask(Ask::Reload { name: name.clone() })?, json);
@@ -92,7 +99,8 @@ fn discovered(client: &mut Client, name: &AgentName) -> Result<Reloaded, Failure
     }
 }
 
-/// Beside, then moved over: nobody ever sees half a library. The signature goes first, where there is one.
+/// Beside, then moved over: nobody ever sees half a library. The signature goes first, where there is one; nothing is
+/// touched before both are there.
 fn put(file: &Path, target: &Path) -> Result<(), Failure> {
     let failed = |what: &str, path: &Path, error: &std::io::Error| {
         Failure::new(Code::Io, format!("cannot {what} {}: {error}", path.display()))
@@ -101,21 +109,29 @@ fn put(file: &Path, target: &Path) -> Result<(), Failure> {
     if fs::canonicalize(file).ok() == fs::canonicalize(target).ok() {
         return Ok(());
     }
-    for (from, to) in [(beside(file), beside(target)), (file.into(), target.into())] {
-        if !from.exists() {
-            // One of the last file does not fit this one.
-            let _ = fs::remove_file(&to);
-            continue;
-        }
-        let mut beside = to.clone().into_os_string();
-        beside.push(".new");
-        let beside = PathBuf::from(beside);
-        fs::copy(&from, &beside)
-            .and_then(|_| fs::rename(&beside, &to))
-            .inspect_err(|_| drop(fs::remove_file(&beside)))
-            .map_err(|error| failed("write", &to, &error))?;
-    }
-    Ok(())
+    let copied = |from: &Path, to: &Path| {
+        let mut new = to.to_path_buf().into_os_string();
+        new.push(".new");
+        let new = PathBuf::from(new);
+        let copied = fs::copy(from, &new).inspect_err(|_| drop(fs::remove_file(&new)));
+        copied.map(|_| new).map_err(|error| failed("write", to, &error))
+    };
+    let (signature, place) = (beside(file), beside(target));
+    let library = copied(file, target)?;
+    let signature = if signature.exists() {
+        Some(copied(&signature, &place).inspect_err(|_| drop(fs::remove_file(&library)))?)
+    } else {
+        None
+    };
+    let moved = match signature {
+        Some(signature) => fs::rename(signature, &place),
+        // That of the last library does not fit this one.
+        None => fs::remove_file(&place).or_else(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        }),
+    };
+    moved.and_then(|()| fs::rename(&library, target)).map_err(|error| failed("write", target, &error))
 }
 
 /// `openclaw agents libraries`

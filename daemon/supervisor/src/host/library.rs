@@ -8,30 +8,30 @@ use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use openclaw_agent_api::abi::AgentModuleV1_Ref;
 use openclaw_agent_api::manifest::Manifest;
 
-use crate::library::{Refusal, elf};
+use crate::library::elf;
 
-/// Opens the library and reads its manifest.
-pub fn open(path: &Path) -> Result<(AgentModuleV1_Ref, Manifest), String> {
-    inspect(path)?;
-    let module = module(path)?;
+/// Opens the library, which the operator knows as `shown`, and reads its manifest.
+pub fn open(path: &Path, shown: &Path) -> Result<(AgentModuleV1_Ref, Manifest), String> {
+    inspect(path, shown)?;
+    let module = module(path, shown)?;
     let manifest = (module.describe())();
     let manifest = serde_json::from_slice(&manifest).map_err(|error| {
-        format!("{} gives no readable manifest ({error}): mend `Agent::describe`", path.display())
+        format!("{} gives no readable manifest ({error}): mend `Agent::describe`", shown.display())
     })?;
     Ok((module, manifest))
 }
 
 /// Once more before `dlopen`: it costs microseconds, and nothing else stands between a half-written file and a SIGBUS.
-fn inspect(path: &Path) -> Result<(), String> {
-    let file = File::open(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Refusal::Gone { library: path.into() }.to_string(),
-        _ => format!("{} cannot be read: {error}", path.display()),
+fn inspect(path: &Path, shown: &Path) -> Result<(), String> {
+    let file = File::open(path).map_err(|error| {
+        let shown = shown.display();
+        format!("the private copy of {shown} cannot be read ({error}): copy the library there again")
     })?;
-    elf::inspect(&file, path)
+    elf::inspect(&file, shown)
 }
 
-fn module(path: &Path) -> Result<AgentModuleV1_Ref, String> {
-    let shown = path.display();
+fn module(path: &Path, shown: &Path) -> Result<AgentModuleV1_Ref, String> {
+    let shown = shown.display();
     // SAFETY: opening runs the library's constructors: that is what this process is for. It is never closed, so
     // everything found in it lives as long as the process. RTLD_NOW: a missing symbol is a refusal now, not a
     // crash later. The path is absolute, so no library path is searched.

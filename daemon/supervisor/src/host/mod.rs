@@ -126,12 +126,21 @@ impl Stage {
         match (self, message) {
             (
                 Self::New,
-                ToHost::Open { library, concurrency, memory_limit, log_rate, lock, sandbox, workspace },
+                ToHost::Open {
+                    library,
+                    shown,
+                    concurrency,
+                    memory_limit,
+                    log_rate,
+                    lock,
+                    sandbox,
+                    workspace,
+                },
             ) => {
                 limit(memory_limit)?;
                 let lock = hold(&lock)?;
                 shut_in(sandbox, &library, &workspace, outbox)?;
-                let (module, manifest) = library::open(&library)?;
+                let (module, manifest) = library::open(&library, &shown)?;
                 outbox.send(&FromHost::Hello { manifest: Box::new(manifest) });
                 Ok(Self::Opened { module, concurrency, log_rate, _lock: lock })
             }

@@ -55,8 +55,10 @@ const LAST_WORDS: Duration = Duration::from_millis(50);
 pub struct Assignment {
     /// The agent.
     pub name: AgentName,
-    /// Its library, an absolute path.
+    /// Its library: the copy in the vault.
     pub library: PathBuf,
+    /// Where the operator knows it from.
+    pub shown: PathBuf,
     /// What applies to it.
     pub config: Supervision,
     /// What it may ask for.
@@ -361,6 +363,7 @@ impl Instance {
         };
         let open = ToHost::Open {
             library: instance.assignment.library.clone(),
+            shown: instance.assignment.shown.clone(),
             concurrency: instance.assignment.config.concurrency,
             memory_limit: instance.assignment.config.memory_limit.bytes(),
             log_rate: instance.assignment.config.log_rate,

@@ -71,7 +71,9 @@ impl Copies {
     pub fn failed(&self, shown: &Path, error: &io::Error) -> Refusal {
         let vault = self.vault.display();
         let remedy = match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space",
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "free some space, then reload the agent"
+            }
             _ => "mend that, then copy it again",
         };
         Refusal::Refused(format!("{} cannot be copied into {vault}: {error}; {remedy}", shown.display()))

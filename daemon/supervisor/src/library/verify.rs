@@ -103,16 +103,18 @@ fn owner_and_mode(path: &Path, meta: &Metadata) -> Result<(), Refusal> {
     let (shown, owner, us) = (path.display(), meta.uid(), geteuid().as_raw());
     if owner != us && owner != 0 {
         return Err(format!(
-            "{shown} belongs to the user {owner}, who is neither the daemon's nor root: `chown {us}` it if you trust it"
+            "{shown} belongs to the user {owner}, who is neither the daemon's nor root: `chown {us}` it if you trust it, then reload the agent"
         )
         .into());
     }
     if meta.mode() & WORLD != 0 {
-        return Err(format!("anybody may write {shown}: `chmod o-w` it").into());
+        return Err(format!("anybody may write {shown}: `chmod o-w` it, then reload the agent").into());
     }
     // Many users have a group of their own and write for it; what root lets a group write, others do.
     if meta.mode() & GROUP != 0 && owner != us {
-        return Err(format!("a group of others may write {shown}: `chmod g-w` it").into());
+        return Err(
+            format!("a group of others may write {shown}: `chmod g-w` it, then reload the agent").into()
+        );
     }
     Ok(())
 }

@@ -10,7 +10,7 @@
 //! | `hold PATH` | replies `held` once PATH exists |
 //! | `die` | SIGABRT, when that is its behaviour; else it replies `lives` |
 //!
-//! Snapshots carry the counts. The behaviours are those of [`Behaviour`].
+//! Snapshots carry the counts. The behaviours are those of `Behaviour`.
 
 mod behaviour;
 

@@ -82,8 +82,18 @@ impl Host {
         // No daemon watches here.
         let (sandbox, workspace) = (Sandbox::Off, folder.into());
         let (concurrency, memory_limit, log_rate) = (4, 512 << 20, 200);
-        host.say(&ToHost::Open { library, concurrency, memory_limit, lock, log_rate, sandbox, workspace })
-            .await?;
+        let shown = library.clone();
+        host.say(&ToHost::Open {
+            library,
+            shown,
+            concurrency,
+            memory_limit,
+            lock,
+            log_rate,
+            sandbox,
+            workspace,
+        })
+        .await?;
         let FromHost::Sandboxed { .. } = host.hear().await? else { bail!("the host is not sandboxed") };
         let FromHost::Hello { .. } = host.hear().await? else { bail!("the host has not said hello") };
         host.say(&ToHost::Create { settings: serde_json::value::to_raw_value(&serde_json::json!({}))? })

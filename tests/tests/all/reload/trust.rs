@@ -78,15 +78,20 @@ fn what_is_not_pinned() -> Result<()> {
 struct Signer {
     folder: PathBuf,
     public: String,
+    _place: tempfile::TempDir,
 }
 
 impl Signer {
     fn new(home: &Home, name: &str) -> Result<Self> {
-        let folder = home.path().join(name);
+        // Where agents run is no place for a secret key.
+        let within = home.path().join(name).display().to_string();
+        fails(home, 64, &["agents", "keygen", "--out", &within])?;
+        let place = tempfile::tempdir()?;
+        let folder = place.path().join(name);
         home.ok(&["agents", "keygen", "--out", &folder.display().to_string()])?;
         let public = fs::read_to_string(folder.join("openclaw.pub"))?;
         let public = public.lines().last().context("the key in a public key's file")?.to_owned();
-        Ok(Self { folder, public })
+        Ok(Self { folder, public, _place: place })
     }
 
     /// A signed version outside of the agents folder: the library and its signature.

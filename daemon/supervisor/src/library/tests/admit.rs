@@ -128,7 +128,7 @@ fn a_full_disk_is_told_and_nothing_of_the_copy_stays() {
     let _small = Small(vault);
     home.put("libatlas.so", &library(&[7; 100_000]));
     let refusal = home.refused("libatlas.so", &Trust::Any);
-    assert!(refusal.contains("No space left on device") && refusal.ends_with("free some space"), "{refusal}");
+    assert!(refusal.contains("No space left on device") && refusal.contains("free some space"), "{refusal}");
     home.put("libatlas.so", &library(b"small"));
     assert!(home.admit("libatlas.so", &Trust::Any).is_ok());
 }

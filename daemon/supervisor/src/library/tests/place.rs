@@ -72,7 +72,10 @@ fn what_others_may_write_is_refused() {
     for (path, good, bad) in [(&file, 0o644, 0o646), (&home.agents(), 0o700, 0o1777)] {
         chmod(path, bad);
         let refusal = home.refused("libatlas.so", &Trust::Any);
-        assert_eq!(refusal, format!("anybody may write {}: `chmod o-w` it", path.display()));
+        assert_eq!(
+            refusal,
+            format!("anybody may write {}: `chmod o-w` it, then reload the agent", path.display())
+        );
         chmod(path, good);
     }
     // A group of one's own is nobody else.

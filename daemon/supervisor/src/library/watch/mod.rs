@@ -175,7 +175,9 @@ fn strangers(agents: &Path, watched: &BTreeMap<AgentName, PathBuf>) -> Vec<(Agen
     files.filter_map(stranger).collect()
 }
 
-/// Whose library `lib<name>.so` would be, if nobody said otherwise.
+/// Whose library `lib<name>.so` would be, if nobody said otherwise; with `_` for `-`, so that no two files are the same
+/// agent's.
 fn named(file: &str) -> Option<AgentName> {
-    file.strip_prefix("lib")?.strip_suffix(".so")?.replace('_', "-").parse().ok()
+    let name = file.strip_prefix("lib")?.strip_suffix(".so")?;
+    if name.contains('-') { None } else { name.replace('_', "-").parse().ok() }
 }
