@@ -49,7 +49,6 @@ impl Copies {
         if !stamp.is_of(&file.metadata().map_err(failed)?) {
             return Err(format!("{} is still being written: wait until it is whole", shown.display()).into());
         }
-        to.file.sync_data().map_err(failed)?;
         Ok(Copy { hash, size, unfinished: to })
     }
 
@@ -61,6 +60,8 @@ impl Copies {
             fs::rename(&beside.path, trust::beside(path))?;
         }
         if fs::metadata(path).map_or(0, |meta| meta.len()) != copy.size {
+            // Only now: what is known already need not be on the disk twice.
+            copy.unfinished.file.sync_data()?;
             copy.unfinished.file.set_permissions(Permissions::from_mode(0o444))?;
             fs::rename(&copy.unfinished.path, path)?;
         }
