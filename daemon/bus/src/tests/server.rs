@@ -1,6 +1,6 @@
 //! A Redis of a test's own, in a folder of its own, on a free port.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -122,7 +122,8 @@ fn answers(child: &mut Child, port: u16) -> bool {
             stream.set_read_timeout(Some(PATIENCE)).unwrap();
             let _ = stream.write_all(b"GET nothing at all\r\n");
             let mut byte = [0];
-            if stream.read(&mut byte).is_ok() {
+            let reset = |error: &std::io::Error| error.kind() == ErrorKind::ConnectionReset;
+            if stream.read(&mut byte).map_or_else(|error| reset(&error), |_| true) {
                 return child.try_wait().unwrap().is_none();
             }
         }
