@@ -49,6 +49,9 @@ impl Server {
             if answers(&mut child, port) {
                 return Some(Self { child, port, folder, args: all });
             }
+            // One that runs and says nothing must not outlive the test.
+            let _ = child.kill();
+            let _ = child.wait();
         }
         panic!("redis-server does not start");
     }
