@@ -1,148 +1,92 @@
-//! Signals between components. A signal may be lost at any moment and nothing is lost with it: the store is the
-//! truth.
+//! Signals between components, and projections for the outside world. Both may be lost at any moment and nothing is
+//! lost with them: the store is the truth.
+//!
+//! A *signal* ([`Envelope`]) is heard by whoever listens on its [`Channel`] now. A *projection* is a hash under a
+//! [`Key`]: what its owner knows, written again at each beat, so that a flushed or restarted Redis is whole again
+//! within one. One interface, [`Bus`], and two implementations: [`LocalBus`] within this process, [`RedisBus`] for
+//! several processes and for every tool that reads Redis.
 
-use std::collections::HashMap;
+mod channel;
+mod envelope;
+mod error;
+mod fanout;
+mod health;
+pub mod heartbeat;
+mod key;
+mod local;
+mod projection;
+mod redis;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, SecondsFormat, Utc};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use tokio::sync::broadcast;
-use uuid::Uuid;
 
-/// The channels that the outside world knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Channel {
-    /// Gateway → agents.
-    GatewayEvents,
-    /// Heartbeat bridge → gateway.
-    AgentHeartbeat,
-    /// Gateway → mission worker.
-    MissionQueue,
-    /// Agents → learning.
-    OutcomeLearn,
-    /// Event reactor → agents.
-    ReactionTrigger,
-    /// Whoever has something to say to the operator.
-    SystemAlerts,
-}
+pub use channel::Channel;
+pub use envelope::Envelope;
+pub use error::Error;
+pub use fanout::{Heard, Subscription};
+pub use health::Health;
+pub use key::{BadKey, Family, Key, Label};
+pub use local::LocalBus;
+pub use projection::{Fields, Listing, Projection};
+pub use redis::{Address, Options, RedisBus, Service};
 
-impl Channel {
-    /// Every channel.
-    pub const ALL: [Self; 6] = [
-        Self::GatewayEvents,
-        Self::AgentHeartbeat,
-        Self::MissionQueue,
-        Self::OutcomeLearn,
-        Self::ReactionTrigger,
-        Self::SystemAlerts,
-    ];
-
-    /// Its name on Redis.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::GatewayEvents => "gateway:events",
-            Self::AgentHeartbeat => "agent:heartbeat",
-            Self::MissionQueue => "mission:queue",
-            Self::OutcomeLearn => "outcome:learn",
-            Self::ReactionTrigger => "reaction:trigger",
-            Self::SystemAlerts => "system:alerts",
-        }
-    }
-}
-
-/// What travels on a channel.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Envelope {
-    /// The envelope's form: 1.
-    pub v: u8,
-    /// A UUID v7.
-    pub id: Uuid,
-    /// When it was sent.
-    #[serde(serialize_with = "rfc3339")]
-    pub ts: DateTime<Utc>,
-    /// Who sent it: a component's name.
-    pub source: String,
-    /// What happened.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// The rest.
-    pub data: Value,
-}
-
-fn rfc3339<S: serde::Serializer>(at: &DateTime<Utc>, out: S) -> Result<S::Ok, S::Error> {
-    out.serialize_str(&at.to_rfc3339_opts(SecondsFormat::Micros, true))
-}
-
-impl Envelope {
-    /// An envelope with a new id.
-    pub fn new(source: impl Into<String>, kind: impl Into<String>, data: Value, ts: DateTime<Utc>) -> Self {
-        Self { v: 1, id: Uuid::now_v7(), ts, source: source.into(), kind: kind.into(), data }
-    }
-}
-
-/// Why a signal was not sent.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The bus cannot be reached.
-    #[error("the bus is away: {0}")]
-    Away(String),
-}
-
-/// Carries signals.
+/// Carries signals and shows projections. No call takes longer than seconds, whatever state Redis is in: while it is
+/// away each fails at once.
 #[async_trait]
 pub trait Bus: Send + Sync {
     /// Sends to whoever listens now.
+    ///
+    /// # Errors
+    /// The envelope is too large, or it was not handed over. The caller goes on: a signal may be lost.
     async fn publish(&self, channel: Channel, envelope: Envelope) -> Result<(), Error>;
-    /// Listens from now on; one who falls more than 1,024 behind misses the oldest.
-    fn subscribe(&self, channel: Channel) -> broadcast::Receiver<Envelope>;
-}
 
-/// What a slow listener may fall behind.
-const BEHIND: usize = 1024;
+    /// Listens; [`Subscription::subscribed`] says from when on.
+    fn subscribe(&self, channel: Channel) -> Subscription;
 
-/// The bus within one process.
-pub struct LocalBus {
-    channels: HashMap<Channel, broadcast::Sender<Envelope>>,
-}
+    /// Shows these, each in place of all that its key held. None is ever seen half written; without fields a key is
+    /// forgotten.
+    ///
+    /// # Errors
+    /// One is too large, or not all were written: their owners show them again at the next beat.
+    async fn project_all(&self, projections: Vec<Projection>) -> Result<(), Error>;
 
-impl Default for LocalBus {
-    fn default() -> Self {
-        Self { channels: Channel::ALL.map(|channel| (channel, broadcast::Sender::new(BEHIND))).into() }
+    /// What each of `keys` holds: nothing, or its fields.
+    ///
+    /// # Errors
+    /// They cannot be read now, or a key holds something else than a hash of texts.
+    async fn read_all(&self, keys: &[Key]) -> Result<Vec<Option<Fields>>, Error>;
+
+    /// Shows it no longer.
+    ///
+    /// # Errors
+    /// It cannot be written now.
+    async fn forget(&self, key: &Key) -> Result<(), Error>;
+
+    /// The keys of a family; at most [`Listing::MOST`].
+    ///
+    /// # Errors
+    /// They cannot be read now.
+    async fn list(&self, family: &Family) -> Result<Listing, Error>;
+
+    /// What is known of it, without asking it.
+    fn health(&self) -> Health;
+
+    /// Shows one projection: see [`Self::project_all`]. It expires after `ttl`.
+    ///
+    /// # Errors
+    /// As there.
+    async fn project(&self, key: Key, fields: Fields, ttl: Option<Duration>) -> Result<(), Error> {
+        self.project_all(vec![Projection { key, fields, ttl }]).await
     }
-}
 
-#[async_trait]
-impl Bus for LocalBus {
-    async fn publish(&self, channel: Channel, envelope: Envelope) -> Result<(), Error> {
-        // An error says that nobody listens, which is fine.
-        let _ = self.channels[&channel].send(envelope);
-        Ok(())
-    }
-
-    fn subscribe(&self, channel: Channel) -> broadcast::Receiver<Envelope> {
-        self.channels[&channel].subscribe()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[tokio::test]
-    async fn who_listens_hears_what_is_sent_in_the_documented_form() {
-        let bus = LocalBus::default();
-        let mut listener = bus.subscribe(Channel::SystemAlerts);
-        let sent = Envelope::new("atlas", "disk", json!({"used": 91}), DateTime::UNIX_EPOCH);
-        bus.publish(Channel::SystemAlerts, sent.clone()).await.unwrap();
-        bus.publish(Channel::GatewayEvents, sent.clone()).await.unwrap();
-        let heard = listener.recv().await.unwrap();
-        assert_eq!(heard, sent);
-        assert!(listener.try_recv().is_err(), "another channel's envelope was heard");
-        let text = serde_json::to_value(&heard).unwrap();
-        assert_eq!(text["ts"], "1970-01-01T00:00:00.000000Z");
-        assert_eq!(text["type"], "disk");
-        assert_eq!(text["v"], 1);
+    /// What one key holds: see [`Self::read_all`].
+    ///
+    /// # Errors
+    /// As there.
+    async fn read(&self, key: &Key) -> Result<Option<Fields>, Error> {
+        Ok(self.read_all(std::slice::from_ref(key)).await?.pop().flatten())
     }
 }

@@ -5,7 +5,6 @@ use std::io::{IsTerminal, Write};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bus::LocalBus;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::Mode;
 use openclaw_agent_api::AgentName;
@@ -25,7 +24,7 @@ use crate::control::server::{self, Server};
 use crate::exit::{Code, Failure};
 use crate::home::{self, Home};
 use crate::status::Board;
-use crate::{cli, journal};
+use crate::{buses, cli, journal};
 
 /// The parts of the design that later versions bring.
 const NOT_BUILT: [&str; 6] =
@@ -47,8 +46,9 @@ pub fn run(inputs: &Inputs, args: &RunArgs) -> Result<(), Failure> {
     // One thread for all that waits: the work is done in the hosts and in the database's thread, and what passes
     // between tasks passes without waking another core.
     let runtime = tokio::runtime::Builder::new_current_thread()
-        // They hash libraries: a large team's start must not make a thread, and its heap, for each.
-        .max_blocking_threads(2)
+        // Two hash libraries: a large team's start must not make a thread, and its heap, for each. Two ask for the
+        // address of Redis, where it has a name, and may have to wait for long.
+        .max_blocking_threads(if loaded.settings.bus.url.is_some() { 4 } else { 2 })
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Code::TryAgain, format!("no threads for the daemon: {error}")))?;
@@ -59,7 +59,7 @@ pub fn run(inputs: &Inputs, args: &RunArgs) -> Result<(), Failure> {
 }
 
 async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>, all: bool) -> Result<(), Failure> {
-    let Loaded { settings, paths, origin, .. } = loaded;
+    let Loaded { settings, paths, secrets, origin } = loaded;
     let mut stop = Signals::listen()?;
     let clock = Clock::new();
     // Bound before any work starts: whoever connects early waits for the answer.
@@ -75,10 +75,14 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>, all: bool) -> Result
     };
     let (store, mut engine) = Store::start(backend, options).await?;
 
+    let (bus, connecting) = buses::open(&settings.bus, &secrets, paths.config_folder());
+    let mut signalling = JoinSet::new();
+    connecting.map(|service| signalling.spawn(service.run()));
+
     let board = Arc::new(OnceLock::new());
     let doors = Doors {
         store: store.clone(),
-        bus: Arc::new(LocalBus::default()),
+        bus: bus.clone(),
         clock,
         tasks: tasks.clone(),
         disk: paths.home.clone(),
@@ -118,6 +122,7 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>, all: bool) -> Result
     let this = Board {
         supervisor: handle.clone(),
         store: store.clone(),
+        bus,
         clock,
         started_at: clock.now(),
         home: paths.home.clone(),
@@ -153,6 +158,7 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>, all: bool) -> Result
             }
             _ = supervising.join_next() => break Err(lost("the supervisor")),
             _ = services.join_next() => break Err(lost("the control socket")),
+            Some(_) = signalling.join_next() => break Err(lost("the bus")),
             _ = &mut engine => break Err(lost("the store")),
         }
     };
@@ -168,6 +174,7 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>, all: bool) -> Result
         }
     }
     services.shutdown().await;
+    signalling.shutdown().await;
     let _ = home::clear_socket(&paths.socket);
     store.close();
     if !engine.is_finished() {

@@ -1,8 +1,10 @@
 //! The whole as it stands: `openclaw status --json`, and what agents granted `supervisor.status` see.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bus::Bus;
 use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::manifest::{Command, PanicStrategy};
@@ -153,6 +155,7 @@ pub struct LastExit {
 pub struct Board {
     pub supervisor: Handle,
     pub store: Store,
+    pub bus: Arc<dyn Bus>,
     pub clock: Clock,
     pub started_at: DateTime<Utc>,
     pub home: PathBuf,
@@ -163,6 +166,8 @@ pub struct Board {
 
 /// An agent that has not answered within this is worth a look at its state.
 const AT_ONCE: Duration = Duration::from_millis(50);
+/// A bus that has not answered for so long proves nothing: it is asked every five seconds.
+const UNHEARD: Duration = Duration::from_secs(15);
 
 impl Board {
     /// Waits for the end of a task of `agent`, at most so long; an agent that will not come up by itself is not
@@ -199,7 +204,7 @@ impl Board {
             discover: self.discover,
             now,
         };
-        let mut components = vec![self.store(now)];
+        let mut components = vec![self.store(now), self.bus(now)];
         components.extend(agents.iter().map(|agent| component(agent, now)));
         Ok(Document { daemon, components })
     }
@@ -213,27 +218,60 @@ impl Board {
             None => ("ready", "ok", "results and new tasks are stored".to_owned()),
             Some(error) => ("backoff", "failed", format!("{error} ({} results wait)", health.held)),
         };
-        Component {
-            name: "store".into(),
-            kind: "service".into(),
-            state: state.into(),
-            health: verdict.into(),
-            evidence: Evidence { what: "committed a transaction".into(), at: Some(health.committed_at) },
-            pid: Some(std::process::id()),
-            since: self.started_at,
-            restarts: 0,
-            breaker: Breaker { state: "closed".into(), failures: 0, open_until: None },
-            version: Some(env!("CARGO_PKG_VERSION").into()),
-            sha256: None,
-            last_exit: None,
-            reason,
-            running: 0,
-            description: Some("the durable queue, SQLite".into()),
-            commands: Vec::new(),
-            library: None,
-            panic: None,
-            sandbox: None,
-        }
+        let evidence = Evidence { what: "committed a transaction".into(), at: Some(health.committed_at) };
+        let description = "the durable queue, SQLite".into();
+        service("store", (state, verdict), evidence, self.started_at, reason, description)
+    }
+
+    fn bus(&self, now: DateTime<Utc>) -> Component {
+        let health = self.bus.health();
+        let wall = |at: tokio::time::Instant| now - at.elapsed();
+        let evidence = match health.last_ok {
+            Some(at) => Evidence { what: "answered a command".into(), at: Some(wall(at)) },
+            None if health.connected => Evidence { what: "is a part of this process".into(), at: None },
+            None => Evidence { what: "has never answered".into(), at: None },
+        };
+        let stale = health.last_ok.is_some_and(|at| at.elapsed() > UNHEARD);
+        let (state, verdict, reason) = match health.error {
+            Some(error) => ("backoff", "degraded", error),
+            None if stale => {
+                ("ready", "unknown", "nothing has been answered for longer than it should take".into())
+            }
+            None => ("ready", "ok", "signals and projections are carried".into()),
+        };
+        service("bus", (state, verdict), evidence, wall(health.since), reason, health.what)
+    }
+}
+
+/// A part of the daemon.
+fn service(
+    name: &str,
+    (state, health): (&str, &str),
+    evidence: Evidence,
+    since: DateTime<Utc>,
+    reason: String,
+    description: String,
+) -> Component {
+    Component {
+        name: name.into(),
+        kind: "service".into(),
+        state: state.into(),
+        health: health.into(),
+        evidence,
+        pid: Some(std::process::id()),
+        since,
+        restarts: 0,
+        breaker: Breaker { state: "closed".into(), failures: 0, open_until: None },
+        version: Some(env!("CARGO_PKG_VERSION").into()),
+        sha256: None,
+        last_exit: None,
+        reason,
+        running: 0,
+        description: Some(description),
+        commands: Vec::new(),
+        library: None,
+        panic: None,
+        sandbox: None,
     }
 }
 

@@ -9,6 +9,7 @@ pub mod mistakes;
 pub mod model;
 mod overrides;
 pub mod paths;
+pub mod redis;
 pub mod secrets;
 pub mod show;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use load::{BUILT_IN, Inputs, Loaded, Origin, load};
 pub use mistakes::{LoadError, Mistake, Mistakes, Place, nearest};
 pub use model::*;
 pub use paths::Paths;
+pub use redis::{RedisAt, RedisUrl};
 pub use secrets::Secrets;
 pub use show::{schema, show};
 pub use trust::{PublicKey, Sha256};

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::agents::{self, Agents};
+use crate::redis::{RedisUrl, blank};
 use crate::trust::{PublicKey, Sha256};
 use crate::units::{ByteSize, duration};
 
@@ -25,6 +26,8 @@ pub struct Settings {
     pub daemon: Daemon,
     /// The durable queue.
     pub tasks: Tasks,
+    /// Signals between components, and what is shown to the outside.
+    pub bus: Bus,
     /// The vault of libraries.
     pub libraries: Libraries,
     /// What every agent inherits.
@@ -52,6 +55,10 @@ pub struct Daemon {
     #[serde(with = "duration")]
     #[schemars(schema_with = "duration::schema")]
     pub restart_refill: Duration,
+    /// How often each agent's status is shown on the bus; it expires at three missed ones.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub heartbeat: Duration,
 }
 
 impl Default for Daemon {
@@ -62,8 +69,23 @@ impl Default for Daemon {
             // A whole team may fall together once; a bad deploy then continues at one restart per second.
             restart_budget: 20,
             restart_refill: secs(1),
+            // Nobody acts on an agent's silence sooner, and a thousand of them cost little.
+            heartbeat: secs(10),
         }
     }
+}
+
+/// `[bus]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bus {
+    /// Redis, without a password: `OPENCLAW_REDIS_PASSWORD` among the secrets is it. Empty: the bus is within this
+    /// process.
+    #[serde(with = "blank")]
+    #[schemars(with = "String")]
+    pub url: Option<RedisUrl>,
+    /// PEM certificates of who vouches for a `rediss://` server. Empty: the public authorities.
+    pub ca: PathBuf,
 }
 
 /// `[tasks]`

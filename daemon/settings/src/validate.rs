@@ -12,6 +12,7 @@ use crate::document::Document;
 use crate::explain::at;
 use crate::mistakes::did_you_mean;
 use crate::model::{Agent, Settings, Supervision, Tasks, Trust};
+use crate::redis::RedisUrl;
 use crate::units::ByteSize;
 
 /// The first parts of [`methods::GRANTED`]: each grants all methods that begin with it.
@@ -23,10 +24,20 @@ pub(crate) fn validate(settings: &Settings, document: &mut Document<'_>) {
     let daemon = &mut Rules { document, scope: &["daemon"] };
     daemon.least("restart_budget", settings.daemon.restart_budget, 1);
     daemon.nonzero("restart_refill", settings.daemon.restart_refill);
+    let (least, most) = (Duration::from_secs(1), Duration::from_secs(600));
+    daemon.range(
+        "heartbeat",
+        humantime::Duration::from(settings.daemon.heartbeat),
+        least.into()..=most.into(),
+    );
     let filter = log_filter(&settings.daemon.log);
     let what = |key| format!("{key}: `{}` is no filter of the log", settings.daemon.log.escape_debug());
     daemon.demand(filter.is_some(), &["log"], what, "write `info` or `warn,supervisor=debug`");
     tasks(&settings.tasks, &mut Rules { document, scope: &["tasks"] });
+    let bus = &mut Rules { document, scope: &["bus"] };
+    let tls = settings.bus.url.as_ref().is_some_and(RedisUrl::is_tls) || bus.document.lost(&["bus", "url"]);
+    let what = |key| format!("{key} vouches for a server, and `url` names none with TLS");
+    bus.demand(tls || settings.bus.ca.as_os_str().is_empty(), &["ca"], what, "write rediss://… as `url`");
     let libraries = &mut Rules { document, scope: &["libraries"] };
     libraries.nonzero("settle", settings.libraries.settle);
     libraries.least("keep", settings.libraries.keep, 2);

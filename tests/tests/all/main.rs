@@ -13,6 +13,7 @@ mod order;
 mod outside;
 mod printed;
 mod queue;
+mod redis;
 mod refusals;
 mod reload;
 mod sandbox;

@@ -76,7 +76,10 @@ impl Capabilities for Doors {
 impl Doors {
     async fn publish(&self, agent: &AgentName, signal: Signal) -> Result<Value, CallError> {
         let envelope = Envelope::new(agent.as_str(), signal.kind, signal.data, self.clock.now());
-        self.bus.publish(Channel::OutcomeLearn, envelope).await.map_err(|error| failed(&error))?;
+        self.bus.publish(Channel::OutcomeLearn, envelope).await.map_err(|error| match error {
+            bus::Error::TooLarge { .. } => invalid(error.to_string()),
+            _ => failed(&error),
+        })?;
         Ok(Value::Null)
     }
 

@@ -30,7 +30,7 @@ agents = ["atlas", "atlsa"]
             "T:7: `grants` in [agents.atlas] cannot be integer `7`; write a text in quotes",
             "T:4: `drain_timeout` in [daemon] cannot be integer `30`; write a duration such as \"250ms\", \"30s\", \"5m\" or \"1h\"",
             "T:3: `log` in [daemon] cannot be integer `5`; write a text in quotes",
-            "T:16: unknown key `dragons`; known are `daemon`, `tasks`, `libraries`, `supervision`, `agents`, `groups`",
+            "T:16: unknown key `dragons`; known are `daemon`, `tasks`, `bus`, `libraries`, `supervision`, `agents`, `groups`",
             "T:10: `restart` in [supervision] cannot be `alway`; did you mean `always`?",
             "T:11: `ping_timeout` in [supervision]: `ping_timeout` is not longer than `ping_interval`; make it three times as long",
             "T:13: `backoff.initial` (1h) is longer than `backoff.max` (30s) in [supervision]; lower `backoff.initial` or raise `backoff.max`",
@@ -68,7 +68,7 @@ fn a_fault_of_syntax_hides_no_other_mistake() {
         told,
         [
             "T:2: syntax: string values must be quoted; expected literal string",
-            "T:3: unknown key `x` in [daemon]; known are `log`, `drain_timeout`, `restart_budget`, `restart_refill`",
+            "T:3: unknown key `x` in [daemon]; known are `log`, `drain_timeout`, `restart_budget`, `restart_refill`, `heartbeat`",
             "T:5: syntax: invalid literal string; expected `'`",
             "T:6: unknown key `y` in [tasks]; known are `max_attempts`, `retry_initial`, `retry_max`, `lease`, `max_payload`, `max_queued`, `keep`, `keep_rows`",
             "T:7: syntax: string values must be quoted; expected literal string",
@@ -226,4 +226,25 @@ fn a_missing_file_and_a_folder_are_no_configuration() {
         let inputs = Inputs { cwd: dir.path().into(), config: Some(config.clone()), ..Inputs::default() };
         assert!(matches!(load(&inputs), Err(LoadError::Read { path, .. }) if path == config));
     }
+}
+
+#[test]
+fn a_password_in_the_place_of_redis_is_told_and_never_quoted() {
+    let env = [("OPENCLAW_BUS__URL", "redis://:hidden@localhost")];
+    let text = "[daemon]\nheartbeat = '10ms'\n[bus]\nurl = 'redis://claw:hidden@localhost'\nca = 'ca.pem'";
+    for (told, place) in [(told(text, &[]), "T:4"), (told(text, &env), "OPENCLAW_BUS__URL")] {
+        let password = format!(
+            "{place}: `url` in [bus]: there is a password in it; write it into .env as OPENCLAW_REDIS_PASSWORD=… and \
+             only redis://[user@]host[:port][/db] here"
+        );
+        assert!(told.contains(&password), "{told:#?}");
+        assert!(told.iter().any(|line| line == "T:2: `heartbeat` in [daemon] is 10ms; write 1s to 10m"));
+        assert!(!told.concat().contains("hidden"), "{told:#?}");
+    }
+    let plain = told("[bus]\nurl = 'redis://localhost'\nca = 'ca.pem'", &[]);
+    assert_eq!(
+        plain,
+        ["T:3: `ca` in [bus] vouches for a server, and `url` names none with TLS; write rediss://… as `url`"]
+    );
+    assert_eq!(good("[bus]\nurl = ''", &[]).bus.url, None);
 }

@@ -33,6 +33,7 @@ fn the_defaults_in_its_comments_are_true() {
     let (written, default) = (good(&uncommented(), &[]), Settings::default());
     assert_eq!(written.daemon, default.daemon);
     assert_eq!(written.tasks, default.tasks);
+    assert_eq!(written.bus, default.bus);
     assert_eq!(written.libraries, default.libraries);
     assert_eq!(written.supervision, default.supervision);
     assert_eq!(written.agents.discover, default.agents.discover);

@@ -1,0 +1,84 @@
+//! A daemon whose Redis comes, goes, or never was.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::Result;
+use openclaw_tests::daemon::Home;
+use openclaw_tests::wait_for;
+use serde_json::Value;
+
+use crate::support::{quick, reply};
+
+/// Ended with the test.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A Redis on that port; none where it is not installed.
+fn server(port: u16) -> Option<Server> {
+    let port = port.to_string();
+    let args = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--dir", "/tmp"];
+    let child = Command::new("redis-server").args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    if child.is_err() {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "redis-server is not installed");
+        eprintln!("skipped: redis-server is not installed (apt-get install redis-server)");
+    }
+    child.ok().map(Server)
+}
+
+fn bus(home: &Home, health: &str) -> Result<Value> {
+    wait_for(&format!("a bus that is {health}"), || {
+        let bus = home.component("bus")?;
+        Ok((bus["health"] == health).then_some(bus))
+    })
+}
+
+#[test]
+fn work_goes_on_whatever_redis_does_and_the_status_tells() -> Result<()> {
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let config = quick(&format!("[agents.misbehaving]\n[bus]\nurl = 'redis://localhost:{port}'\n"));
+    let home = Home::new(&config, &["scout", "misbehaving"])?;
+    let daemon = home.start_ready(&["scout", "misbehaving"])?;
+    let away = bus(&home, "degraded")?;
+    assert_eq!((away["state"].as_str(), away["evidence"]["at"].as_str()), (Some("backoff"), None), "{away}");
+    assert_eq!(reply(&home, "misbehaving", "echo well")?, "well");
+    for _ in 0..2 {
+        let Some(server) = server(port) else { break };
+        let well = bus(&home, "ok")?;
+        assert_eq!(well["state"], "ready", "{well}");
+        assert!(
+            well["description"].as_str().is_some_and(|what| what.contains(" at redis://localhost")),
+            "{well}"
+        );
+        assert!(well["evidence"]["at"].is_string(), "{well}");
+        drop(server);
+        let away = bus(&home, "degraded")?;
+        assert!(away["reason"].as_str().is_some_and(|why| why.contains("is away: ")), "{away}");
+        assert_eq!(reply(&home, "misbehaving", "echo well")?, "well");
+    }
+    assert!(daemon.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn the_password_is_nowhere_to_be_seen() -> Result<()> {
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let home = Home::new(&quick(&format!("[bus]\nurl = 'redis://localhost:{port}'\n")), &["scout"])?;
+    let secrets = home.path().join("config/.env");
+    fs::write(&secrets, "OPENCLAW_REDIS_PASSWORD=hidden-word\n")?;
+    fs::set_permissions(&secrets, fs::Permissions::from_mode(0o600))?;
+    let daemon = home.start()?;
+    bus(&home, "degraded")?;
+    let shown = home.ok(&["status", "--json"])? + &home.ok(&["config", "show"])? + &home.log();
+    assert!(shown.contains("OPENCLAW_REDIS_PASSWORD (.env)") && !shown.contains("hidden-word"), "{shown}");
+    assert!(daemon.stop()?.success());
+    Ok(())
+}
