@@ -13,9 +13,8 @@ use object::read::elf::{FileHeader, ProgramHeader};
 use openclaw_agent_api::abi::AgentModuleV1_Ref;
 use openclaw_agent_api::manifest::Manifest;
 
-/// Opens the library and reads its manifest.
+/// Opens the library, which was inspected, and reads its manifest.
 pub fn open(path: &Path) -> Result<(AgentModuleV1_Ref, Manifest), String> {
-    inspect(path)?;
     let module = module(path)?;
     let manifest = (module.describe())();
     let manifest = serde_json::from_slice(&manifest).map_err(|error| {
@@ -26,7 +25,7 @@ pub fn open(path: &Path) -> Result<(AgentModuleV1_Ref, Manifest), String> {
 
 /// A half-written library would be a SIGBUS inside `dlopen`: its headers must fit the file's size. Only they are read:
 /// a restart must not pay for the whole file.
-fn inspect(path: &Path) -> Result<(), String> {
+pub fn inspect(path: &Path) -> Result<(), String> {
     let shown = path.display();
     let unreadable = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => {
