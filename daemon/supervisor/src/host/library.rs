@@ -10,9 +10,8 @@ use openclaw_agent_api::manifest::Manifest;
 
 use crate::library::elf;
 
-/// Opens the library, which the operator knows as `shown`, and reads its manifest.
+/// Opens the library, which was inspected and which the operator knows as `shown`, and reads its manifest.
 pub fn open(path: &Path, shown: &Path) -> Result<(AgentModuleV1_Ref, Manifest), String> {
-    inspect(path, shown)?;
     let module = module(path, shown)?;
     let manifest = (module.describe())();
     let manifest = serde_json::from_slice(&manifest).map_err(|error| {
@@ -22,7 +21,7 @@ pub fn open(path: &Path, shown: &Path) -> Result<(AgentModuleV1_Ref, Manifest), 
 }
 
 /// Once more before `dlopen`: it costs microseconds, and nothing else stands between a half-written file and a SIGBUS.
-fn inspect(path: &Path, shown: &Path) -> Result<(), String> {
+pub fn inspect(path: &Path, shown: &Path) -> Result<(), String> {
     let file = File::open(path).map_err(|error| {
         let shown = shown.display();
         format!("the private copy of {shown} cannot be read ({error}): copy the library there again")

@@ -381,6 +381,7 @@ impl Instance {
         mut pumps: JoinSet<()>,
         mut orders: mpsc::Receiver<Order>,
     ) -> (End, Option<Leftover>) {
+        self.sandbox = Seat::of(process.pid());
         let heard_out = loop {
             self.give_credit();
             self.write();
@@ -530,12 +531,11 @@ impl Instance {
     }
 
     async fn sandboxed(&mut self, sandbox: InForce) {
-        // The host's number stands there from its spawn to its end.
-        if let Some(host) = vitals(&self.shared).pid {
-            let Assignment { library, workspace, .. } = &self.assignment;
-            self.sandbox.take(host, library, workspace, &self.log, &self.shared);
+        let Assignment { library, workspace, .. } = &self.assignment;
+        // Once: later it would be the agent that speaks.
+        if self.sandbox.take(library, workspace, &self.log, &self.shared) {
+            self.report(Report::Sandboxed(sandbox)).await;
         }
-        self.report(Report::Sandboxed(sandbox)).await;
     }
 
     async fn hello(&mut self, manifest: Box<Manifest>) {

@@ -8,7 +8,7 @@ use seccompiler::SeccompCmpOp::{self, Eq, MaskedEq, Ne};
 use seccompiler::{BackendError, SeccompCondition, SeccompRule};
 use settings::Sandbox;
 
-/// The rules of a filter: a call without any is meant whatever its arguments.
+/// Rules by call.
 pub type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 type Calls = &'static [(i64, &'static str)];
@@ -74,23 +74,16 @@ const FS_IOC_FSSETXATTR: u64 = 0x401c_5820;
 /// What `getpid` answered before the filter was made: nothing else may be signalled or read.
 type OwnPid = u64;
 
-/// What is refused in this mode.
-pub fn refused(mode: Sandbox, own: OwnPid) -> Result<Rules, BackendError> {
-    let mut rules = Rules::new();
-    let mut always = vec![REFUSED, REFUSED_OLD];
-    if mode == Sandbox::Strict {
-        always.extend([ATTRIBUTES, ATTRIBUTES_OLD]);
-    }
-    rules.extend(always.into_iter().flatten().map(|(call, _)| (*call, Vec::new())));
-    for (call, condition) in conditions(mode, own)? {
-        rules.entry(call).or_default().push(condition);
-    }
-    Ok(rules)
+/// What is refused in this mode whatever its arguments.
+pub fn refused(mode: Sandbox) -> impl Iterator<Item = i64> {
+    let attributes = [ATTRIBUTES, ATTRIBUTES_OLD].into_iter().filter(move |_| mode == Sandbox::Strict);
+    [REFUSED, REFUSED_OLD].into_iter().chain(attributes).flatten().map(|(call, _)| *call)
 }
 
-/// What is noticed and left to Landlock.
-pub fn noticed() -> Rules {
-    [FILES, FILES_OLD].into_iter().flatten().map(|(call, _)| (*call, Vec::new())).collect()
+/// What is noticed in this mode, and left to Landlock.
+pub fn noticed(mode: Sandbox) -> impl Iterator<Item = i64> {
+    let files = [FILES, FILES_OLD].into_iter().filter(move |_| mode == Sandbox::Strict);
+    files.flatten().map(|(call, _)| *call)
 }
 
 /// Whether it is one of those.
@@ -105,14 +98,14 @@ pub fn name(call: i64) -> &'static str {
     found.map_or("a system call", |(_, name)| name.trim_start_matches("SYS_"))
 }
 
-/// Each refuses its call when all of it holds.
-fn conditions(mode: Sandbox, own: OwnPid) -> Result<Vec<(i64, SeccompRule)>, BackendError> {
-    let mut rules = Vec::new();
+/// What is refused in this mode for some arguments: where all conditions of one of its rules hold.
+pub fn conditions(mode: Sandbox, own: OwnPid) -> Result<Rules, BackendError> {
+    let mut rules = Rules::new();
     let mut refuse = |call: i64, when: &[(u8, SeccompCmpArgLen, SeccompCmpOp, u64)]| {
         let when = when
             .iter()
             .map(|(arg, length, op, value)| SeccompCondition::new(*arg, length.clone(), op.clone(), *value));
-        rules.push((call, SeccompRule::new(when.collect::<Result<_, _>>()?)?));
+        rules.entry(call).or_default().push(SeccompRule::new(when.collect::<Result<_, _>>()?)?);
         Ok::<_, BackendError>(())
     };
     // A pair within the process leads nowhere.

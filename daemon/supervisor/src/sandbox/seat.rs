@@ -32,6 +32,7 @@ pub fn hand_over(mut socket: impl Write + AsFd, frame: &[u8], listener: Borrowed
 /// Daemon: what an instance has of its host's sandbox.
 #[derive(Default)]
 pub struct Seat {
+    host: u32,
     /// The host has said what holds it: whatever comes after could be its agent's words.
     known: bool,
     listener: Option<OwnedFd>,
@@ -39,6 +40,11 @@ pub struct Seat {
 }
 
 impl Seat {
+    /// Of the host with this number.
+    pub fn of(host: u32) -> Self {
+        Self { host, ..Self::default() }
+    }
+
     /// Reads from the socket; until the host has said what holds it, with the descriptor that may come with it.
     pub fn read(&mut self, socket: &UnixStream, chunk: &mut [u8]) -> io::Result<usize> {
         if self.known {
@@ -59,18 +65,19 @@ impl Seat {
         Ok(received.bytes)
     }
 
-    /// The host has said what holds it: watches it, where there is a listener.
-    pub fn take(&mut self, host: u32, library: &Path, workspace: &Path, log: &Log, shared: &SharedVitals) {
+    /// The host has said what holds it: watches it, where there is a listener. False: it had said so before.
+    pub fn take(&mut self, library: &Path, workspace: &Path, log: &Log, shared: &SharedVitals) -> bool {
         if std::mem::replace(&mut self.known, true) {
-            return;
+            return false;
         }
-        let Some(listener) = self.listener.take() else { return };
+        let Some(listener) = self.listener.take() else { return true };
         // SAFETY: a `Listener` keeps its descriptor open and the same until it is dropped, which `AsyncFd` does only
         // after it is deregistered.
         let listener =
             unsafe { AsyncFd::register_with_interest(Listener::from(listener), Interest::READABLE) };
         match listener {
             Ok(listener) => {
+                let host = self.host;
                 let reach = Reach::new(library, workspace, host);
                 let watch = Watch { listener, host, reach, log: log.clone(), shared: shared.clone() };
                 self.watch.spawn(watch.run());
@@ -78,6 +85,7 @@ impl Seat {
             // The listener is closed by this: the host's calls fail, and so does its start.
             Err(error) => tracing::error!(%error, "a host's sandbox cannot be watched"),
         }
+        true
     }
 
     /// Resolves when all that was refused is told: after the host's end.
