@@ -24,7 +24,7 @@ use crate::control::server::{self, Server};
 use crate::exit::{Code, Failure};
 use crate::home::{self, Home};
 use crate::status::Board;
-use crate::{buses, cli, journal};
+use crate::{buses, cli, heart, journal};
 
 /// The parts of the design that later versions bring.
 const NOT_BUILT: [&str; 6] =
@@ -117,7 +117,7 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>, all: bool) -> Result
         workspace: paths.workspace.clone(),
         around,
     };
-    let discover = options.discover;
+    let (discover, heartbeat) = (options.discover, options.settings.daemon.heartbeat);
     let (supervisor, handle) = Supervisor::new(options).await?;
     let this = Board {
         supervisor: handle.clone(),
@@ -133,6 +133,7 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>, all: bool) -> Result
 
     let mut services = JoinSet::new();
     services.spawn(Arc::new(Server { board: this.clone(), tasks, libraries }).serve(listener));
+    services.spawn(heart::beat(handle.clone(), this.bus.clone(), clock, heartbeat));
     let mut supervising = JoinSet::new();
     supervising.spawn(supervisor.run());
     let mut welcome = JoinSet::new();
@@ -157,7 +158,7 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>, all: bool) -> Result
                 }
             }
             _ = supervising.join_next() => break Err(lost("the supervisor")),
-            _ = services.join_next() => break Err(lost("the control socket")),
+            _ = services.join_next() => break Err(lost("the control socket or the heartbeat")),
             Some(_) = signalling.join_next() => break Err(lost("the bus")),
             _ = &mut engine => break Err(lost("the store")),
         }

@@ -6,6 +6,7 @@ mod cli;
 mod control;
 mod daemon;
 mod exit;
+mod heart;
 mod home;
 mod journal;
 mod status;

@@ -21,6 +21,12 @@ impl TaskId {
     }
 }
 
+impl From<TaskId> for Uuid {
+    fn from(id: TaskId) -> Self {
+        id.0
+    }
+}
+
 impl Default for TaskId {
     fn default() -> Self {
         Self::new()

@@ -96,6 +96,11 @@ impl Handle {
         Err(Error::Unknown { name: name.escape_debug().to_string(), near })
     }
 
+    /// Changes with each transition of any agent.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.clone()
+    }
+
     /// Every agent as it stands.
     ///
     /// # Errors

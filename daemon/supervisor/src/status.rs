@@ -30,6 +30,8 @@ pub struct AgentStatus {
     pub vitals: Vitals,
     /// Why it is in this state.
     pub reason: String,
+    /// Who brought it there.
+    pub actor: String,
     /// Evidence older than this proves nothing: a ping's interval and its time-out.
     pub stale: Duration,
 }

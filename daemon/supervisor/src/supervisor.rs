@@ -633,6 +633,7 @@ impl Supervisor {
         self.changed.send_modify(|count| *count += 1);
         if let Some(slot) = self.slots.get_mut(name) {
             slot.reason.clone_from(&transition.reason);
+            slot.actor.clone_from(&transition.actor);
             if let Ok(record) = serde_json::to_string(&slot.record) {
                 self.around.store.record(name.clone(), record);
             }

@@ -82,3 +82,47 @@ fn the_password_is_nowhere_to_be_seen() -> Result<()> {
     assert!(daemon.stop()?.success());
     Ok(())
 }
+
+/// What a Redis answers to one command, a line each.
+fn redis(port: u16, args: &[&str]) -> Result<Vec<String>> {
+    let output = Command::new("redis-cli").args(["-p", &port.to_string()]).args(args).output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+}
+
+/// A hash, once it is there and `field` is `text`.
+fn hash(port: u16, key: &str, (field, text): (&str, &str)) -> Result<Vec<(String, String)>> {
+    wait_for(&format!("{key} with {field} = {text}"), || {
+        let lines = redis(port, &["HGETALL", key])?;
+        let fields: Vec<_> = lines.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
+        Ok(fields.iter().any(|(name, value)| name == field && value == text).then_some(fields))
+    })
+}
+
+#[test]
+fn heartbeats_are_shown_and_are_whole_again_after_a_flush() -> Result<()> {
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let Some(_server) = server(port) else { return Ok(()) };
+    let config = quick(&format!("[bus]\nurl = 'redis://localhost:{port}'\n"))
+        .replace("[daemon]", "[daemon]\nheartbeat = \"1s\"");
+    let home = Home::new(&config, &["scout"])?;
+    let daemon = home.start_ready(&["scout"])?;
+    let ready = ("state", "ready");
+    let shown = hash(port, "agent:scout:status", ready)?;
+    let names: Vec<&str> = shown.iter().map(|(name, _)| name.as_str()).collect();
+    for name in
+        ["status", "pid", "version", "sha256", "host", "started_at", "last_seen", "restarts", "breaker"]
+    {
+        assert!(names.contains(&name), "no {name} in {names:?}");
+    }
+    let life: i64 = redis(port, &["PTTL", "agent:scout:status"])?.concat().parse()?;
+    assert!((1..=3000).contains(&life), "it expires in {life} ms");
+    hash(port, "circuit:breaker:agent:scout", ("state", "closed"))?;
+
+    redis(port, &["FLUSHALL"])?;
+    hash(port, "agent:scout:status", ready)?;
+    // A change is shown without waiting for the next beat.
+    home.ok(&["agents", "stop", "scout"])?;
+    hash(port, "agent:scout:status", ("state", "stopped"))?;
+    assert!(daemon.stop()?.success());
+    Ok(())
+}

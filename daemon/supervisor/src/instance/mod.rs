@@ -150,6 +150,8 @@ pub enum End {
 pub struct Vitals {
     /// The host's number.
     pub pid: Option<u32>,
+    /// When it was started.
+    pub started_at: Option<DateTime<Utc>>,
     /// When it last answered a ping.
     pub pong_at: Option<DateTime<Utc>>,
     /// When it last finished a task.
@@ -202,7 +204,10 @@ pub async fn run(
             let mut pumps = JoinSet::new();
             pumps.spawn(pump::pump(streams.stdout, "stdout", Level::Info, log.clone()));
             pumps.spawn(pump::pump(streams.stderr, "stderr", Level::Warn, log.clone()));
-            vitals(&shared).pid = Some(process.pid());
+            {
+                let mut vitals = vitals(&shared);
+                (vitals.pid, vitals.started_at) = (Some(process.pid()), Some(around.clock.now()));
+            }
             let instance =
                 Instance::new(assignment, around, streams.socket, log, reporter.clone(), shared.clone());
             let (end, leftover) = instance.live(process, pumps, orders).await;

@@ -65,6 +65,8 @@ pub(super) struct Slot {
     /// Hosts that have nothing to do here but to end.
     pub leaving: BTreeMap<InstanceId, Leaving>,
     pub reason: String,
+    /// Who caused the last transition.
+    pub actor: String,
     pub file: File,
     /// What did not take over, and why.
     pub failed: Option<(Hash, String)>,
@@ -116,6 +118,7 @@ impl Slot {
             snapshot: None,
             leaving: BTreeMap::new(),
             reason,
+            actor: "boot".into(),
             file: File::Unknown,
             failed: None,
             wanted: None,
@@ -205,6 +208,7 @@ impl Slot {
             sandbox: self.sandbox.clone(),
             vitals: self.serving.as_ref().map(|host| vitals(&host.vitals).clone()).unwrap_or_default(),
             reason: self.reason.clone(),
+            actor: self.actor.clone(),
             stale: self.assignment.config.ping_interval + self.assignment.config.ping_timeout,
         }
     }
