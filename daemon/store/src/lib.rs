@@ -19,10 +19,12 @@ mod engine;
 mod handle;
 mod inbox;
 mod lanes;
+mod shared;
 mod sqlite;
 pub mod task;
 #[cfg(test)]
 mod tests;
+mod transaction;
 mod watchers;
 
 pub use engine::{Health, Options};
@@ -49,6 +51,31 @@ pub enum Error {
     /// The database answers, but not well.
     #[error("the database failed: {0}")]
     Database(String),
+    /// It cannot be reached: down, restarting, cut off, or it takes no more connections.
+    #[error(
+        "the database is away ({0}): nothing was stored and results wait; try again, service resumes by itself"
+    )]
+    Away(String),
+    /// It is there, and all our connections to it are busy.
+    #[error("the database is too busy to answer: all connections to it are in use; try again")]
+    Busy,
+    /// It lets us in, but not to write.
+    #[error(
+        "the database is read-only ({0}): nothing was stored; make it writable, or name its primary in `url`"
+    )]
+    ReadOnly(String),
+    /// It does not let us in.
+    #[error(
+        "the database refuses us: {0}; check `url` in [database], its user and database, and \
+         OPENCLAW_DATABASE_PASSWORD"
+    )]
+    Refused(String),
+    /// The connection broke while it was to commit.
+    #[error(
+        "the database did not answer the commit ({0}): what was sent may or may not be stored; send it again with the \
+         same key"
+    )]
+    Doubtful(String),
     /// It cannot be opened.
     #[error("cannot open the database {path}: {reason}")]
     Open {

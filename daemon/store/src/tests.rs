@@ -25,6 +25,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, SqliteConnection};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use crate::backend::{Applied, Backend, Batch, Claimant};
 use crate::sqlite::Sqlite;
@@ -40,7 +41,7 @@ async fn within<T>(what: impl Future<Output = T>) -> T {
 
 fn options() -> Options {
     let hour = Duration::from_secs(3600);
-    Options { lease: hour, max_queued: 1000, keep: 24 * hour, keep_rows: 1000 }
+    Options { installation: "test".into(), lease: hour, max_queued: 1000, keep: 24 * hour, keep_rows: 1000 }
 }
 
 fn agent(name: &str) -> AgentName {
@@ -193,7 +194,8 @@ impl Bare {
     async fn new() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let sqlite = Sqlite::open(&dir.path().join("store.db")).await.expect("it opens");
-        let claimant = Claimant { owner: "test".into(), lease: Duration::from_secs(30) };
+        let claimant =
+            Claimant { installation: "test".into(), life: Uuid::now_v7(), lease: Duration::from_secs(30) };
         Self { _dir: dir, sqlite, claimant, now: Utc::now() }
     }
 

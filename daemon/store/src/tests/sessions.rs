@@ -175,7 +175,7 @@ async fn who_goes_back_lets_an_earlier_one_that_was_retried_go_first() {
                 bare.apply(Batch { sweep: true, ..Batch::default() }).await;
             }
             _ => {
-                let claimant = Claimant { owner: "another".into(), ..bare.claimant.clone() };
+                let claimant = Claimant { life: Uuid::now_v7(), ..bare.claimant.clone() };
                 assert_eq!(bare.sqlite.recover(&claimant, bare.now).await.unwrap(), 1);
             }
         }
