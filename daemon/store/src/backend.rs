@@ -178,6 +178,8 @@ pub struct Applied {
     pub leased: Option<bool>,
     /// Whether there is more to prune.
     pub prune_more: bool,
+    /// How many leases of earlier lives were freed, when that was asked for.
+    pub freed: u64,
 }
 
 /// Under what the engine claims.

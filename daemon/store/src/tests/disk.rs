@@ -46,16 +46,21 @@ async fn ended_at(rig: &Rig, id: TaskId) -> DateTime<Utc> {
     rig.store.task(id).await.unwrap().finished_at.unwrap()
 }
 
-async fn pages(rig: &Rig, most: i64) {
+async fn pages(sqlite: &Sqlite, most: i64) {
     let sql = sqlx::AssertSqlSafe(format!("pragma max_page_count = {most}"));
-    sqlx::query(sql).execute(&mut *rig.sqlite.writer.lock().await).await.unwrap();
+    sqlx::query(sql).execute(&mut *sqlite.writer.lock().await).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_database_at_its_bound_resumes_by_itself() {
-    let rig = Rig::new().await;
+    let on = On::Sqlite;
+    let database = Database::new(on).await;
+    // Of its one writing connection, to which alone the bound is told.
+    let sqlite = Arc::new(Sqlite::open(&database.path()).await.unwrap());
+    let (store, engine) = Store::start(sqlite.clone(), options()).await.unwrap();
+    let rig = Rig { database, backend: sqlite.clone(), store, engine };
     let now = rig.number("pragma page_count").await;
-    fills_and_empties(rig, async |rig| pages(rig, now + 60).await, async |rig| pages(rig, 1 << 20).await)
+    fills_and_empties(rig, async |_| pages(&sqlite, now + 60).await, async |_| pages(&sqlite, 1 << 20).await)
         .await;
 }
 
@@ -96,7 +101,8 @@ async fn a_full_disk_resumes_by_itself() {
         println!("skipped: a small disk cannot be mounted, which needs root");
         return;
     };
-    let rig = Rig::open(tempfile::tempdir_in(disk.0.path()).expect("a folder"), options()).await;
+    let rig =
+        Rig::open(Database::Sqlite(tempfile::tempdir_in(disk.0.path()).expect("a folder")), options()).await;
     let fill = async |_: &Rig| fill(&disk.filler());
     fills_and_empties(rig, fill, async |_| std::fs::remove_file(disk.filler()).expect("it goes")).await;
 }
