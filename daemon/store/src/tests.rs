@@ -4,7 +4,7 @@
 mod away;
 mod bounds;
 mod credit;
-mod database;
+pub(crate) mod database;
 mod dedupe;
 mod disk;
 mod ends;
@@ -15,6 +15,7 @@ mod prune;
 mod records;
 mod recovery;
 mod sessions;
+mod several;
 
 use std::future::Future;
 use std::sync::Arc;

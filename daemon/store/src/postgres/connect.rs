@@ -28,8 +28,7 @@ const ALL: [(&str, &str); 7] = [
     ("tcp_keepalives_count", "3"),
     ("jit", "off"),
 ];
-/// Said to the one that writes. All that it does goes by an index, and so it must also before the statistics know that
-/// the table has grown, and for plans that were made before.
+/// Said to the one that writes: all that it does goes by an index, and is planned once and not each time.
 const WRITER: [(&str, &str); 3] =
     [("enable_seqscan", "off"), ("enable_bitmapscan", "off"), ("plan_cache_mode", "force_generic_plan")];
 

@@ -32,6 +32,7 @@ use openclaw_agent_api::context::Turn;
 use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgPool};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use self::commit::Doubt;
 pub use self::connect::Server;
@@ -44,6 +45,10 @@ use crate::transaction::{self, Moment};
 const LONGEST: Duration = Duration::from_secs(20);
 /// How often a transaction is tried that was in another one's way.
 const TRIES: u32 = 4;
+
+const BEGIN: &str =
+    "begin isolation level read committed; select clock_timestamp(), pg_current_xact_id()::text";
+const REPLAN_AND_BEGIN: &str = "discard plans; begin isolation level read committed; select clock_timestamp(), pg_current_xact_id()::text";
 
 /// Whose clock decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +73,33 @@ struct Writer {
     /// None before the first use, and after a fault: then the next one connects anew.
     connection: Option<PgConnection>,
     doubt: Option<Doubt>,
+    plans: Plans,
+}
+
+/// How old the plans of prepared statements are. They are made for a table of some size, and one for an empty table
+/// serves a large one badly; until statistics are gathered, which makes them anew as well, a minute may pass.
+#[derive(Default)]
+struct Plans {
+    transactions: u32,
+    made_at: Option<Instant>,
+}
+
+impl Plans {
+    /// Plans serve so many transactions at least, so that who sends little does not wait for planning each time...
+    const LEAST: u32 = 64;
+    /// ...and no longer than this where a table may grow fast.
+    const AGE: Duration = Duration::from_secs(1);
+
+    /// Whether to make them anew.
+    fn are_old(&mut self) -> bool {
+        let now = Instant::now();
+        self.transactions += 1;
+        let old = self.transactions > Self::LEAST && self.made_at.is_none_or(|at| now > at + Self::AGE);
+        if old {
+            *self = Self { transactions: 0, made_at: Some(now) };
+        }
+        old
+    }
 }
 
 /// What a transaction is for.
@@ -151,8 +183,9 @@ impl Postgres {
         // Taken out: what is cancelled or fails leaves none behind.
         let mut db = self.server.take(writer).await?;
         let mut begun = None;
+        let replan = writer.plans.are_old();
         let worked = bounded(async {
-            let (moment, number) = self.begin(&mut db, told).await?;
+            let (moment, number) = self.begin(&mut db, told, replan).await?;
             begun = Some(number);
             work.run(&mut db, &moment).await
         });
@@ -171,9 +204,13 @@ impl Postgres {
     }
 
     /// The time by the clock that decides, and the transaction's number: one round trip.
-    async fn begin(&self, db: &mut PgConnection, told: DateTime<Utc>) -> Result<(Moment, String), Error> {
-        let sql =
-            "begin isolation level read committed; select clock_timestamp(), pg_current_xact_id()::text";
+    async fn begin(
+        &self,
+        db: &mut PgConnection,
+        told: DateTime<Utc>,
+        replan: bool,
+    ) -> Result<(Moment, String), Error> {
+        let sql = if replan { REPLAN_AND_BEGIN } else { BEGIN };
         let row = sqlx::raw_sql(sql).fetch_one(db).await?;
         let moment = match self.deciding {
             Deciding::Database => Moment::of_database(row.try_get(0)?, told),

@@ -25,7 +25,7 @@ pub const COMPLETE: &str = "update task_queue t set
        run_at = coalesce(j.run_at, t.run_at), attempts = t.attempts - j.uncounted,
        lease_owner = null, lease_until = null, updated_at = $2,
        blocked = t.session is not null and j.state = 'queued',
-       finished_at = case when j.state = 'queued' then null else $2 end
+       finished_at = case when j.state = 'queued' then null else $2::timestamptz end
      from unnest($1::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::integer[])
        as j (id, token, state, result, error, run_at, uncounted)
      where t.id = j.id and t.lease_token = j.token and t.state = 'leased'
@@ -89,7 +89,7 @@ pub const SWEEP: &str = "with lost as materialized (
        for update skip locked)
      update task_queue t set
        state = case when t.attempts >= t.max_attempts then 'failed' else 'queued' end,
-       finished_at = case when t.attempts >= t.max_attempts then $1 end,
+       finished_at = case when t.attempts >= t.max_attempts then $1::timestamptz end,
        error = $2, lease_owner = null, lease_until = null, updated_at = $1,
        blocked = t.session is not null and t.attempts < t.max_attempts
      from lost where t.id = lost.id

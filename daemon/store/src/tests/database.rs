@@ -104,6 +104,25 @@ impl Database {
         }
     }
 
+    /// Another database of the same server.
+    pub fn named(&self, other: &str) -> Server {
+        let Self::Postgres { server, .. } = self else { panic!("a file has no server") };
+        Server::new(&format!("{server}&dbname={other}"), None).expect("a server")
+    }
+
+    /// The same for somebody else.
+    pub fn of_user(&self, user: &str) -> Server {
+        let Self::Postgres { name, server } = self else { panic!("a file has no server") };
+        Server::new(&format!("{server}&dbname={name}&user={user}"), None).expect("a server")
+    }
+
+    /// The socket of its server.
+    pub fn socket(&self) -> String {
+        let Self::Postgres { server, .. } = self else { panic!("a file has no server") };
+        let folder = server.split("host=").nth(1).expect("a folder");
+        format!("{}/.s.PGSQL.5432", folder.split('&').next().expect("a folder"))
+    }
+
     /// As a daemon opens it.
     pub async fn open(&self) -> Result<Arc<dyn Backend>, Error> {
         self.open_by(Deciding::Database).await
