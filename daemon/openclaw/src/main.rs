@@ -4,6 +4,7 @@ mod capabilities;
 mod cli;
 mod control;
 mod daemon;
+mod database;
 mod exit;
 mod home;
 mod journal;
@@ -49,6 +50,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Send(args) => cli::send::run(&inputs, args),
         Command::Tasks(command) => cli::tasks::run(&inputs, command),
         Command::Alert(command) => cli::alert::run(&inputs, command),
+        Command::Db(command) => cli::db::run(&inputs, command),
         Command::Config(command) => cli::config::run(&inputs, command),
         Command::Completions { shell } => cli::completions(shell),
         Command::Version { json } => cli::version(json),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::time::Duration;
 
 use openclaw_agent_api::abi::methods;
@@ -26,6 +27,10 @@ pub(crate) fn validate(settings: &Settings, document: &mut Document<'_>) {
     let filter = log_filter(&settings.daemon.log);
     let what = |key| format!("{key}: `{}` is no filter of the log", settings.daemon.log.escape_debug());
     daemon.demand(filter.is_some(), &["log"], what, "write `info` or `warn,supervisor=debug`");
+    if let Err((what, remedy)) = settings.database.place(Path::new("/")) {
+        let database = &mut Rules { document, scope: &["database"] };
+        database.demand(false, &["url"], |key| format!("{key} {what}"), &remedy);
+    }
     tasks(&settings.tasks, &mut Rules { document, scope: &["tasks"] });
     let libraries = &mut Rules { document, scope: &["libraries"] };
     libraries.nonzero("settle", settings.libraries.settle);

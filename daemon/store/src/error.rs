@@ -34,6 +34,9 @@ pub enum Error {
          OPENCLAW_DATABASE_PASSWORD"
     )]
     Refused(String),
+    /// A copy that was not made.
+    #[error("{0}")]
+    Copy(String),
     /// Another transaction was in the way, and this one was undone: it is tried again.
     #[error("the database failed: {0}")]
     InTheWay(String),

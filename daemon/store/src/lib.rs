@@ -13,6 +13,7 @@
 //! arrives meanwhile into one [`Batch`](backend::Batch). A [`Backend`](backend::Backend) owns the database and
 //! carries a batch out as one transaction. [`Store`] is the handle that others hold.
 
+pub mod admin;
 pub mod backend;
 pub mod clock;
 mod engine;
@@ -29,6 +30,7 @@ mod tests;
 mod transaction;
 mod watchers;
 
+pub use admin::Database;
 pub use engine::{Health, Options};
 pub use error::Error;
 pub use handle::{Consumer, Posted, Store};

@@ -1,6 +1,7 @@
 //! The store over real SQLite and real PostgreSQL. Time is real where the engine's clock matters, and passed in where only the
 //! database's does.
 
+mod admin;
 mod away;
 mod bounds;
 mod credit;

@@ -9,7 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use super::Writer;
 use crate::Error;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/postgres");
+pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/postgres");
 
 /// Nobody waits longer for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -75,6 +75,11 @@ impl Server {
         Ok(db)
     }
 
+    /// A connection without the bounds of the others: to change or copy a large table takes its time.
+    pub(crate) async fn dial_unbounded(&self) -> Result<PgConnection, Error> {
+        self.dial(self.options.clone()).await
+    }
+
     async fn dial(&self, options: PgConnectOptions) -> Result<PgConnection, Error> {
         match tokio::time::timeout(CONNECT, options.connect()).await {
             Ok(connected) => connected.map_err(|error| match Error::from(error) {
@@ -104,8 +109,7 @@ impl Server {
 
     /// Brings the database to this binary's form; one daemon at a time does so, and the others wait for it.
     pub(crate) async fn migrate(&self) -> Result<(), Error> {
-        // Without the bounds of the others: to change a large table takes its time.
-        let mut db = self.dial(self.options.clone()).await?;
+        let mut db = self.dial_unbounded().await?;
         let mut running = std::pin::pin!(MIGRATIONS.run_direct(None, &mut db, false));
         let began = tokio::time::Instant::now();
         let done = loop {

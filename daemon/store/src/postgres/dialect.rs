@@ -119,6 +119,10 @@ pub fn maybe_document(row: &Row, column: impl ColumnIndex<Row>) -> Option<String
     Some(open_document(json.0.get().to_owned()))
 }
 
+pub fn maybe_id(row: &Row, column: impl ColumnIndex<Row>) -> Result<Option<Uuid>, Error> {
+    Ok(row.try_get(column)?)
+}
+
 pub fn maybe_value(row: &Row, column: impl ColumnIndex<Row>) -> Option<Value> {
     let json = maybe_document(row, column)?;
     Some(serde_json::from_str(&json).unwrap_or(Value::String(json)))

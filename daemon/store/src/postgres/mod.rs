@@ -13,7 +13,7 @@
 
 mod commit;
 mod connect;
-mod dialect;
+pub(crate) mod dialect;
 mod lead;
 mod list;
 mod locks;
@@ -35,6 +35,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use self::commit::Doubt;
+pub(crate) use self::connect::MIGRATIONS;
 pub use self::connect::Server;
 use crate::Error;
 use crate::backend::{Applied, Backend, Batch, Claimant, Depth, Event};

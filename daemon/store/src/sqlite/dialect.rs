@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::{ColumnIndex, Row as _};
+use uuid::Uuid;
 
 use crate::task::TaskId;
 use crate::{Error, stamp};
@@ -52,6 +53,15 @@ pub fn maybe_text(row: &Row, column: impl ColumnIndex<Row>) -> Option<String> {
 
 pub fn get_document(row: &Row, column: impl ColumnIndex<Row>) -> String {
     row.get(column)
+}
+
+pub fn maybe_document(row: &Row, column: impl ColumnIndex<Row>) -> Option<String> {
+    row.get(column)
+}
+
+pub fn maybe_id(row: &Row, column: impl ColumnIndex<Row>) -> Result<Option<Uuid>, Error> {
+    let id = row.get::<Option<&str>, _>(column).map(str::parse).transpose();
+    id.map_err(|_| Error::Database("a row has a broken id".into()))
 }
 
 pub fn maybe_value(row: &Row, column: impl ColumnIndex<Row>) -> Option<Value> {

@@ -1,6 +1,6 @@
 //! SQLite: one connection that writes, a few that read, and nobody else beside the daemon.
 
-mod dialect;
+pub(crate) mod dialect;
 mod list;
 #[cfg(test)]
 mod plans;
@@ -28,7 +28,7 @@ use crate::backend::{Applied, Backend, Batch, Claimant, Depth, Event};
 use crate::task::{Filter, NewTask, Task, TaskId};
 use crate::transaction::{self, Moment};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
+pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 
 /// Rows on their way from the database's thread, more than a batch returns: at sqlx's 50 that thread stops in the
 /// middle of a transaction until it is listened to.

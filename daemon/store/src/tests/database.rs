@@ -123,6 +123,14 @@ impl Database {
         format!("{}/.s.PGSQL.5432", folder.split('&').next().expect("a folder"))
     }
 
+    /// As the command line has it.
+    pub fn place(&self) -> crate::Database {
+        match self {
+            Self::Sqlite(_) => crate::Database::Sqlite(self.path()),
+            Self::Postgres { .. } => crate::Database::Postgres(self.server()),
+        }
+    }
+
     /// As a daemon opens it.
     pub async fn open(&self) -> Result<Arc<dyn Backend>, Error> {
         self.open_by(Deciding::Database).await
