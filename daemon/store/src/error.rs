@@ -125,12 +125,11 @@ impl Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        if let Some(error) = error.as_database_error() {
-            if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
-                return Self::of_postgres(error);
-            }
+        let database = error.as_database_error();
+        if let Some(error) = database.and_then(|error| error.try_downcast_ref::<PgDatabaseError>()) {
+            return Self::of_postgres(error);
         }
-        let code = error.as_database_error().and_then(|e| e.code()).and_then(|c| c.parse::<u32>().ok());
+        let code = database.and_then(|e| e.code()).and_then(|c| c.parse::<u32>().ok());
         match (code, &error) {
             (Some(code), _) => Self::of_sqlite(code, &error),
             (_, sqlx::Error::PoolClosed) => Self::Closed,

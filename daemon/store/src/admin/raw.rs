@@ -49,7 +49,9 @@ impl Raw {
     /// A statement without parameters or rows.
     pub async fn run(&mut self, sql: &str) -> Result<(), Error> {
         let sql = AssertSqlSafe(sql.to_owned());
-        on!(self, db => drop(sqlx::raw_sql(sql).execute(db).await?));
+        on!(self, db => {
+            sqlx::raw_sql(sql).execute(db).await?;
+        });
         Ok(())
     }
 

@@ -35,7 +35,7 @@ const WRITER: [(&str, &str); 3] =
 /// Where the database is, and how to get in. Not `Debug`: it may hold a password.
 #[derive(Clone)]
 pub struct Server {
-    options: PgConnectOptions,
+    options: Box<PgConnectOptions>,
 }
 
 impl Server {
@@ -51,7 +51,8 @@ impl Server {
             Some(password) => options.password(password),
             None => options,
         };
-        Ok(Self { options: options.application_name("openclaw").disable_statement_logging() })
+        let options = options.application_name("openclaw").disable_statement_logging();
+        Ok(Self { options: Box::new(options) })
     }
 
     /// As people are told of it: never with a password.
@@ -67,7 +68,7 @@ impl Server {
 
     /// A connection that writes.
     pub(crate) async fn connect(&self) -> Result<PgConnection, Error> {
-        let mut db = self.dial(self.options.clone().options(ALL).options(WRITER)).await?;
+        let mut db = self.dial(self.options.as_ref().clone().options(ALL).options(WRITER)).await?;
         // Stronger than "on" is the administrator's choice; weaker is nobody's.
         let durable = "select set_config('synchronous_commit', 'on', false)
                        where current_setting('synchronous_commit') = 'off'";
@@ -77,7 +78,7 @@ impl Server {
 
     /// A connection without the bounds of the others: to change or copy a large table takes its time.
     pub(crate) async fn dial_unbounded(&self) -> Result<PgConnection, Error> {
-        self.dial(self.options.clone()).await
+        self.dial(self.options.as_ref().clone()).await
     }
 
     async fn dial(&self, options: PgConnectOptions) -> Result<PgConnection, Error> {
@@ -102,7 +103,7 @@ impl Server {
     /// Connections that read, made when they are wanted.
     pub(super) fn readers(&self) -> PgPool {
         let read_only = ("default_transaction_read_only", "on");
-        let options = self.options.clone().options(ALL).options([read_only]);
+        let options = self.options.as_ref().clone().options(ALL).options([read_only]);
         let pool = PgPoolOptions::new().max_connections(READERS).min_connections(0);
         pool.acquire_timeout(CONNECT).idle_timeout(Duration::from_secs(60)).connect_lazy_with(options)
     }

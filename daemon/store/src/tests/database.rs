@@ -153,7 +153,7 @@ impl Database {
         let sql = AssertSqlSafe(sql.to_owned());
         match self {
             Self::Sqlite(_) => {
-                drop(sqlx::raw_sql(sql).execute(&mut self.outside().await).await.expect("it goes"))
+                sqlx::raw_sql(sql).execute(&mut self.outside().await).await.expect("it goes");
             }
             Self::Postgres { .. } => {
                 let mut db = self.server().connect().await.expect("it connects");
