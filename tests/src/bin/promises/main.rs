@@ -58,7 +58,7 @@ struct Benchmark {
     run: fn(&Options) -> Result<Vec<Row>>,
 }
 
-const BENCHMARKS: [Benchmark; 7] = [
+const BENCHMARKS: [Benchmark; 8] = [
     Benchmark { rows: &[lifecycle::RESTART], run: lifecycle::restart },
     Benchmark {
         rows: &[lifecycle::FRESH, lifecycle::AGAIN, lifecycle::STOP],
@@ -68,6 +68,10 @@ const BENCHMARKS: [Benchmark; 7] = [
     Benchmark { rows: &[footprint::BINARY], run: footprint::binary },
     Benchmark { rows: &[traffic::ROUND_TRIP], run: traffic::round_trip },
     Benchmark { rows: &[traffic::ONE_MESSAGE, traffic::SUSTAINED], run: traffic::messages },
+    Benchmark {
+        rows: &[traffic::ONE_MESSAGE_SERVER, traffic::SUSTAINED_SERVER],
+        run: traffic::messages_on_a_server,
+    },
     Benchmark { rows: &[footprint::CROWD], run: footprint::crowd },
 ];
 
