@@ -24,7 +24,7 @@ use crate::control::server::{self, Server};
 use crate::exit::{Code, Failure};
 use crate::home::{self, Home};
 use crate::status::Board;
-use crate::{buses, cli, heart, journal};
+use crate::{buses, cli, database, heart, journal};
 
 /// The parts of the design that later versions bring.
 const NOT_BUILT: [&str; 6] =
@@ -59,15 +59,17 @@ pub fn run(inputs: &Inputs, args: &RunArgs) -> Result<(), Failure> {
 }
 
 async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>, all: bool) -> Result<(), Failure> {
+    let database = database::configured(&loaded)?;
     let Loaded { settings, paths, secrets, origin } = loaded;
     let mut stop = Signals::listen()?;
     let clock = Clock::new();
     // Bound before any work starts: whoever connects early waits for the answer.
     let listener = server::bind(&paths.socket)?;
 
-    let backend = store::open_sqlite(&paths.database).await?;
+    let backend = database.open().await?;
     let tasks = settings.tasks.clone();
     let options = store::Options {
+        installation: home::installation(&paths)?,
         lease: tasks.lease,
         max_queued: tasks.max_queued,
         keep: tasks.keep,

@@ -105,9 +105,17 @@ impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
         use store::Error;
         let code = match &error {
-            Error::Full | Error::Database(_) | Error::QueueFull { .. } => Code::TryAgain,
+            Error::Full
+            | Error::Database(_)
+            | Error::QueueFull { .. }
+            | Error::Away(_)
+            | Error::Busy
+            | Error::ReadOnly(_)
+            | Error::InTheWay(_)
+            | Error::Doubtful(_) => Code::TryAgain,
             Error::Open { .. } => Code::Io,
-            Error::Newer { .. } => Code::Config,
+            Error::Newer { .. } | Error::Refused(_) => Code::Config,
+            Error::Copy(_) => Code::Failed,
             Error::NoSuchTask(_) | Error::WrongState { .. } => Code::Usage,
             Error::Closed => Code::Unavailable,
         };

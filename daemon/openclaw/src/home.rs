@@ -33,10 +33,7 @@ impl Home {
             fs::set_permissions(folder, PermissionsExt::from_mode(0o700))
                 .map_err(|e| failed("close", folder, &e))?;
         }
-        let mut lock = open(&paths.lock)?;
-        if !supervisor::orphans::own(&lock).map_err(|errno| failed("lock", &paths.lock, &errno.into()))? {
-            return Err(taken(&mut lock, &paths.home));
-        }
+        let mut lock = own(paths)?;
         let pid = std::process::id().to_string();
         lock.set_len(0)
             .and_then(|()| lock.rewind())
@@ -52,6 +49,45 @@ impl Home {
         }
         Ok(Self { _lock: lock })
     }
+
+    /// Takes the lock of a home that is there, so that no daemon starts there meanwhile. Nothing is made.
+    pub fn hold(paths: &Paths) -> Result<Option<Self>, Failure> {
+        if !paths.run.is_dir() {
+            return Ok(None);
+        }
+        Ok(Some(Self { _lock: own(paths)? }))
+    }
+}
+
+/// The lock, if nobody else has it.
+fn own(paths: &Paths) -> Result<File, Failure> {
+    let mut lock = open(&paths.lock)?;
+    if !supervisor::orphans::own(&lock).map_err(|errno| failed("lock", &paths.lock, &errno.into()))? {
+        return Err(taken(&mut lock, &paths.home));
+    }
+    Ok(lock)
+}
+
+/// What tells this installation from others on the same database. A home that was copied to another machine is another
+/// one, by that machine's name.
+pub fn installation(paths: &Paths) -> Result<String, Failure> {
+    let path = &paths.installation;
+    let id = match fs::read_to_string(path) {
+        Ok(id) if !id.trim().is_empty() => id.trim().to_owned(),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("read", path, &error)),
+        // Not there yet, or emptied by a full disk.
+        _ => {
+            let id = uuid::Uuid::now_v7().to_string();
+            let new = path.with_extension("new");
+            fs::write(&new, format!("{id}\n"))
+                .and_then(|()| File::open(&new)?.sync_all())
+                .and_then(|()| fs::rename(&new, path))
+                .map_err(|error| failed("write", path, &error))?;
+            id
+        }
+    };
+    let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    Ok(format!("{id}@{host}"))
 }
 
 /// The lock that every host holds.

@@ -5,6 +5,7 @@ mod capabilities;
 mod cli;
 mod control;
 mod daemon;
+mod database;
 mod exit;
 mod heart;
 mod home;
@@ -51,6 +52,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Send(args) => cli::send::run(&inputs, args),
         Command::Tasks(command) => cli::tasks::run(&inputs, command),
         Command::Alert(command) => cli::alert::run(&inputs, command),
+        Command::Db(command) => cli::db::run(&inputs, command),
         Command::Config(command) => cli::config::run(&inputs, command),
         Command::Completions { shell } => cli::completions(shell),
         Command::Version { json } => cli::version(json),

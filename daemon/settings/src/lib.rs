@@ -1,6 +1,7 @@
 //! Typed configuration, secrets and paths of the daemon.
 
 mod agents;
+mod database;
 mod document;
 mod dotenv;
 mod explain;
@@ -19,6 +20,7 @@ pub mod units;
 mod validate;
 
 pub use agents::Agents;
+pub use database::{DatabasePlace, PASSWORD as DATABASE_PASSWORD, place as database_place};
 pub use load::{BUILT_IN, Inputs, Loaded, Origin, load};
 pub use mistakes::{LoadError, Mistake, Mistakes, Place, nearest};
 pub use model::*;

@@ -24,6 +24,8 @@ const fn secs(n: u64) -> Duration {
 pub struct Settings {
     /// The daemon itself.
     pub daemon: Daemon,
+    /// Where everything durable is.
+    pub database: Database,
     /// The durable queue.
     pub tasks: Tasks,
     /// Signals between components, and what is shown to the outside.
@@ -86,6 +88,23 @@ pub struct Bus {
     pub url: Option<RedisUrl>,
     /// PEM certificates of who vouches for a `rediss://` server. Empty: the public authorities.
     pub ca: PathBuf,
+}
+
+/// `[database]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Database {
+    /// `sqlite://FILE`, one daemon's own, in the home unless absolute; or `postgres://USER@HOST:PORT/DATABASE`, which
+    /// several daemons may share, with libpq's `sslmode` and `host=/FOLDER` for a Unix socket. The password is the
+    /// secret `OPENCLAW_DATABASE_PASSWORD`, and never stands here.
+    pub url: String,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        // Nothing to install, and enough for one machine.
+        Self { url: "sqlite://openclaw.db".into() }
+    }
 }
 
 /// `[tasks]`

@@ -26,8 +26,8 @@ pub struct Paths {
     pub run: PathBuf,
     /// The agents' own folders.
     pub workspace: PathBuf,
-    /// The SQLite database.
-    pub database: PathBuf,
+    /// What tells this installation from others on the same database.
+    pub installation: PathBuf,
     /// The operator's socket.
     pub socket: PathBuf,
     /// Held by the daemon that owns this home.
@@ -59,7 +59,7 @@ impl Paths {
             libraries: home.join("libraries"),
             logs: home.join("logs"),
             workspace: home.join("workspace"),
-            database: home.join("openclaw.db"),
+            installation: home.join("installation"),
             socket,
             lock: run.join("openclaw.lock"),
             env_file: folder.join(".env"),
@@ -130,7 +130,7 @@ mod tests {
         inputs.env.insert("OPENCLAW_HOME".into(), "./there".into());
         assert_eq!(Paths::resolve(&inputs).unwrap().home, Path::new("/none/there"));
         inputs.home = Some("/flag".into());
-        assert_eq!(Paths::resolve(&inputs).unwrap().database, Path::new("/flag/openclaw.db"));
+        assert_eq!(Paths::resolve(&inputs).unwrap().logs, Path::new("/flag/logs"));
     }
 
     #[test]

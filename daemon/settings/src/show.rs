@@ -6,6 +6,7 @@ use std::path::Path;
 use schemars::schema_for;
 use serde_json::Value;
 
+use crate::database::DatabasePlace;
 use crate::load::{Loaded, Origin};
 use crate::model::Settings;
 
@@ -28,7 +29,6 @@ pub fn show(loaded: &Loaded) -> String {
         ("libraries", &paths.libraries),
         ("workspace", &paths.workspace),
         ("logs", &paths.logs),
-        ("database", &paths.database),
         ("run", &paths.run),
         ("socket", &paths.socket),
         ("lock", &paths.lock),
@@ -39,6 +39,14 @@ pub fn show(loaded: &Loaded) -> String {
     for (name, path) in places {
         let _ = writeln!(text, "# {name:<10} {}", path.display().to_string().escape_debug());
     }
+    let _ = match settings.database.place(&paths.home) {
+        Ok(DatabasePlace::Sqlite(path)) => {
+            writeln!(text, "# database   {}", path.display().to_string().escape_debug())
+        }
+        Ok(DatabasePlace::Postgres(url)) => writeln!(text, "# database   {}", url.escape_debug()),
+        // Not where the settings have been loaded.
+        Err(_) => Ok(()),
+    };
     for (name, source) in secrets.names() {
         let _ = writeln!(text, "# secret     {} ({source})", name.escape_debug());
     }

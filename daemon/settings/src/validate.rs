@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::time::Duration;
 
 use openclaw_agent_api::abi::methods;
@@ -33,6 +34,10 @@ pub(crate) fn validate(settings: &Settings, document: &mut Document<'_>) {
     let filter = log_filter(&settings.daemon.log);
     let what = |key| format!("{key}: `{}` is no filter of the log", settings.daemon.log.escape_debug());
     daemon.demand(filter.is_some(), &["log"], what, "write `info` or `warn,supervisor=debug`");
+    if let Err((what, remedy)) = settings.database.place(Path::new("/")) {
+        let database = &mut Rules { document, scope: &["database"] };
+        database.demand(false, &["url"], |key| format!("{key} {what}"), &remedy);
+    }
     tasks(&settings.tasks, &mut Rules { document, scope: &["tasks"] });
     let bus = &mut Rules { document, scope: &["bus"] };
     let tls = settings.bus.url.as_ref().is_some_and(RedisUrl::is_tls) || bus.document.lost(&["bus", "url"]);

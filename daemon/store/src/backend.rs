@@ -8,6 +8,7 @@ use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::Turn;
 use serde::Serialize;
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::Error;
 use crate::task::{Completion, Ended, Filter, LeasedTask, NewTask, Submitted, Task, TaskId};
@@ -28,7 +29,7 @@ pub struct Batch {
     /// Rows for `agent_events`.
     pub events: Vec<NewEvent>,
     /// Supervisors' records.
-    pub records: Vec<(AgentName, String)>,
+    pub records: Vec<(AgentName, Record)>,
     /// Free the tasks whose lease has run out.
     pub sweep: bool,
     /// Delete some of what is older than this, and beyond so many rows. Ended tasks are of three classes that do not
@@ -55,6 +56,15 @@ impl Batch {
             && !self.sweep
             && !self.proof
     }
+}
+
+/// A supervisor's record of an agent.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// JSON text.
+    pub text: String,
+    /// The lease on the agent's name under which it is saved; none where names are not leased.
+    pub lease: Option<i64>,
 }
 
 /// What a person does to a task.
@@ -158,6 +168,8 @@ pub struct Applied {
     pub followed: Vec<AgentName>,
     /// Renewals whose lease held no more.
     pub lost: Vec<(TaskId, i64)>,
+    /// Agents whose record was not saved, since somebody else leads them.
+    pub fenced: Vec<AgentName>,
     /// Leased tasks, oldest first.
     pub claimed: Vec<LeasedTask>,
     /// Whether a sweep freed or ended any task.
@@ -166,15 +178,26 @@ pub struct Applied {
     pub leased: Option<bool>,
     /// Whether there is more to prune.
     pub prune_more: bool,
+    /// How many leases of earlier lives were freed, when that was asked for.
+    pub freed: u64,
 }
 
 /// Under what the engine claims.
 #[derive(Clone, Debug)]
 pub struct Claimant {
+    /// This installation, the same in each of its lives.
+    pub installation: String,
     /// This daemon's life.
-    pub owner: String,
+    pub life: Uuid,
     /// How long a lease lasts.
     pub lease: Duration,
+}
+
+impl Claimant {
+    /// As the database has it.
+    pub fn owner(&self) -> String {
+        format!("{}/{}", self.installation, self.life)
+    }
 }
 
 /// How many tasks are in each state, for one agent.
@@ -191,8 +214,38 @@ pub struct Depth {
 /// A database.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
-    /// Carries out the batch as one transaction; on an error nothing has changed.
+    /// Whether other processes use it at the same time: what they add or end must be looked for.
+    fn shared(&self) -> bool {
+        false
+    }
+    /// Carries out the batch as one transaction; on an error nothing has changed, unless it is [`Error::Doubtful`]:
+    /// then [`resolve`](Self::resolve) tells.
     async fn apply(&self, batch: &Batch, claimant: &Claimant, now: DateTime<Utc>) -> Result<Applied, Error>;
+    /// What the last batch did, if [`Error::Doubtful`] was said of it and it has been committed all the same.
+    async fn resolve(&self) -> Result<Option<Applied>, Error> {
+        Ok(None)
+    }
+    /// Which of these tasks have ended.
+    async fn ended(&self, _tasks: &[TaskId]) -> Result<Vec<Ended>, Error> {
+        Ok(Vec::new())
+    }
+    /// Takes or keeps the lead of an agent for so long: its fencing token, unless somebody else has it.
+    async fn claim_agent(
+        &self,
+        _agent: &AgentName,
+        _claimant: &Claimant,
+        _ttl: Duration,
+    ) -> Result<Option<i64>, Error> {
+        Ok(Some(0))
+    }
+    /// Keeps the lead of an agent; false when it is lost.
+    async fn renew_agent(&self, _agent: &AgentName, _token: i64, _ttl: Duration) -> Result<bool, Error> {
+        Ok(true)
+    }
+    /// Gives the lead of an agent back.
+    async fn release_agent(&self, _agent: &AgentName, _token: i64) -> Result<(), Error> {
+        Ok(())
+    }
     /// Frees what an earlier life of this daemon had leased; those tries do not count.
     async fn recover(&self, claimant: &Claimant, now: DateTime<Utc>) -> Result<u64, Error>;
     /// When the next task that waits for its time is due, if later than `after`; blocked or not.

@@ -2,6 +2,7 @@
 
 mod answer;
 mod bound;
+mod others;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,18 +13,20 @@ use openclaw_agent_api::AgentName;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use uuid::Uuid;
 
+use self::others::Others;
 use crate::Clock;
 use crate::Error;
-use crate::backend::{Backend, Batch, Claimant, NewEvent};
+use crate::backend::{Backend, Batch, Claimant, Depth, NewEvent, Record};
 use crate::inbox::{HELD_EVENTS, Inbox, Pending};
 use crate::lanes::Lanes;
 use crate::task::{Completion, LeasedTask, NewTask, Outcome};
 use crate::watchers::Watchers;
 
-/// Pause before a failed batch is tried again, and between proofs that the database is still away.
+/// Pause before a failed batch is tried again, doubled each time in a row: proofs that the database is still away.
 const RETRY: Duration = Duration::from_millis(250);
+/// The longest such pause: whoever waits for the database to be back does not wait long.
+const RETRY_MAX: Duration = Duration::from_secs(2);
 /// Between two prunings.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// An idle store proves no oftener than this that it can write.
@@ -32,6 +35,8 @@ const IDLE_PROOF: TimeDelta = TimeDelta::seconds(10);
 /// How the store is to work.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// Tells this installation from others on the same database, the same in each of its lives.
+    pub installation: String,
     /// How long a worker owns a task without renewing.
     pub lease: Duration,
     /// The most tasks that may wait for one agent.
@@ -60,7 +65,7 @@ pub struct Health {
 struct Held {
     completions: Vec<Completion>,
     events: VecDeque<NewEvent>,
-    records: HashMap<AgentName, String>,
+    records: HashMap<AgentName, Record>,
 }
 
 impl Held {
@@ -69,7 +74,7 @@ impl Held {
         &mut self,
         completions: Vec<Completion>,
         events: impl IntoIterator<Item = NewEvent>,
-        records: impl IntoIterator<Item = (AgentName, String)>,
+        records: impl IntoIterator<Item = (AgentName, Record)>,
     ) {
         self.completions.extend(completions);
         self.events.extend(events);
@@ -90,12 +95,16 @@ pub(crate) struct Engine {
     /// Tasks of each agent that have not ended.
     waiting: HashMap<AgentName, u32>,
     held: Held,
+    /// A batch of which nobody knows whether it is stored.
+    doubt: Option<Box<Batch>>,
+    others: Others,
     next_due: Option<DateTime<Utc>>,
     /// Whether a lease may be out: an idle store has nothing to sweep.
     lent: bool,
     sweep_at: Instant,
     prune_at: Instant,
     retry_at: Option<Instant>,
+    retry: Duration,
 }
 
 impl Engine {
@@ -104,37 +113,43 @@ impl Engine {
         backend: Arc<dyn Backend>,
         inbox: Arc<Inbox>,
         options: Options,
+        claimant: Claimant,
     ) -> Result<(Self, watch::Receiver<Health>), Error> {
-        let claimant = Claimant { owner: Uuid::now_v7().to_string(), lease: options.lease };
         let clock = Clock::new();
         let now = clock.now();
         backend.recover(&claimant, now).await?;
-        let mut waiting = HashMap::new();
-        for (queue, depth) in backend.depths().await? {
-            if let Ok(name) = queue.parse() {
-                waiting.insert(name, depth.queued);
-            }
-        }
+        let depths = backend.depths().await?;
         let next_due = backend.next_due(now).await?;
         let (health, watched) = watch::channel(Health { committed_at: now, error: None, held: 0 });
-        let engine = Self {
+        let mut engine = Self {
             clock,
             sweep_at: Instant::now() + options.lease / 3,
             prune_at: Instant::now() + PRUNE_EVERY,
             lanes: Lanes::default(),
             watchers: Watchers::default(),
             held: Held::default(),
+            doubt: None,
+            others: Others::new(),
             retry_at: None,
+            retry: RETRY,
             backend,
             inbox,
             options,
             claimant,
             health,
-            waiting,
+            waiting: HashMap::new(),
             next_due,
             lent: false,
         };
+        engine.count(depths);
         Ok((engine, watched))
+    }
+
+    /// How many tasks wait for each agent: all that have not ended.
+    fn count(&mut self, depths: Vec<(String, Depth)>) {
+        let waiting =
+            |(queue, depth): (String, Depth)| Some((queue.parse().ok()?, depth.queued + depth.leased));
+        self.waiting = depths.into_iter().filter_map(waiting).collect();
     }
 
     /// Runs until the store is closed and everything that came before is stored, or cannot be.
@@ -157,7 +172,7 @@ impl Engine {
         // While the database is away, only the retry matters: a claim would fail as well.
         let alarm = match self.retry_at {
             Some(at) => at,
-            None => [Some(self.sweep_at), Some(self.prune_at), due]
+            None => [Some(self.sweep_at), Some(self.prune_at), due, self.next_poll()]
                 .into_iter()
                 .flatten()
                 .min()
@@ -170,28 +185,50 @@ impl Engine {
     }
 
     /// One turn: a batch, its transaction, and everybody told.
+    ///
+    /// Its boundaries, at each of which the process may die: taken from the inbox (nothing is durable, nobody was told)
+    /// → the transaction, inside [`Backend::apply`] → committed and not told (who asked learns it by asking again with
+    /// its key; what was leased is freed by the next life) → told.
     async fn turn(&mut self, mut arrived: Pending) {
         let now = self.clock.now();
         let left = self.lanes.change(std::mem::take(&mut arrived.lanes));
         arrived.completions.extend(left.into_iter().map(released));
-        self.wake_due(now).await;
-        let batch = self.batch(&mut arrived, now).await;
-        if !batch.is_empty() {
-            match self.backend.apply(&batch, &self.claimant, now).await {
-                Ok(applied) => self.committed(batch, arrived, applied, now).await,
-                Err(error) => self.failed(batch, arrived, error),
-            }
+        self.hold(&mut arrived);
+        match self.settle_doubt(now).await {
+            Ok(()) => self.store(arrived, now).await,
+            Err(error) => self.failed(Batch::default(), arrived, error),
         }
-        let held = self.held.completions.len();
+        let held = self.held_results();
         self.health.send_if_modified(|health| std::mem::replace(&mut health.held, held) != held);
     }
 
-    async fn batch(&mut self, arrived: &mut Pending, now: DateTime<Utc>) -> Batch {
+    /// What must not be lost waits from now on.
+    fn hold(&mut self, arrived: &mut Pending) {
         self.held.add(
             std::mem::take(&mut arrived.completions),
             std::mem::take(&mut arrived.events),
             std::mem::take(&mut arrived.records),
         );
+    }
+
+    async fn store(&mut self, mut arrived: Pending, now: DateTime<Utc>) {
+        self.look_around(&mut arrived).await;
+        self.wake_due(now).await;
+        let batch = self.batch(&mut arrived, now).await;
+        if batch.is_empty() {
+            return;
+        }
+        match self.backend.apply(&batch, &self.claimant, now).await {
+            Ok(applied) => self.committed(batch, arrived, applied, now).await,
+            Err(error @ Error::Doubtful(_)) => {
+                self.doubt = Some(Box::new(batch));
+                self.failed(Batch::default(), arrived, error);
+            }
+            Err(error) => self.failed(batch, arrived, error),
+        }
+    }
+
+    async fn batch(&mut self, arrived: &mut Pending, now: DateTime<Utc>) -> Batch {
         // While the database is away, what is held is tried once per `RETRY`, not with each arrival.
         let retry_due = self.retry_at.is_some_and(|at| at <= Instant::now());
         let store_held = self.retry_at.is_none() || retry_due || arrived.closing;
@@ -238,8 +275,9 @@ impl Engine {
             return;
         }
         self.sweep_at = at + lease / 3;
-        batch.sweep = self.lent;
-        batch.proof |= self.lent || now - self.health.borrow().committed_at >= IDLE_PROOF;
+        // Where others lease as well, anybody sweeps for all.
+        batch.sweep = self.lent || self.backend.shared();
+        batch.proof |= batch.sweep || now - self.health.borrow().committed_at >= IDLE_PROOF;
     }
 
     /// What the batch adds or frees can be claimed in the same transaction.

@@ -1,16 +1,19 @@
 //! What others hold: the store, and a consumer of one agent's tasks.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::Turn;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use crate::Error;
-use crate::backend::{Backend, Depth, Event, MemoryChange, NewEvent, Order};
+use crate::backend::{Backend, Claimant, Depth, Event, MemoryChange, NewEvent, Order, Record};
 use crate::engine::{Engine, Health, Options, released};
 use crate::inbox::{Inbox, ROOM_KIB, Submission};
 use crate::lanes::{ConsumerId, LaneOp};
@@ -22,6 +25,9 @@ pub struct Store {
     inbox: Arc<Inbox>,
     backend: Arc<dyn Backend>,
     health: watch::Receiver<Health>,
+    claimant: Claimant,
+    /// The agents that this process leads, and the token of each lead.
+    leads: Arc<Mutex<HashMap<AgentName, i64>>>,
 }
 
 impl Store {
@@ -31,10 +37,13 @@ impl Store {
     /// When what an earlier life left cannot be recovered.
     pub async fn start(backend: Arc<dyn Backend>, options: Options) -> Result<(Self, JoinHandle<()>), Error> {
         let inbox = Arc::new(Inbox::new());
-        let (engine, health) = Engine::start(backend.clone(), inbox.clone(), options).await?;
+        let (installation, lease) = (options.installation.clone(), options.lease);
+        let claimant = Claimant { installation, life: Uuid::now_v7(), lease };
+        let (engine, health) =
+            Engine::start(backend.clone(), inbox.clone(), options, claimant.clone()).await?;
         #[allow(clippy::disallowed_methods, reason = "the caller owns the handle")]
         let task = tokio::spawn(engine.run());
-        Ok((Self { inbox, backend, health }, task))
+        Ok((Self { inbox, backend, health, claimant, leads: Arc::default() }, task))
     }
 
     /// Stores a task; durable when this returns.
@@ -142,9 +151,53 @@ impl Store {
         self.inbox.put(|pending| pending.event(event));
     }
 
-    /// Leaves a supervisor's record to be stored; the newest wins.
+    /// Leaves a supervisor's record to be stored; the newest wins. It is fenced by the lead of the agent, if this
+    /// process has claimed that: once another has it, nothing is saved.
     pub fn record(&self, agent: AgentName, record: String) {
+        let record = Record { text: record, lease: self.leads().get(&agent).copied() };
         self.inbox.put(|pending| drop(pending.records.insert(agent, record)));
+    }
+
+    /// Takes or keeps the lead of an agent's name for `ttl`: answers its fencing token, or none while another process
+    /// has it. Where one process alone has the database it always succeeds.
+    ///
+    /// # Errors
+    /// [`Error::Away`], [`Error::Database`].
+    pub async fn claim_agent(&self, agent: &AgentName, ttl: Duration) -> Result<Option<i64>, Error> {
+        let token = self.backend.claim_agent(agent, &self.claimant, ttl).await?;
+        if let Some(token) = token {
+            self.leads().insert(agent.clone(), token);
+        }
+        Ok(token)
+    }
+
+    /// Keeps the lead for another `ttl`; false when it is lost, and then the agent must not run here.
+    ///
+    /// # Errors
+    /// [`Error::Away`], [`Error::Database`]: it may be lost.
+    pub async fn renew_agent(&self, agent: &AgentName, token: i64, ttl: Duration) -> Result<bool, Error> {
+        self.backend.renew_agent(agent, token, ttl).await
+    }
+
+    /// Gives the lead back, so that another process need not wait for its end. Nothing happens where it is lost.
+    ///
+    /// # Errors
+    /// [`Error::Away`], [`Error::Database`]: it ends with its time.
+    pub async fn release_agent(&self, agent: &AgentName, token: i64) -> Result<(), Error> {
+        self.leads().remove(agent);
+        self.backend.release_agent(agent, token).await
+    }
+
+    fn leads(&self) -> std::sync::MutexGuard<'_, HashMap<AgentName, i64>> {
+        // Each change is one insertion, so a poisoned lock is still good.
+        self.leads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another process may have added or ended tasks of this agent: they are looked for at once.
+    pub fn nudge(&self, agent: &AgentName) {
+        self.inbox.put(|pending| {
+            pending.nudged.insert(agent.clone());
+        });
     }
 
     /// Stores what came before, and ends the engine.

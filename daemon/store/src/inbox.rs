@@ -1,13 +1,13 @@
 //! Where others leave what is to be stored, until the engine takes it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use openclaw_agent_api::AgentName;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::Error;
-use crate::backend::{MemoryChange, NewEvent, Order};
+use crate::backend::{MemoryChange, NewEvent, Order, Record};
 use crate::lanes::LaneOp;
 use crate::task::{Completion, Ended, NewTask, Submitted, TaskId};
 
@@ -40,7 +40,8 @@ pub(crate) struct Pending {
     pub renewals: Vec<Renewal>,
     pub lanes: Vec<LaneOp>,
     pub events: VecDeque<NewEvent>,
-    pub records: HashMap<AgentName, String>,
+    pub records: HashMap<AgentName, Record>,
+    pub nudged: HashSet<AgentName>,
     pub closing: bool,
 }
 

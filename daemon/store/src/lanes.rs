@@ -87,6 +87,11 @@ impl Lanes {
         self.0.values_mut().for_each(|lane| lane.ready = true);
     }
 
+    /// Whether anybody has credit left.
+    pub fn wants(&self) -> bool {
+        self.0.values().any(|lane| lane.credit > 0)
+    }
+
     /// What to claim.
     pub fn claims(&self) -> Vec<(AgentName, u32)> {
         let hungry = self.0.iter().filter(|(_, lane)| lane.ready && lane.credit > 0);

@@ -21,6 +21,12 @@ impl TaskId {
     }
 }
 
+impl From<Uuid> for TaskId {
+    fn from(id: Uuid) -> Self {
+        Self(id)
+    }
+}
+
 impl From<TaskId> for Uuid {
     fn from(id: TaskId) -> Self {
         id.0

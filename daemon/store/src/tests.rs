@@ -1,9 +1,11 @@
-//! The store over real SQLite. Time is real where the engine's clock matters, and passed in where only the
+//! The store over real SQLite and real PostgreSQL. Time is real where the engine's clock matters, and passed in where only the
 //! database's does.
 
+mod admin;
 mod away;
 mod bounds;
 mod credit;
+pub(crate) mod database;
 mod dedupe;
 mod disk;
 mod ends;
@@ -14,6 +16,7 @@ mod prune;
 mod records;
 mod recovery;
 mod sessions;
+mod several;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -21,11 +24,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use openclaw_agent_api::AgentName;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, SqliteConnection};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
+use self::database::{Database, On, on_both};
 use crate::backend::{Applied, Backend, Batch, Claimant};
 use crate::sqlite::Sqlite;
 use crate::task::{Completion, Ended, LeasedTask, NewTask, Outcome, Submitted, TaskId, TaskState};
@@ -40,7 +43,7 @@ async fn within<T>(what: impl Future<Output = T>) -> T {
 
 fn options() -> Options {
     let hour = Duration::from_secs(3600);
-    Options { lease: hour, max_queued: 1000, keep: 24 * hour, keep_rows: 1000 }
+    Options { installation: "test".into(), lease: hour, max_queued: 1000, keep: 24 * hour, keep_rows: 1000 }
 }
 
 fn agent(name: &str) -> AgentName {
@@ -95,36 +98,36 @@ fn fails(task: &LeasedTask, retry_at: Option<DateTime<Utc>>) -> Completion {
     ends(task, Outcome::Failed { error: "it broke".into(), retry_at })
 }
 
-/// A store in a folder of its own.
+/// A store over a database of its own.
 struct Rig {
-    dir: TempDir,
-    sqlite: Arc<Sqlite>,
+    database: Database,
+    backend: Arc<dyn Backend>,
     store: Store,
     engine: JoinHandle<()>,
 }
 
 impl Rig {
-    async fn new() -> Self {
-        Self::with(options()).await
+    async fn new(on: On) -> Self {
+        Self::with(on, options()).await
     }
 
-    async fn with(options: Options) -> Self {
-        Self::open(tempfile::tempdir().expect("a folder"), options).await
+    async fn with(on: On, options: Options) -> Self {
+        Self::open(Database::new(on).await, options).await
     }
 
-    async fn open(dir: TempDir, options: Options) -> Self {
-        let sqlite = Arc::new(Sqlite::open(&dir.path().join("store.db")).await.expect("it opens"));
-        let (store, engine) = Store::start(sqlite.clone(), options).await.expect("it starts");
-        Self { dir, sqlite, store, engine }
+    async fn open(database: Database, options: Options) -> Self {
+        let backend = database.open().await.expect("it opens");
+        let (store, engine) = Store::start(backend.clone(), options).await.expect("it starts");
+        Self { database, backend, store, engine }
     }
 
     /// The process dies between two transactions; another one starts.
     async fn crash(self, options: Options) -> Self {
-        let Self { dir, sqlite, store, engine } = self;
+        let Self { database, backend, store, engine } = self;
         engine.abort();
         let _ = engine.await;
-        drop((sqlite, store));
-        Self::open(dir, options).await
+        drop((backend, store));
+        Self::open(database, options).await
     }
 
     fn consumer(&self, credit: u32) -> Consumer {
@@ -148,14 +151,8 @@ impl Rig {
     }
 
     /// What a query for one number says.
-    async fn number(&self, sql: &'static str) -> i64 {
-        sqlx::query_scalar(sql).fetch_one(&mut self.outside().await).await.expect("a number")
-    }
-
-    /// A connection of somebody else.
-    async fn outside(&self) -> SqliteConnection {
-        let options = SqliteConnectOptions::new().filename(self.dir.path().join("store.db"));
-        options.connect().await.expect("it opens")
+    async fn number(&self, sql: &str) -> i64 {
+        self.database.number(sql).await
     }
 }
 
@@ -183,18 +180,19 @@ async fn next(consumer: &mut Consumer) -> LeasedTask {
 
 /// A database without an engine, whose clock the test turns.
 struct Bare {
-    _dir: TempDir,
-    sqlite: Sqlite,
+    database: Database,
+    backend: Arc<dyn Backend>,
     claimant: Claimant,
     now: DateTime<Utc>,
 }
 
 impl Bare {
-    async fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
-        let sqlite = Sqlite::open(&dir.path().join("store.db")).await.expect("it opens");
-        let claimant = Claimant { owner: "test".into(), lease: Duration::from_secs(30) };
-        Self { _dir: dir, sqlite, claimant, now: Utc::now() }
+    async fn new(on: On) -> Self {
+        let database = Database::new(on).await;
+        let backend = database.open_turned().await;
+        let claimant =
+            Claimant { installation: "test".into(), life: Uuid::now_v7(), lease: Duration::from_secs(30) };
+        Self { database, backend, claimant, now: Utc::now() }
     }
 
     fn later(&mut self, seconds: i64) {
@@ -202,7 +200,7 @@ impl Bare {
     }
 
     async fn apply(&self, batch: Batch) -> Applied {
-        self.sqlite.apply(&batch, &self.claimant, self.now).await.expect("it is carried out")
+        self.backend.apply(&batch, &self.claimant, self.now).await.expect("it is carried out")
     }
 
     async fn submit(&self, submissions: Vec<NewTask>) -> Vec<Submitted> {
@@ -217,8 +215,8 @@ impl Bare {
         self.apply(Batch { completions, ..Batch::default() }).await
     }
 
-    async fn number(&self, sql: &'static str) -> i64 {
-        sqlx::query_scalar(sql).fetch_one(&mut *self.sqlite.writer.lock().await).await.expect("a number")
+    async fn number(&self, sql: &str) -> i64 {
+        self.database.number(sql).await
     }
 }
 
@@ -231,4 +229,10 @@ async fn withdraw(consumer: &mut Consumer) -> Vec<LeasedTask> {
     // An error says that the store is closed: what it had leased was received, or is there.
     let _ = within(consumer.take_back()).await;
     std::iter::from_fn(|| consumer.try_next()).collect()
+}
+
+/// Two JSON texts say the same: a database may write it in its own way.
+fn same(a: &str, b: &str) -> bool {
+    let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+    a == b || (value(a).is_some() && value(a) == value(b))
 }

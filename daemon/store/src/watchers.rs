@@ -1,6 +1,7 @@
 //! People and programs that wait for the end of a task.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use tokio::sync::oneshot;
 
@@ -10,18 +11,22 @@ use crate::task::{Ended, TaskId};
 const MAX_WATCHED: usize = 65_536;
 
 #[derive(Default)]
-pub(crate) struct Watchers(HashMap<TaskId, Vec<oneshot::Sender<Ended>>>);
+pub(crate) struct Watchers {
+    tasks: BTreeMap<TaskId, Vec<oneshot::Sender<Ended>>>,
+    /// Up to which [`some`](Self::some) has come.
+    looked_up: Option<TaskId>,
+}
 
 impl Watchers {
     pub fn add(&mut self, id: TaskId, watcher: oneshot::Sender<Ended>) {
-        if self.0.len() >= MAX_WATCHED {
-            self.0.retain(|_, watchers| {
+        if self.tasks.len() >= MAX_WATCHED {
+            self.tasks.retain(|_, watchers| {
                 watchers.retain(|watcher| !watcher.is_closed());
                 !watchers.is_empty()
             });
         }
-        if self.0.len() < MAX_WATCHED {
-            let watchers = self.0.entry(id).or_default();
+        if self.tasks.len() < MAX_WATCHED {
+            let watchers = self.tasks.entry(id).or_default();
             // Somebody who asks again and again with a short patience must not pile up.
             if watchers.len() >= 16 {
                 watchers.retain(|watcher| !watcher.is_closed());
@@ -31,8 +36,21 @@ impl Watchers {
     }
 
     pub fn tell(&mut self, ended: &Ended) {
-        for watcher in self.0.remove(&ended.id).unwrap_or_default() {
+        for watcher in self.tasks.remove(&ended.id).unwrap_or_default() {
             let _ = watcher.send(ended.clone());
         }
+    }
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// Some of the watched tasks; one call after the other goes through all of them.
+    pub fn some(&mut self, most: usize) -> Vec<TaskId> {
+        let from = self.looked_up.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let some: Vec<_> = self.tasks.range((from, Bound::Unbounded)).map(|(id, _)| *id).take(most).collect();
+        // None at the end: the next call begins anew.
+        self.looked_up = some.last().copied().filter(|_| some.len() == most);
+        some
     }
 }

@@ -3,6 +3,7 @@
 pub mod agents;
 pub mod alert;
 pub mod config;
+pub mod db;
 mod keys;
 mod libraries;
 pub mod send;
@@ -57,6 +58,9 @@ pub enum Command {
     /// What the operator was told
     #[command(subcommand)]
     Alert(alert::AlertCommand),
+    /// Look at, bring up to date, check and copy the database; without a daemon
+    #[command(subcommand)]
+    Db(db::DbCommand),
     /// Check and show the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),

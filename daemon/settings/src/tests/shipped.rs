@@ -32,6 +32,7 @@ fn it_says_these_settings() {
 fn the_defaults_in_its_comments_are_true() {
     let (written, default) = (good(&uncommented(), &[]), Settings::default());
     assert_eq!(written.daemon, default.daemon);
+    assert_eq!(written.database, default.database);
     assert_eq!(written.tasks, default.tasks);
     assert_eq!(written.bus, default.bus);
     assert_eq!(written.libraries, default.libraries);

@@ -5,7 +5,7 @@ use openclaw_agent_api::AgentName;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Engine, Health, RETRY, added, released};
+use super::{Engine, Health, RETRY, RETRY_MAX, added, released};
 use crate::Error;
 use crate::backend::{Applied, Batch, Order};
 use crate::inbox::Pending;
@@ -20,7 +20,7 @@ impl Engine {
         applied: Applied,
         now: DateTime<Utc>,
     ) {
-        self.retry_at = None;
+        (self.retry_at, self.retry) = (None, RETRY);
         if self.health.borrow().error.is_some() {
             tracing::info!("the database can be written again");
             // What is held comes next, and everybody has the time to renew before a lease counts as lost.
@@ -28,13 +28,15 @@ impl Engine {
             self.sweep_at = Instant::now() + self.options.lease;
             self.inbox.wake.notify_one();
         }
-        self.health.send_replace(Health {
-            committed_at: now,
-            error: None,
-            held: self.held.completions.len(),
-        });
+        self.health.send_replace(Health { committed_at: now, error: None, held: self.held_results() });
         for id in &applied.stale {
             tracing::warn!(task = %id, "a result came after its lease was lost and was refused");
+        }
+        for agent in &applied.fenced {
+            tracing::warn!(%agent, "its record was not saved: another process leads it");
+        }
+        if !applied.claimed.is_empty() {
+            self.others.found();
         }
         self.schedule(&batch, now);
         self.lent = !applied.claimed.is_empty() || applied.leased.unwrap_or(self.lent);
@@ -82,7 +84,12 @@ impl Engine {
         }
     }
 
-    fn waits(&mut self, queue: AgentName) {
+    /// Results that wait to be stored, also those that may be.
+    pub(super) fn held_results(&self) -> usize {
+        self.held.completions.len() + self.doubt.as_ref().map_or(0, |batch| batch.completions.len())
+    }
+
+    pub(super) fn waits(&mut self, queue: AgentName) {
         *self.waiting.entry(queue).or_default() += 1;
     }
 
@@ -93,17 +100,18 @@ impl Engine {
         }
         // A commit that says that it failed may have leased all the same.
         self.lent = true;
-        let since = std::mem::take(&mut self.held);
-        self.held.add(batch.completions, batch.events, batch.records);
-        self.held.add(since.completions, since.events, since.records);
+        self.hold_first(batch);
         // Those wait for the retry, which nothing that fails in between puts off.
         let now = Instant::now();
-        self.retry_at = self.retry_at.filter(|at| *at > now).or(Some(now + RETRY));
+        if self.retry_at.is_none_or(|at| at <= now) {
+            self.retry_at = Some(now + self.retry);
+            self.retry = (self.retry * 2).min(RETRY_MAX);
+        }
         let committed_at = self.health.borrow().committed_at;
         self.health.send_replace(Health {
             committed_at,
             error: Some(error.to_string()),
-            held: self.held.completions.len(),
+            held: self.held_results(),
         });
         arrived.submissions.into_iter().for_each(|s| drop(s.reply.send(Err(error.clone()))));
         arrived.orders.into_iter().for_each(|(_, reply)| drop(reply.send(Err(error.clone()))));

@@ -1,16 +1,11 @@
 //! SQLite: one connection that writes, a few that read, and nobody else beside the daemon.
 
-mod apply;
-mod complete;
-mod lease;
-mod order;
+pub(crate) mod dialect;
+mod list;
 #[cfg(test)]
 mod plans;
-mod prune;
-mod read;
-mod record;
-mod session;
-mod submit;
+mod shared;
+mod statements;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,19 +15,20 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::Turn;
+use sqlx::ConnectOptions;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Row};
 use tokio::sync::Mutex;
 
 use crate::Error;
 use crate::backend::{Applied, Backend, Batch, Claimant, Depth, Event};
 use crate::task::{Filter, NewTask, Task, TaskId};
+use crate::transaction::{self, Moment};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
+pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 
 /// Rows on their way from the database's thread, more than a batch returns: at sqlx's 50 that thread stops in the
 /// middle of a transaction until it is listened to.
@@ -77,21 +73,19 @@ impl Sqlite {
     }
 }
 
-/// All of the batch in one transaction, or nothing of it.
+/// All of it in one transaction, or nothing of it.
 ///
 /// By hand, since SQLite itself ends the transaction when the disk is full, and sqlx's own count of open transactions
 /// does not survive that: its connection would never write again.
-async fn transaction(
+async fn transaction<T>(
     db: &mut SqliteConnection,
-    batch: &Batch,
-    claimant: &Claimant,
-    now: DateTime<Utc>,
-) -> Result<Applied, Error> {
+    work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, Error>,
+) -> Result<T, Error> {
     let done = async {
         sqlx::query("begin immediate").execute(&mut *db).await?;
-        let applied = apply::apply(db, batch, claimant, now).await?;
+        let done = work(&mut *db).await?;
         sqlx::query("commit").execute(&mut *db).await?;
-        Ok(applied)
+        Ok(done)
     }
     .await;
     if done.is_err() {
@@ -104,60 +98,62 @@ async fn transaction(
 #[async_trait]
 impl Backend for Sqlite {
     async fn apply(&self, batch: &Batch, claimant: &Claimant, now: DateTime<Utc>) -> Result<Applied, Error> {
-        transaction(&mut *self.writer.lock().await, batch, claimant, now).await
+        let db = &mut *self.writer.lock().await;
+        transaction(db, async |db| transaction::apply(db, batch, claimant, &Moment::own(now)).await).await
     }
 
     async fn recover(&self, claimant: &Claimant, now: DateTime<Utc>) -> Result<u64, Error> {
-        lease::recover(&mut *self.writer.lock().await, claimant, now).await
+        let db = &mut *self.writer.lock().await;
+        transaction(db, async |db| transaction::free(db, claimant, now).await).await
     }
 
     async fn next_due(&self, after: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Error> {
         // Not by a reader: the engine must not wait for somebody's long list.
-        read::next_due(&mut *self.writer.lock().await, after).await
+        shared::next_due(&mut *self.writer.lock().await, after).await
     }
 
     async fn depths(&self) -> Result<Vec<(String, Depth)>, Error> {
-        read::depths(&self.readers).await
+        shared::depths(&self.readers).await
     }
 
     async fn task(&self, id: TaskId) -> Result<Option<Task>, Error> {
-        read::task(&self.readers, id).await
+        shared::task(&self.readers, id).await
     }
 
     async fn stored(&self, tasks: &[&NewTask]) -> Result<Vec<TaskId>, Error> {
-        submit::stored(&mut *self.writer.lock().await, tasks).await
+        transaction::stored(&mut *self.writer.lock().await, tasks).await
     }
 
     async fn tasks(&self, filter: &Filter) -> Result<Vec<Task>, Error> {
-        read::tasks(&self.readers, filter).await
+        list::tasks(&self.readers, filter).await
     }
 
     async fn records(&self) -> Result<Vec<(String, String)>, Error> {
-        read::records(&self.readers).await
+        shared::records(&self.readers).await
     }
 
     async fn events(&self, agent: &AgentName, kind: &str, limit: u32) -> Result<Vec<Event>, Error> {
-        read::events(&self.readers, agent, kind, limit).await
+        shared::events(&self.readers, agent, kind, limit).await
     }
 
     async fn alerts(&self, limit: u32) -> Result<Vec<Event>, Error> {
-        read::alerts(&self.readers, limit).await
+        shared::alerts(&self.readers, limit).await
     }
 
     async fn recall(&self, agent: &AgentName, key: &str) -> Result<Option<String>, Error> {
-        read::recall(&self.readers, agent, key).await
+        shared::recall(&self.readers, agent, key).await
     }
 
     async fn keys(&self, agent: &AgentName, prefix: &str, limit: u32) -> Result<Vec<String>, Error> {
-        read::keys(&self.readers, agent, prefix, limit).await
+        shared::keys(&self.readers, agent, prefix, limit).await
     }
 
     async fn memory_keys(&self, agent: &AgentName) -> Result<u32, Error> {
-        read::memory_keys(&self.readers, agent).await
+        shared::memory_keys(&self.readers, agent).await
     }
 
     async fn turns(&self, agent: &AgentName, session: &str, limit: u32) -> Result<Vec<Turn>, Error> {
-        read::turns(&self.readers, agent, session, limit).await
+        shared::turns(&self.readers, agent, session, limit).await
     }
 
     async fn close(&self) {
@@ -165,15 +161,4 @@ impl Backend for Sqlite {
         // The engine is the only writer and has ended, so nothing is lost if this fails: the log is replayed.
         let _ = sqlx::query("pragma wal_checkpoint(truncate)").execute(&mut *self.writer.lock().await).await;
     }
-}
-
-fn id(row: &SqliteRow, column: usize) -> Result<TaskId, Error> {
-    row.get::<&str, _>(column)
-        .parse()
-        .map_err(|_| Error::Database("a row of task_queue has a broken id".into()))
-}
-
-fn to_json<T: serde::Serialize + ?Sized>(rows: &T) -> String {
-    // Vectors of strings, numbers and ids: nothing here can fail to serialize.
-    serde_json::to_string(rows).unwrap_or_default()
 }

@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{Sqlite, complete, lease, prune, read, session, submit};
+use super::{Sqlite, shared, statements};
 
 async fn plan(sql: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
@@ -19,7 +19,7 @@ async fn goes_by(sql: &str, indexes: &[&str]) {
         assert!(plan.contains(index), "not by {index}:\n{plan}");
     }
     for line in plan.lines().filter(|line| line.starts_with("SCAN")) {
-        let fine = ["json_each", "SCAN j", "SCAN (", "SCAN t USING COVERING INDEX"];
+        let fine = ["json_each", "SCAN j", "SCAN (", "SCAN depths", "SCAN t USING COVERING INDEX"];
         let by_index = indexes.iter().any(|index| line.contains(index));
         assert!(by_index || fine.iter().any(|fine| line.contains(fine)), "a full scan:\n{plan}");
     }
@@ -27,60 +27,60 @@ async fn goes_by(sql: &str, indexes: &[&str]) {
 
 #[tokio::test]
 async fn claims() {
-    goes_by(lease::CLAIM, &["task_queue_claimable"]).await;
-    let plan = plan(lease::CLAIM).await;
+    goes_by(statements::CLAIM, &["task_queue_claimable"]).await;
+    let plan = plan(statements::CLAIM).await;
     assert!(!plan.contains("TEMP B-TREE FOR ORDER"), "it sorts:\n{plan}");
 }
 
 #[tokio::test]
 async fn completes_and_renews() {
-    goes_by(complete::COMPLETE, &["sqlite_autoindex_task_queue_1"]).await;
-    goes_by(lease::RENEW, &["sqlite_autoindex_task_queue_1"]).await;
+    goes_by(statements::COMPLETE, &["sqlite_autoindex_task_queue_1"]).await;
+    goes_by(statements::RENEW, &["sqlite_autoindex_task_queue_1"]).await;
 }
 
 #[tokio::test]
 async fn unblocks() {
-    goes_by(session::UNBLOCK, &["task_queue_session"]).await;
+    goes_by(statements::UNBLOCK, &["task_queue_session"]).await;
 }
 
 #[tokio::test]
 async fn submits() {
-    goes_by(submit::SUBMIT, &["task_queue_session"]).await;
-    goes_by(submit::KNOWN, &["task_queue_dedupe", "sqlite_autoindex_task_queue_1"]).await;
+    goes_by(statements::SUBMIT, &["task_queue_session"]).await;
+    goes_by(statements::KNOWN, &["task_queue_dedupe", "sqlite_autoindex_task_queue_1"]).await;
 }
 
 #[tokio::test]
 async fn sweeps() {
-    goes_by(lease::LOST, &["task_queue_leases"]).await;
-    goes_by(lease::SWEEP, &["task_queue_leases"]).await;
+    goes_by(statements::LOST, &["task_queue_leases"]).await;
+    goes_by(statements::SWEEP, &["task_queue_leases"]).await;
 }
 
 #[tokio::test]
 async fn is_due() {
-    goes_by(read::NEXT_DUE, &["task_queue_due"]).await;
+    goes_by(shared::NEXT_DUE, &["task_queue_due"]).await;
 }
 
 #[tokio::test]
 async fn prunes() {
     let indexes = ["task_queue_ended", "task_queue_ended_keyed", "task_queue_ended_failed"];
-    for statements in [prune::OLD, prune::MANY] {
+    for statements in [shared::OLD, shared::MANY] {
         for (sql, index) in statements.into_iter().zip(indexes) {
             goes_by(sql, &[&format!("COVERING INDEX {index} "), index]).await;
             assert!(!plan(sql).await.contains("TEMP B-TREE"), "it sorts");
         }
     }
-    goes_by(prune::TURNS, &["agent_turns_agent"]).await;
-    let plan = plan(prune::SPEAKERS).await;
+    goes_by(shared::TURNS, &["agent_turns_agent"]).await;
+    let plan = plan(shared::SPEAKERS).await;
     assert!(!plan.contains("SCAN agent_turns"), "{plan}");
 }
 
 #[tokio::test]
 async fn counts() {
-    goes_by(read::DEPTHS, &["task_queue_due", "task_queue_leases", "task_queue_failed"]).await;
+    goes_by(shared::DEPTHS, &["task_queue_due", "task_queue_leases", "task_queue_failed"]).await;
 }
 
 #[tokio::test]
 async fn shows_transitions_and_alerts() {
-    goes_by(read::TRANSITIONS, &["agent_events_history"]).await;
-    goes_by(read::ALERTS, &["agent_events_alerts"]).await;
+    goes_by(shared::TRANSITIONS, &["agent_events_history"]).await;
+    goes_by(shared::ALERTS, &["agent_events_alerts"]).await;
 }

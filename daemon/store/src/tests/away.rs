@@ -14,7 +14,7 @@ use crate::task::{Filter, Task};
 type Seen = (bool, bool, bool, usize);
 
 struct Flaky {
-    inner: Sqlite,
+    inner: Arc<dyn Backend>,
     away: AtomicBool,
     unreadable: AtomicBool,
     seen: Mutex<Vec<Seen>>,
@@ -32,6 +32,10 @@ impl Flaky {
 
 #[async_trait]
 impl Backend for Flaky {
+    fn shared(&self) -> bool {
+        self.inner.shared()
+    }
+
     async fn apply(&self, batch: &Batch, claimant: &Claimant, now: DateTime<Utc>) -> Result<Applied, Error> {
         let away = self.away.load(Ordering::SeqCst);
         self.seen.lock().unwrap().push((!away, batch.sweep, batch.proof, batch.completions.len()));
@@ -102,7 +106,7 @@ impl Backend for Flaky {
 }
 
 struct Outage {
-    _dir: TempDir,
+    _database: Database,
     _engine: JoinHandle<()>,
     flaky: Arc<Flaky>,
     store: Store,
@@ -112,9 +116,9 @@ struct Outage {
 
 impl Outage {
     /// With one task in work, and credit for more.
-    async fn new(lease: Duration) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let inner = Sqlite::open(&dir.path().join("store.db")).await.unwrap();
+    async fn new(on: On, lease: Duration) -> Self {
+        let database = Database::new(on).await;
+        let inner = database.open().await.unwrap();
         let flaky =
             Arc::new(Flaky { inner, away: false.into(), unreadable: false.into(), seen: Mutex::default() });
         let (store, engine) = Store::start(flaky.clone(), Options { lease, ..options() }).await.unwrap();
@@ -122,7 +126,7 @@ impl Outage {
         consumer.credit(5);
         store.submit(task()).await.unwrap();
         let leased = next(&mut consumer).await;
-        Self { _dir: dir, _engine: engine, flaky, store, consumer, leased }
+        Self { _database: database, _engine: engine, flaky, store, consumer, leased }
     }
 
     /// Submissions are refused until this is so.
@@ -147,9 +151,8 @@ impl Outage {
     }
 }
 
-#[tokio::test]
-async fn what_fails_in_between_does_not_put_the_retry_off() {
-    let outage = Outage::new(options().lease).await;
+async fn what_fails_in_between_does_not_put_the_retry_off(on: On) {
+    let outage = Outage::new(on, options().lease).await;
     outage.flaky.away(true);
     outage.store.complete(done(&outage.leased, "1"));
     // The result is tried at once, then with each proof that the database is still away.
@@ -168,10 +171,9 @@ async fn what_fails_in_between_does_not_put_the_retry_off() {
     assert_eq!(outage.store.health().held, 0);
 }
 
-#[tokio::test]
-async fn no_lease_is_lost_while_nobody_can_renew() {
+async fn no_lease_is_lost_while_nobody_can_renew(on: On) {
     let lease = Duration::from_millis(600);
-    let mut outage = Outage::new(lease).await;
+    let mut outage = Outage::new(on, lease).await;
     let lost_at = Utc::now() + lease + TimeDelta::milliseconds(100);
     outage.flaky.away(true);
     let before = outage.flaky.seen().len();
@@ -188,9 +190,8 @@ async fn no_lease_is_lost_while_nobody_can_renew() {
     assert_eq!(next(&mut outage.consumer).await.id, id);
 }
 
-#[tokio::test]
-async fn a_watcher_of_what_cannot_be_read_is_dropped() {
-    let outage = Outage::new(options().lease).await;
+async fn a_watcher_of_what_cannot_be_read_is_dropped(on: On) {
+    let outage = Outage::new(on, options().lease).await;
     outage.store.submit(keyed("k")).await.unwrap();
     outage.flaky.unreadable.store(true, Ordering::SeqCst);
     let (submitted, ended) = within(outage.store.submit_and_watch(keyed("k"))).await.unwrap();
@@ -198,10 +199,9 @@ async fn a_watcher_of_what_cannot_be_read_is_dropped() {
     assert!(within(ended).await.is_err(), "it may have ended long ago");
 }
 
-#[tokio::test]
-async fn after_a_pause_of_all_who_is_at_work_may_renew_first() {
+async fn after_a_pause_of_all_who_is_at_work_may_renew_first(on: On) {
     let lease = Duration::from_millis(600);
-    let mut outage = Outage::new(lease).await;
+    let mut outage = Outage::new(on, lease).await;
     tokio::time::pause();
     tokio::time::advance(lease * 2).await;
     tokio::time::resume();
@@ -216,8 +216,9 @@ async fn after_a_pause_of_all_who_is_at_work_may_renew_first() {
 
 #[tokio::test]
 async fn an_idle_store_sweeps_no_more_and_proves_itself_now_and_then() {
+    let on = On::Sqlite;
     let lease = Duration::from_secs(9);
-    let outage = Outage::new(lease).await;
+    let outage = Outage::new(on, lease).await;
     outage.store.complete(done(&outage.leased, "1"));
     flush(&outage.store).await;
     tokio::time::pause();
@@ -242,4 +243,11 @@ async fn an_idle_store_sweeps_no_more_and_proves_itself_now_and_then() {
         (3..=6).contains(&seen.len()) && seen.iter().all(|(_, sweep, proof, _)| !sweep && *proof),
         "{seen:?}"
     );
+}
+
+on_both! {
+    what_fails_in_between_does_not_put_the_retry_off
+    no_lease_is_lost_while_nobody_can_renew
+    a_watcher_of_what_cannot_be_read_is_dropped
+    after_a_pause_of_all_who_is_at_work_may_renew_first
 }

@@ -8,9 +8,8 @@ fn for_atlas() -> NewTask {
     NewTask { queue: agent("atlas"), ..task() }
 }
 
-#[tokio::test]
-async fn a_result_whose_work_for_others_finds_no_room_is_a_dead_letter() {
-    let rig = Rig::with(Options { max_queued: 3, ..options() }).await;
+async fn a_result_whose_work_for_others_finds_no_room_is_a_dead_letter(on: On) {
+    let rig = Rig::with(on, Options { max_queued: 3, ..options() }).await;
     let mut consumer = rig.consumer(3);
     rig.submit(for_atlas()).await;
     rig.submit(for_atlas()).await;
@@ -45,9 +44,8 @@ async fn a_result_whose_work_for_others_finds_no_room_is_a_dead_letter() {
     assert_eq!((depth("atlas", &all), depth("milkbot", &all)), (Some(3), Some(1)));
 }
 
-#[tokio::test]
-async fn a_repeat_to_a_full_queue_is_answered_with_the_task_that_is_there() {
-    let rig = Rig::with(Options { max_queued: 1, ..options() }).await;
+async fn a_repeat_to_a_full_queue_is_answered_with_the_task_that_is_there(on: On) {
+    let rig = Rig::with(on, Options { max_queued: 1, ..options() }).await;
     let first = rig.submit(keyed("k")).await;
     let again = within(rig.store.submit(keyed("k"))).await.unwrap();
     assert_eq!(again, Submitted { id: first, existing: true });
@@ -57,9 +55,8 @@ async fn a_repeat_to_a_full_queue_is_answered_with_the_task_that_is_there() {
     assert_eq!(rig.number("select count(*) from task_queue").await, 1);
 }
 
-#[tokio::test]
-async fn a_list_shows_beginnings_and_a_task_the_whole() {
-    let rig = Rig::new().await;
+async fn a_list_shows_beginnings_and_a_task_the_whole(on: On) {
+    let rig = Rig::new(on).await;
     let mut consumer = rig.consumer(2);
     let long = "ä".repeat(5000);
     let payload = serde_json::json!({"text": long, "more": long}).to_string();
@@ -80,10 +77,16 @@ async fn a_list_shows_beginnings_and_a_task_the_whole() {
     assert_eq!((whole.payload["more"].as_str(), whole.error.as_ref()), (Some(long.as_str()), Some(&long)));
 }
 
-#[tokio::test]
-async fn a_list_is_bounded() {
-    let bare = Bare::new().await;
+async fn a_list_is_bounded(on: On) {
+    let bare = Bare::new(on).await;
     bare.submit(std::iter::repeat_with(task).take(LISTED_TASKS as usize + 5).collect()).await;
-    let rows = bare.sqlite.tasks(&Filter { limit: u32::MAX, ..Filter::default() }).await.unwrap();
+    let rows = bare.backend.tasks(&Filter { limit: u32::MAX, ..Filter::default() }).await.unwrap();
     assert_eq!(rows.len(), LISTED_TASKS as usize);
+}
+
+on_both! {
+    a_result_whose_work_for_others_finds_no_room_is_a_dead_letter
+    a_repeat_to_a_full_queue_is_answered_with_the_task_that_is_there
+    a_list_shows_beginnings_and_a_task_the_whole
+    a_list_is_bounded
 }

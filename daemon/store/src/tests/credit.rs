@@ -2,9 +2,8 @@
 
 use super::*;
 
-#[tokio::test]
-async fn as_many_as_credit_allows() {
-    let rig = Rig::new().await;
+async fn as_many_as_credit_allows(on: On) {
+    let rig = Rig::new(on).await;
     for _ in 0..5 {
         rig.submit(task()).await;
     }
@@ -25,9 +24,8 @@ async fn as_many_as_credit_allows() {
     next(&mut consumer).await;
 }
 
-#[tokio::test]
-async fn more_credit_than_anybody_thought_of() {
-    let rig = Rig::with(Options { max_queued: 10_000, ..options() }).await;
+async fn more_credit_than_anybody_thought_of(on: On) {
+    let rig = Rig::with(on, Options { max_queued: 10_000, ..options() }).await;
     let mut submitting = tokio::task::JoinSet::new();
     for _ in 0..3000 {
         let store = rig.store.clone();
@@ -42,9 +40,8 @@ async fn more_credit_than_anybody_thought_of() {
     assert_eq!(rig.number("select max(attempts) from task_queue").await, 1);
 }
 
-#[tokio::test]
-async fn after_a_withdrawal_nothing_comes_and_nothing_is_lost() {
-    let rig = Rig::new().await;
+async fn after_a_withdrawal_nothing_comes_and_nothing_is_lost(on: On) {
+    let rig = Rig::new(on).await;
     for _ in 0..3 {
         rig.submit(task()).await;
     }
@@ -67,9 +64,8 @@ async fn after_a_withdrawal_nothing_comes_and_nothing_is_lost() {
     assert_eq!(rig.store.depths().await.unwrap()[0].1.queued, 1);
 }
 
-#[tokio::test]
-async fn withdrawing_amid_a_storm_loses_nothing() {
-    let rig = Rig::new().await;
+async fn withdrawing_amid_a_storm_loses_nothing(on: On) {
+    let rig = Rig::new(on).await;
     let mut submitting = tokio::task::JoinSet::new();
     for _ in 0..200 {
         let store = rig.store.clone();
@@ -89,9 +85,8 @@ async fn withdrawing_amid_a_storm_loses_nothing() {
     assert_eq!(rig.store.depths().await.unwrap()[0].1.leased, 200);
 }
 
-#[tokio::test]
-async fn what_a_dropped_consumer_had_not_received_goes_back() {
-    let rig = Rig::new().await;
+async fn what_a_dropped_consumer_had_not_received_goes_back(on: On) {
+    let rig = Rig::new(on).await;
     for _ in 0..4 {
         rig.submit(task()).await;
     }
@@ -109,9 +104,8 @@ async fn what_a_dropped_consumer_had_not_received_goes_back() {
     }
 }
 
-#[tokio::test]
-async fn a_successor_that_comes_before_the_other_goes_keeps_its_lane() {
-    let rig = Rig::new().await;
+async fn a_successor_that_comes_before_the_other_goes_keeps_its_lane(on: On) {
+    let rig = Rig::new(on).await;
     let old = rig.consumer(1);
     rig.submit(task()).await;
     rig.settle().await;
@@ -122,9 +116,8 @@ async fn a_successor_that_comes_before_the_other_goes_keeps_its_lane() {
     next(&mut new).await;
 }
 
-#[tokio::test]
-async fn who_has_a_successor_no_longer_has_a_say() {
-    let rig = Rig::new().await;
+async fn who_has_a_successor_no_longer_has_a_say(on: On) {
+    let rig = Rig::new(on).await;
     let old = rig.consumer(1);
     let mut new = rig.consumer(2);
     old.credit(5);
@@ -138,4 +131,14 @@ async fn who_has_a_successor_no_longer_has_a_say() {
     next(&mut new).await;
     rig.settle().await;
     assert!(new.try_next().is_none(), "the credit was for two");
+}
+
+on_both! {
+    as_many_as_credit_allows
+    more_credit_than_anybody_thought_of
+    after_a_withdrawal_nothing_comes_and_nothing_is_lost
+    withdrawing_amid_a_storm_loses_nothing
+    what_a_dropped_consumer_had_not_received_goes_back
+    a_successor_that_comes_before_the_other_goes_keeps_its_lane
+    who_has_a_successor_no_longer_has_a_say
 }

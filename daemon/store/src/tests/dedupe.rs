@@ -2,9 +2,8 @@
 
 use super::*;
 
-#[tokio::test]
-async fn the_same_key_is_the_same_task() {
-    let rig = Rig::new().await;
+async fn the_same_key_is_the_same_task(on: On) {
+    let rig = Rig::new(on).await;
     let first = rig.submit(keyed("k")).await;
     let again = within(rig.store.submit(keyed("k"))).await.unwrap();
     assert_eq!(again, Submitted { id: first, existing: true });
@@ -13,9 +12,8 @@ async fn the_same_key_is_the_same_task() {
     assert_eq!(rig.number("select count(*) from task_queue").await, 2);
 }
 
-#[tokio::test]
-async fn racing_submissions_agree_on_one() {
-    let rig = Rig::new().await;
+async fn racing_submissions_agree_on_one(on: On) {
+    let rig = Rig::new(on).await;
     let mut racing = tokio::task::JoinSet::new();
     for _ in 0..50 {
         let store = rig.store.clone();
@@ -27,9 +25,8 @@ async fn racing_submissions_agree_on_one() {
     assert_eq!(rig.number("select count(*) from task_queue").await, 1);
 }
 
-#[tokio::test]
-async fn within_one_batch_a_repeated_one_never_leaves_its_successor_blocked() {
-    let bare = Bare::new().await;
+async fn within_one_batch_a_repeated_one_never_leaves_its_successor_blocked(on: On) {
+    let bare = Bare::new(on).await;
     let first = NewTask { dedupe_key: Some("k".into()), ..of_session("s") };
     let done_before = bare.submit(vec![first.clone()]).await;
     let leased = bare.claim(9).await;
@@ -49,9 +46,8 @@ async fn within_one_batch_a_repeated_one_never_leaves_its_successor_blocked() {
     assert_eq!(ids(&bare.claim(9).await), [last.id]);
 }
 
-#[tokio::test]
-async fn who_watches_a_repeated_task_is_told_of_the_first_one_s_end() {
-    let rig = Rig::new().await;
+async fn who_watches_a_repeated_task_is_told_of_the_first_one_s_end(on: On) {
+    let rig = Rig::new(on).await;
     let mut consumer = rig.consumer(1);
     rig.submit(keyed("k")).await;
     let leased = next(&mut consumer).await;
@@ -63,9 +59,8 @@ async fn who_watches_a_repeated_task_is_told_of_the_first_one_s_end() {
     assert_eq!(within(ended).await.unwrap().result.as_deref(), Some(r#""first""#));
 }
 
-#[tokio::test]
-async fn a_repeated_id_is_a_repeated_task_and_fails_nobody_s_batch() {
-    let rig = Rig::new().await;
+async fn a_repeated_id_is_a_repeated_task_and_fails_nobody_s_batch(on: On) {
+    let rig = Rig::new(on).await;
     let mut consumer = rig.consumer(1);
     let id = rig.submit(task()).await;
     let leased = next(&mut consumer).await;
@@ -77,4 +72,12 @@ async fn a_repeated_id_is_a_repeated_task_and_fails_nobody_s_batch() {
     assert_eq!(rig.state(id).await, TaskState::Done);
     assert_eq!(rig.number("select count(*) from task_queue").await, 2);
     assert_eq!(rig.store.health().error, None);
+}
+
+on_both! {
+    the_same_key_is_the_same_task
+    racing_submissions_agree_on_one
+    within_one_batch_a_repeated_one_never_leaves_its_successor_blocked
+    who_watches_a_repeated_task_is_told_of_the_first_one_s_end
+    a_repeated_id_is_a_repeated_task_and_fails_nobody_s_batch
 }

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
+use super::database::there_is_postgres;
 use super::*;
 
 /// Fills the database's room, completes a task meanwhile, makes room, and sees it stored.
@@ -13,7 +14,7 @@ async fn fills_and_empties(rig: Rig, fill: impl AsyncFnOnce(&Rig), empty: impl A
     let leased = next(&mut consumer).await;
     fill(&rig).await;
 
-    let large = || NewTask { payload: format!("\"{}\"", "x".repeat(100_000)), ..task() };
+    let large = || NewTask { payload: incompressible(100_000), ..task() };
     let mut accepted = 1;
     let refused = loop {
         match within(rig.store.submit(large())).await {
@@ -25,7 +26,7 @@ async fn fills_and_empties(rig: Rig, fill: impl AsyncFnOnce(&Rig), empty: impl A
     assert!(matches!(refused, Error::Full), "{refused}");
     assert_eq!(rig.number("select count(*) from task_queue").await, accepted);
 
-    let result = format!("\"{}\"", "y".repeat(200_000));
+    let result = incompressible(200_000);
     rig.store.complete(done(&leased, &result));
     rig.settle().await;
     let health = rig.store.health();
@@ -42,20 +43,31 @@ async fn fills_and_empties(rig: Rig, fill: impl AsyncFnOnce(&Rig), empty: impl A
     rig.submit(large()).await;
 }
 
+/// A JSON text that a database cannot make small.
+fn incompressible(size: usize) -> String {
+    let text: String = std::iter::repeat_with(fastrand::alphanumeric).take(size).collect();
+    format!("\"{text}\"")
+}
+
 async fn ended_at(rig: &Rig, id: TaskId) -> DateTime<Utc> {
     rig.store.task(id).await.unwrap().finished_at.unwrap()
 }
 
-async fn pages(rig: &Rig, most: i64) {
+async fn pages(sqlite: &Sqlite, most: i64) {
     let sql = sqlx::AssertSqlSafe(format!("pragma max_page_count = {most}"));
-    sqlx::query(sql).execute(&mut *rig.sqlite.writer.lock().await).await.unwrap();
+    sqlx::query(sql).execute(&mut *sqlite.writer.lock().await).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_database_at_its_bound_resumes_by_itself() {
-    let rig = Rig::new().await;
+    let on = On::Sqlite;
+    let database = Database::new(on).await;
+    // Of its one writing connection, to which alone the bound is told.
+    let sqlite = Arc::new(Sqlite::open(&database.path()).await.unwrap());
+    let (store, engine) = Store::start(sqlite.clone(), options()).await.unwrap();
+    let rig = Rig { database, backend: sqlite.clone(), store, engine };
     let now = rig.number("pragma page_count").await;
-    fills_and_empties(rig, async |rig| pages(rig, now + 60).await, async |rig| pages(rig, 1 << 20).await)
+    fills_and_empties(rig, async |_| pages(&sqlite, now + 60).await, async |_| pages(&sqlite, 1 << 20).await)
         .await;
 }
 
@@ -63,10 +75,11 @@ async fn a_database_at_its_bound_resumes_by_itself() {
 struct SmallDisk(TempDir);
 
 impl SmallDisk {
-    fn mount() -> Option<Self> {
+    fn mount(size: &str) -> Option<Self> {
         let dir = tempfile::tempdir().expect("a folder");
+        let size = format!("size={size}");
         let mount =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(dir.path()).output();
+            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(dir.path()).output();
         if mount.is_ok_and(|output| output.status.success()) {
             return Some(Self(dir));
         }
@@ -92,11 +105,39 @@ fn fill(path: &Path) {
 
 #[tokio::test]
 async fn a_full_disk_resumes_by_itself() {
-    let Some(disk) = SmallDisk::mount() else {
+    let Some(disk) = SmallDisk::mount("4m") else {
         println!("skipped: a small disk cannot be mounted, which needs root");
         return;
     };
-    let rig = Rig::open(tempfile::tempdir_in(disk.0.path()).expect("a folder"), options()).await;
+    let rig =
+        Rig::open(Database::Sqlite(tempfile::tempdir_in(disk.0.path()).expect("a folder")), options()).await;
     let fill = async |_: &Rig| fill(&disk.filler());
     fills_and_empties(rig, fill, async |_| std::fs::remove_file(disk.filler()).expect("it goes")).await;
+}
+
+#[tokio::test]
+async fn a_server_s_full_disk_resumes_by_itself() {
+    if !there_is_postgres() {
+        return;
+    }
+    let Some(disk) = SmallDisk::mount("16m") else {
+        println!("skipped: a small disk cannot be mounted, which needs root");
+        return;
+    };
+    let place = disk.0.path();
+    assert!(Command::new("chown").arg("postgres").arg(place).status().unwrap().success());
+    let database = Database::new(On::Postgres).await;
+    let Database::Postgres { name, .. } = &database else { panic!("not there") };
+    let space = format!("s{name}");
+    let folder = place.join("space");
+    std::fs::create_dir(&folder).unwrap();
+    assert!(Command::new("chown").arg("postgres").arg(&folder).status().unwrap().success());
+    database.execute(&format!("create tablespace {space} location '{}'", folder.display())).await;
+    database.execute(&format!("alter database {name} set default_tablespace = {space}")).await;
+    let rig = Rig::open(database, options()).await;
+    let fill = async |_: &Rig| fill(&disk.filler());
+    fills_and_empties(rig, fill, async |_| std::fs::remove_file(disk.filler()).expect("it goes")).await;
+    // With the database gone nothing is in it.
+    let main = Database::new(On::Postgres).await;
+    main.execute(&format!("drop tablespace {space}")).await;
 }

@@ -57,7 +57,8 @@ struct Known {
 }
 
 struct World {
-    rig: Rig,
+    /// None while it crashes.
+    rig: Option<Rig>,
     consumers: Vec<Consumer>,
     /// In the order of acceptance.
     tasks: Vec<Known>,
@@ -69,11 +70,15 @@ struct World {
 }
 
 impl World {
-    async fn new() -> Self {
-        let rig = Rig::new().await;
+    async fn new(on: On) -> Self {
+        let rig = Rig::new(on).await;
         let consumers = QUEUES.map(|queue| rig.store.consumer(agent(queue))).into();
         let (tasks, at, keys) = Default::default();
-        Self { rig, consumers, tasks, at, keys, leased: vec![], lost: vec![], outcomes: 0 }
+        Self { rig: Some(rig), consumers, tasks, at, keys, leased: vec![], lost: vec![], outcomes: 0 }
+    }
+
+    fn rig(&self) -> &Rig {
+        self.rig.as_ref().expect("it has not crashed")
     }
 
     fn accept(&mut self, task: NewTask, ended: Option<oneshot::Receiver<Ended>>) {
@@ -100,11 +105,11 @@ impl World {
                     self.got(task);
                 }
             }
-            Step::Consumer(queue) => self.consumers[queue] = self.rig.store.consumer(agent(QUEUES[queue])),
+            Step::Consumer(queue) => self.consumers[queue] = self.rig().store.consumer(agent(QUEUES[queue])),
             Step::Done(n, follow) => self.done(n, follow),
             Step::Fail(n, again) => {
                 let Some(task) = self.give(n) else { return };
-                self.rig.store.complete(fails(&task, again.then(Utc::now)));
+                self.rig().store.complete(fails(&task, again.then(Utc::now)));
                 self.known(task.id).state = if again { TaskState::Queued } else { TaskState::Failed };
                 self.outcomes += 1;
             }
@@ -112,22 +117,22 @@ impl World {
                 let Some(task) = self.give(n) else { return };
                 let known = self.known(task.id);
                 (known.state, known.attempts) = (TaskState::Queued, known.attempts - 1);
-                self.rig.store.release(task);
+                self.rig().store.release(task);
             }
             Step::Late(n) if !self.lost.is_empty() => {
                 let task = &self.lost[n % self.lost.len()];
                 let follow = NewTask { queue: task.queue.clone(), ..super::task() };
-                self.rig.store.complete(followed(task, r#""late""#, vec![follow]));
+                self.rig().store.complete(followed(task, r#""late""#, vec![follow]));
             }
             Step::Late(_) => {}
             Step::Cancel(n) => {
                 let Some(id) = self.pick(n, &[TaskState::Queued]) else { return };
-                within(self.rig.store.cancel(id)).await.expect("it is queued");
+                within(self.rig().store.cancel(id)).await.expect("it is queued");
                 self.known(id).state = TaskState::Cancelled;
             }
             Step::Retry(n) => {
                 let Some(id) = self.pick(n, &[TaskState::Failed, TaskState::Cancelled]) else { return };
-                within(self.rig.store.retry(id)).await.expect("it has ended");
+                within(self.rig().store.retry(id)).await.expect("it has ended");
                 let known = self.known(id);
                 (known.state, known.attempts) = (TaskState::Queued, 0);
             }
@@ -146,7 +151,7 @@ impl World {
                 priority,
                 ..task()
             };
-            let store = self.rig.store.clone();
+            let store = self.rig().store.clone();
             submitting.spawn(async move {
                 (at, queue, key, store.submit_and_watch(new.clone()).await.expect("it is stored"), new)
             });
@@ -177,7 +182,7 @@ impl World {
             session: Some(session.to_string()),
             ..super::task()
         });
-        self.rig.store.complete(followed(&task, "1", follow.iter().cloned().collect()));
+        self.rig().store.complete(followed(&task, "1", follow.iter().cloned().collect()));
         self.known(task.id).state = TaskState::Done;
         self.outcomes += 1;
         if let Some(follow) = follow {
@@ -196,10 +201,9 @@ impl World {
             // Told before, or nobody is left to tell.
             known.ended = None;
         }
-        let fresh = Rig::new().await;
-        let rig = std::mem::replace(&mut self.rig, fresh);
-        self.rig = rig.crash(options()).await;
-        self.consumers = QUEUES.map(|queue| self.rig.store.consumer(agent(queue))).into();
+        let rig = self.rig.take().expect("it has not crashed");
+        self.rig = Some(rig.crash(options()).await);
+        self.consumers = QUEUES.map(|queue| self.rig().store.consumer(agent(queue))).into();
     }
 
     /// A task came into the worker's hands.
@@ -224,13 +228,13 @@ impl World {
 
     /// What has come, and whether the store and the model agree.
     async fn look(&mut self) {
-        self.rig.settle().await;
+        self.rig().settle().await;
         for queue in 0..QUEUES.len() {
             while let Some(task) = self.consumers[queue].try_next() {
                 self.got(task);
             }
         }
-        let rows = self.rig.store.tasks(&Filter { limit: 9999, ..Filter::default() }).await.expect("rows");
+        let rows = self.rig().store.tasks(&Filter { limit: 9999, ..Filter::default() }).await.expect("rows");
         assert_eq!(rows.len(), self.tasks.len());
         for (row, known) in rows.iter().rev().zip(&mut self.tasks) {
             assert_eq!((row.id, row.state, row.attempts), (known.task.id, known.state, known.attempts));
@@ -242,8 +246,8 @@ impl World {
             let waits = known.ended.is_some();
             assert!(!(known.state.ended() && waits), "the watcher of {} was not told", row.id);
         }
-        assert_eq!(self.rig.number("select count(*) from ops_outcomes").await, self.outcomes);
-        assert_eq!(self.rig.store.health().error, None);
+        assert_eq!(self.rig().number("select count(*) from ops_outcomes").await, self.outcomes);
+        assert_eq!(self.rig().store.health().error, None);
     }
 
     /// Everything ends when somebody works it off.
@@ -256,23 +260,37 @@ impl World {
             self.take(Step::Done(turns, None)).await;
             turns += 1;
         }
-        let waiting = self.rig.store.depths().await.expect("depths");
+        let waiting = self.rig().store.depths().await.expect("depths");
         assert!(waiting.iter().all(|(_, depth)| depth.queued == 0 && depth.leased == 0), "{waiting:?}");
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn whatever_happens_every_task_ends_once_and_in_order(steps in vec(step(), 1..40)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+fn whatever_happens(on: On, cases: u32) {
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    proptest!(config, |(steps in vec(step(), 1..40))| {
         runtime.block_on(async {
-            let mut world = World::new().await;
+            let mut world = World::new(on).await;
             for step in steps {
                 world.take(step).await;
             }
             world.drain().await;
         });
+    });
+}
+
+mod sqlite {
+    #[test]
+    fn whatever_happens_every_task_ends_once_and_in_order() {
+        super::whatever_happens(super::On::Sqlite, 64);
+    }
+}
+
+mod postgres {
+    #[test]
+    fn whatever_happens_every_task_ends_once_and_in_order() {
+        if crate::tests::database::there_is_postgres() {
+            super::whatever_happens(super::On::Postgres, 24);
+        }
     }
 }

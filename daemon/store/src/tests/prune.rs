@@ -20,9 +20,8 @@ async fn rows(bare: &Bare) -> (i64, i64, i64) {
     )
 }
 
-#[tokio::test]
-async fn what_is_old_goes_and_what_has_not_ended_stays() {
-    let mut bare = Bare::new().await;
+async fn what_is_old_goes_and_what_has_not_ended_stays(on: On) {
+    let mut bare = Bare::new(on).await;
     let waits = task();
     let hold = NewTask { run_at: Some(bare.now + TimeDelta::days(2)), ..waits };
     let transition =
@@ -38,14 +37,13 @@ async fn what_is_old_goes_and_what_has_not_ended_stays() {
     let applied = bare.apply(Batch { prune: Some((before, 1000)), ..Batch::default() }).await;
     assert!(!applied.prune_more);
     assert_eq!(rows(&bare).await, (2, 1, 1));
-    assert!(bare.sqlite.task(young).await.unwrap().is_some());
-    assert!(bare.sqlite.task(hold.id).await.unwrap().is_some());
+    assert!(bare.backend.task(young).await.unwrap().is_some());
+    assert!(bare.backend.task(hold.id).await.unwrap().is_some());
     assert_eq!(bare.number("select count(*) from agent_events").await, 2);
 }
 
-#[tokio::test]
-async fn beyond_so_many_rows_the_oldest_go() {
-    let mut bare = Bare::new().await;
+async fn beyond_so_many_rows_the_oldest_go(on: On) {
+    let mut bare = Bare::new(on).await;
     let mut all = Vec::new();
     for _ in 0..8 {
         all.push(one_done(&mut bare).await);
@@ -53,13 +51,12 @@ async fn beyond_so_many_rows_the_oldest_go() {
     let before = bare.now - TimeDelta::days(1);
     bare.apply(Batch { prune: Some((before, 3)), ..Batch::default() }).await;
     assert_eq!(rows(&bare).await, (3, 3, 3));
-    assert!(bare.sqlite.task(all[4]).await.unwrap().is_none());
-    assert!(bare.sqlite.task(all[5]).await.unwrap().is_some());
+    assert!(bare.backend.task(all[4]).await.unwrap().is_none());
+    assert!(bare.backend.task(all[5]).await.unwrap().is_some());
 }
 
-#[tokio::test]
-async fn a_great_deal_goes_in_parts() {
-    let bare = Bare::new().await;
+async fn a_great_deal_goes_in_parts(on: On) {
+    let bare = Bare::new(on).await;
     let at = bare.now;
     let event = || NewEvent { agent: agent("milkbot"), kind: "agent.alert", payload: "1".into(), at };
     let events = std::iter::repeat_with(event).take(5000).collect();
@@ -72,9 +69,8 @@ async fn a_great_deal_goes_in_parts() {
     assert_eq!((parts, rows(&bare).await.2), (2, 10));
 }
 
-#[tokio::test]
-async fn successes_push_out_neither_dead_letters_nor_dedupe_keys() {
-    let mut bare = Bare::new().await;
+async fn successes_push_out_neither_dead_letters_nor_dedupe_keys(on: On) {
+    let mut bare = Bare::new(on).await;
     for n in 0..5 {
         bare.later(1);
         bare.submit(vec![task(), keyed(&n.to_string())]).await;
@@ -106,15 +102,16 @@ async fn successes_push_out_neither_dead_letters_nor_dedupe_keys() {
     assert_eq!(counts().await, (0, 0, 0));
 }
 
-#[tokio::test]
-async fn so_many_turns_of_each_agent_are_kept_whatever_the_conversation() {
-    let bare = Bare::new().await;
+async fn so_many_turns_of_each_agent_are_kept_whatever_the_conversation(on: On) {
+    let bare = Bare::new(on).await;
     let more = 3000;
     for (name, n) in [("atlas", 5), ("milkbot", KEPT_TURNS_OF_AGENT + more)] {
-        let sql = "with recursive n (i) as (select 1 union all select i + 1 from n where i < ?2)
-                   insert into agent_turns (agent_name, session, role, text, created_at)
-                   select ?1, i % 1000, 'user', i, '' from n";
-        sqlx::query(sql).bind(name).bind(n).execute(&mut *bare.sqlite.writer.lock().await).await.unwrap();
+        let sql = format!(
+            "insert into agent_turns (agent_name, session, role, text, created_at)
+             with recursive n (i) as (select 1 union all select i + 1 from n where i < {n})
+             select '{name}', cast(i % 1000 as text), 'user', cast(i as text), '2026-01-01T00:00:00Z' from n"
+        );
+        bare.database.execute(&sql).await;
     }
     let mut parts = 1;
     while bare.apply(Batch { prune: Some((bare.now, 10)), ..Batch::default() }).await.prune_more {
@@ -126,4 +123,12 @@ async fn so_many_turns_of_each_agent_are_kept_whatever_the_conversation() {
     let oldest = "select min(cast(text as integer)) from agent_turns where agent_name = 'milkbot'";
     assert_eq!(bare.number(oldest).await, i64::from(more) + 1);
     assert_eq!(bare.number("select count(*) from agent_turns where agent_name = 'atlas'").await, 5);
+}
+
+on_both! {
+    what_is_old_goes_and_what_has_not_ended_stays
+    beyond_so_many_rows_the_oldest_go
+    a_great_deal_goes_in_parts
+    successes_push_out_neither_dead_letters_nor_dedupe_keys
+    so_many_turns_of_each_agent_are_kept_whatever_the_conversation
 }

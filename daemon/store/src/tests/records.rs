@@ -7,9 +7,8 @@ fn event(name: &str, kind: &'static str, n: u32) -> NewEvent {
     NewEvent { agent: agent(name), kind, payload: format!(r#"{{"n":{n}}}"#), at: Utc::now() }
 }
 
-#[tokio::test]
-async fn the_newest_record_wins() {
-    let rig = Rig::new().await;
+async fn the_newest_record_wins(on: On) {
+    let rig = Rig::new(on).await;
     for n in 0..3 {
         rig.store.record(agent("milkbot"), n.to_string());
         rig.store.record(agent("atlas"), format!("a{n}"));
@@ -23,9 +22,8 @@ async fn the_newest_record_wins() {
     assert_eq!(records, [("atlas".to_owned(), "a2".to_owned()), ("milkbot".to_owned(), "2".to_owned())]);
 }
 
-#[tokio::test]
-async fn so_many_transitions_of_each_agent_are_kept() {
-    let rig = Rig::new().await;
+async fn so_many_transitions_of_each_agent_are_kept(on: On) {
+    let rig = Rig::new(on).await;
     rig.store.event(event("atlas", TRANSITION, 7));
     rig.store.event(event("milkbot", "agent.alert", 8));
     for n in 0..KEPT_TRANSITIONS + 30 {
@@ -44,9 +42,8 @@ async fn so_many_transitions_of_each_agent_are_kept() {
     assert_eq!(rig.store.alerts(1).await.unwrap()[0].payload["n"], 8);
 }
 
-#[tokio::test]
-async fn memory_is_set_changed_listed_and_forgotten() {
-    let rig = Rig::new().await;
+async fn memory_is_set_changed_listed_and_forgotten(on: On) {
+    let rig = Rig::new(on).await;
     let (milkbot, atlas) = (agent("milkbot"), agent("atlas"));
     let set = async |agent: &AgentName, key: &str, value: &str| {
         let (agent, key, value) = (agent.clone(), key.into(), value.into());
@@ -58,7 +55,7 @@ async fn memory_is_set_changed_listed_and_forgotten() {
     set(&milkbot, "user:1", r#"{"name":"Ada"}"#).await;
     set(&atlas, "user:1", "null").await;
     let value = rig.store.recall(&milkbot, "user:1").await.unwrap();
-    assert_eq!(value.as_deref(), Some(r#"{"name":"Ada"}"#));
+    assert!(same(&value.unwrap(), r#"{"name":"Ada"}"#));
     assert_eq!(rig.store.recall(&milkbot, "nothing").await.unwrap(), None);
     let keys = async |prefix: &str, limit| rig.store.keys(&milkbot, prefix, limit).await.unwrap();
     assert_eq!(keys("user:", 9).await, ["user:\0", "user:1", "user:2", "user:\u{10ffff}"]);
@@ -71,9 +68,8 @@ async fn memory_is_set_changed_listed_and_forgotten() {
     assert_eq!(rig.store.recall(&atlas, "user:1").await.unwrap().as_deref(), Some("null"));
 }
 
-#[tokio::test]
-async fn the_last_turns_of_a_conversation_are_kept_in_order() {
-    let bare = Bare::new().await;
+async fn the_last_turns_of_a_conversation_are_kept_in_order(on: On) {
+    let bare = Bare::new(on).await;
     let turn = |session: &str, n: u32| MemoryChange::Remember {
         agent: agent("milkbot"),
         session: session.into(),
@@ -83,21 +79,28 @@ async fn the_last_turns_of_a_conversation_are_kept_in_order() {
     let mut memory = vec![turn("b", 1)];
     memory.extend((0..KEPT_TURNS + 5).map(|n| turn("a", n)));
     bare.apply(Batch { memory, ..Batch::default() }).await;
-    let turns = bare.sqlite.turns(&agent("milkbot"), "a", 1000).await.unwrap();
+    let turns = bare.backend.turns(&agent("milkbot"), "a", 1000).await.unwrap();
     assert_eq!(turns.len(), KEPT_TURNS as usize);
     assert_eq!((turns[0].text.as_str(), turns[199].text.as_str()), ("5", "204"));
-    let last = bare.sqlite.turns(&agent("milkbot"), "a", 2).await.unwrap();
+    let last = bare.backend.turns(&agent("milkbot"), "a", 2).await.unwrap();
     assert_eq!((last[0].text.as_str(), last[1].text.as_str()), ("203", "204"));
-    assert_eq!(bare.sqlite.turns(&agent("milkbot"), "b", 9).await.unwrap().len(), 1);
+    assert_eq!(bare.backend.turns(&agent("milkbot"), "b", 9).await.unwrap().len(), 1);
 }
 
-#[tokio::test]
-async fn the_keys_of_each_agent_are_counted() {
-    let rig = Rig::new().await;
+async fn the_keys_of_each_agent_are_counted(on: On) {
+    let rig = Rig::new(on).await;
     for (name, key) in [("milkbot", "a"), ("milkbot", "b"), ("milkbot", "a"), ("atlas", "a")] {
         let (key, value) = (key.into(), "1".into());
         within(rig.store.remember(MemoryChange::Set { agent: agent(name), key, value })).await.unwrap();
     }
     assert_eq!(rig.store.memory_keys(&agent("milkbot")).await.unwrap(), 2);
     assert_eq!(rig.store.memory_keys(&agent("nobody")).await.unwrap(), 0);
+}
+
+on_both! {
+    the_newest_record_wins
+    so_many_transitions_of_each_agent_are_kept
+    memory_is_set_changed_listed_and_forgotten
+    the_last_turns_of_a_conversation_are_kept_in_order
+    the_keys_of_each_agent_are_counted
 }

@@ -3,9 +3,8 @@
 use super::*;
 use crate::backend::Order;
 
-#[tokio::test]
-async fn a_session_runs_in_order_one_at_a_time_beside_others() {
-    let rig = Rig::new().await;
+async fn a_session_runs_in_order_one_at_a_time_beside_others(on: On) {
+    let rig = Rig::new(on).await;
     let mut consumer = rig.consumer(9);
     let mut of_a = Vec::new();
     for _ in 0..3 {
@@ -27,9 +26,8 @@ async fn a_session_runs_in_order_one_at_a_time_beside_others() {
     assert_eq!(rig.state(of_a[2]).await, TaskState::Done);
 }
 
-#[tokio::test]
-async fn several_in_one_batch_keep_their_order_whatever_their_priority() {
-    let bare = Bare::new().await;
+async fn several_in_one_batch_keep_their_order_whatever_their_priority(on: On) {
+    let bare = Bare::new(on).await;
     let tasks: Vec<_> = (0..3).map(|priority| NewTask { priority, ..of_session("s") }).collect();
     bare.submit(tasks.clone()).await;
     for task in tasks {
@@ -39,9 +37,8 @@ async fn several_in_one_batch_keep_their_order_whatever_their_priority() {
     }
 }
 
-#[tokio::test]
-async fn a_session_is_one_queue_s_own() {
-    let bare = Bare::new().await;
+async fn a_session_is_one_queue_s_own(on: On) {
+    let bare = Bare::new(on).await;
     let atlas = NewTask { queue: agent("atlas"), ..of_session("s") };
     bare.submit(vec![of_session("s"), atlas.clone()]).await;
     let claims = vec![(agent("milkbot"), 9), (agent("atlas"), 9)];
@@ -54,9 +51,8 @@ async fn a_session_is_one_queue_s_own() {
     assert!(bare.apply(Batch { claims, ..Batch::default() }).await.claimed.is_empty());
 }
 
-#[tokio::test]
-async fn backoff_and_release_of_the_first_hold_the_rest() {
-    let mut bare = Bare::new().await;
+async fn backoff_and_release_of_the_first_hold_the_rest(on: On) {
+    let mut bare = Bare::new(on).await;
     let (first, second) = (of_session("s"), of_session("s"));
     bare.submit(vec![first.clone(), second.clone()]).await;
     let leased = bare.claim(9).await;
@@ -69,9 +65,8 @@ async fn backoff_and_release_of_the_first_hold_the_rest() {
     assert_eq!(ids(&bare.claim(9).await), [first.id]);
 }
 
-#[tokio::test]
-async fn a_dead_letter_a_cancelled_and_a_swept_one_let_the_next_go() {
-    let mut bare = Bare::new().await;
+async fn a_dead_letter_a_cancelled_and_a_swept_one_let_the_next_go(on: On) {
+    let mut bare = Bare::new(on).await;
     let tasks: Vec<_> = (0..5).map(|_| NewTask { max_attempts: 1, ..of_session("s") }).collect();
     bare.submit(tasks.clone()).await;
     let leased = bare.claim(9).await;
@@ -88,9 +83,8 @@ async fn a_dead_letter_a_cancelled_and_a_swept_one_let_the_next_go() {
     assert_eq!(ids(&bare.claim(9).await), [tasks[4].id]);
 }
 
-#[tokio::test]
-async fn a_retried_dead_letter_takes_its_old_place() {
-    let bare = Bare::new().await;
+async fn a_retried_dead_letter_takes_its_old_place(on: On) {
+    let bare = Bare::new(on).await;
     let tasks: Vec<_> = (0..4).map(|_| of_session("s")).collect();
     let order = async |order| {
         bare.apply(Batch { orders: vec![order], ..Batch::default() }).await.orders.remove(0).unwrap()
@@ -121,9 +115,8 @@ async fn a_retried_dead_letter_takes_its_old_place() {
     assert_eq!(ids(&bare.claim(9).await), [tasks[3].id]);
 }
 
-#[tokio::test]
-async fn orders_that_make_no_sense_are_refused() {
-    let rig = Rig::new().await;
+async fn orders_that_make_no_sense_are_refused(on: On) {
+    let rig = Rig::new(on).await;
     let mut consumer = rig.consumer(1);
     let id = rig.submit(task()).await;
     let refused = |answer: Result<AgentName, Error>| match answer {
@@ -139,9 +132,8 @@ async fn orders_that_make_no_sense_are_refused() {
     assert!(matches!(rig.store.retry(TaskId::new()).await, Err(Error::NoSuchTask(_))));
 }
 
-#[tokio::test]
-async fn orders_reach_whoever_waits() {
-    let rig = Rig::new().await;
+async fn orders_reach_whoever_waits(on: On) {
+    let rig = Rig::new(on).await;
     let mut consumer = rig.consumer(1);
     rig.submit(of_session("s")).await;
     let first = next(&mut consumer).await;
@@ -155,9 +147,8 @@ async fn orders_reach_whoever_waits() {
     assert_eq!(next(&mut consumer).await.id, first.id);
 }
 
-#[tokio::test]
-async fn who_goes_back_lets_an_earlier_one_that_was_retried_go_first() {
-    let mut bare = Bare::new().await;
+async fn who_goes_back_lets_an_earlier_one_that_was_retried_go_first(on: On) {
+    let mut bare = Bare::new(on).await;
     for back in ["released", "failed", "swept", "recovered"] {
         let session = |session: &str| NewTask { max_attempts: 5, ..of_session(session) };
         let (first, second) = (session(back), session(back));
@@ -175,8 +166,8 @@ async fn who_goes_back_lets_an_earlier_one_that_was_retried_go_first() {
                 bare.apply(Batch { sweep: true, ..Batch::default() }).await;
             }
             _ => {
-                let claimant = Claimant { owner: "another".into(), ..bare.claimant.clone() };
-                assert_eq!(bare.sqlite.recover(&claimant, bare.now).await.unwrap(), 1);
+                let claimant = Claimant { life: Uuid::now_v7(), ..bare.claimant.clone() };
+                assert_eq!(bare.backend.recover(&claimant, bare.now).await.unwrap(), 1);
             }
         }
         for id in [first.id, second.id] {
@@ -187,9 +178,8 @@ async fn who_goes_back_lets_an_earlier_one_that_was_retried_go_first() {
     }
 }
 
-#[tokio::test]
-async fn orders_leave_events() {
-    let rig = Rig::new().await;
+async fn orders_leave_events(on: On) {
+    let rig = Rig::new(on).await;
     let id = rig.submit(task()).await;
     rig.store.cancel(id).await.unwrap();
     assert!(rig.store.cancel(id).await.is_err());
@@ -199,4 +189,17 @@ async fn orders_leave_events() {
         assert_eq!(events.len(), 1, "{kind}");
         assert_eq!(events[0].payload["task_id"], id.to_string());
     }
+}
+
+on_both! {
+    a_session_runs_in_order_one_at_a_time_beside_others
+    several_in_one_batch_keep_their_order_whatever_their_priority
+    a_session_is_one_queue_s_own
+    backoff_and_release_of_the_first_hold_the_rest
+    a_dead_letter_a_cancelled_and_a_swept_one_let_the_next_go
+    a_retried_dead_letter_takes_its_old_place
+    orders_that_make_no_sense_are_refused
+    orders_reach_whoever_waits
+    who_goes_back_lets_an_earlier_one_that_was_retried_go_first
+    orders_leave_events
 }

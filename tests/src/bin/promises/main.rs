@@ -59,7 +59,7 @@ struct Benchmark {
     run: fn(&Options) -> Result<Vec<Row>>,
 }
 
-const BENCHMARKS: [Benchmark; 9] = [
+const BENCHMARKS: [Benchmark; 10] = [
     Benchmark { rows: &[lifecycle::RESTART], run: lifecycle::restart },
     Benchmark {
         rows: &[lifecycle::FRESH, lifecycle::AGAIN, lifecycle::STOP],
@@ -71,6 +71,10 @@ const BENCHMARKS: [Benchmark; 9] = [
     Benchmark { rows: &[traffic::ONE_MESSAGE, traffic::SUSTAINED], run: traffic::messages },
     Benchmark { rows: &[reload::PAUSE], run: reload::pauses },
     Benchmark { rows: &[reload::COPY], run: reload::copy },
+    Benchmark {
+        rows: &[traffic::ONE_MESSAGE_SERVER, traffic::SUSTAINED_SERVER],
+        run: traffic::messages_on_a_server,
+    },
     Benchmark { rows: &[footprint::CROWD], run: footprint::crowd },
 ];
 

@@ -19,6 +19,8 @@ use crate::row::{Bound, Row};
 pub const ROUND_TRIP: &str = "supervisor ↔ agent host round trip, 256 B";
 pub const ONE_MESSAGE: &str = "durable message, accepted → done, one at a time";
 pub const SUSTAINED: &str = "durable messages through one agent, sustained";
+pub const ONE_MESSAGE_SERVER: &str = "the same on PostgreSQL, one at a time";
+pub const SUSTAINED_SERVER: &str = "the same on PostgreSQL, sustained";
 
 /// Of the round trip.
 const PAD: usize = 256;
@@ -122,24 +124,49 @@ impl Host {
     }
 }
 
-/// Messages to an agent that replies what it is told, over the operator's socket, each answered when its end is
-/// durable.
+/// Messages on SQLite.
 pub fn messages(options: &Options) -> Result<Vec<Row>> {
-    let home = Home::new("[agents.misbehaving]\nconcurrency = 64\n", &["misbehaving"])?;
-    let daemon = home.start_ready(&["misbehaving"])?;
-    let mut socket = home.socket()?;
-    let (mut one, mut sustained) = (Vec::new(), Vec::new());
-    if options.wants(ONE_MESSAGE) {
-        one = one_at_a_time(&mut socket, options.samples(1000))?;
-    }
-    if options.wants(SUSTAINED) {
-        sustained = flood(&mut socket, options.sustained())?;
-    }
-    daemon.stop()?;
+    let (one, sustained) = through_an_agent(options, [ONE_MESSAGE, SUSTAINED], "")?;
     Ok(vec![
         Row::new(ONE_MESSAGE, "ms", &[Bound::Median(1.0)], one),
         Row::new(SUSTAINED, "messages/s", &[Bound::Least(10_000.0)], sustained),
     ])
+}
+
+/// Messages on a PostgreSQL server that is started for it.
+pub fn messages_on_a_server(options: &Options) -> Result<Vec<Row>> {
+    let folder = tempfile::Builder::new().prefix("pg").tempdir_in("/tmp")?;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/postgres");
+    let mut start = std::process::Command::new(script);
+    let start = start.env("FSYNC", "on").arg(std::process::id().to_string()).arg(folder.path());
+    let server = start.output().context("scripts/postgres does not run")?;
+    if !server.status.success() {
+        bail!("there is no PostgreSQL: {}", String::from_utf8_lossy(&server.stderr).trim());
+    }
+    let url = format!("{}&dbname=postgres", String::from_utf8(server.stdout)?.trim());
+    let database = format!("[database]\nurl = \"{url}\"\n");
+    let (one, sustained) = through_an_agent(options, [ONE_MESSAGE_SERVER, SUSTAINED_SERVER], &database)?;
+    Ok(vec![
+        Row::new(ONE_MESSAGE_SERVER, "ms", &[Bound::Median(3.0)], one),
+        Row::new(SUSTAINED_SERVER, "messages/s", &[Bound::Least(5_000.0)], sustained),
+    ])
+}
+
+/// Messages to an agent that replies what it is told, over the operator's socket, each answered when its end is
+/// durable: how long each takes alone, and how many there are in each second.
+fn through_an_agent(options: &Options, names: [&str; 2], config: &str) -> Result<(Vec<f64>, Vec<f64>)> {
+    let home = Home::new(&format!("{config}[agents.misbehaving]\nconcurrency = 64\n"), &["misbehaving"])?;
+    let daemon = home.start_ready(&["misbehaving"])?;
+    let mut socket = home.socket()?;
+    let (mut one, mut sustained) = (Vec::new(), Vec::new());
+    if options.wants(names[0]) {
+        one = one_at_a_time(&mut socket, options.samples(1000))?;
+    }
+    if options.wants(names[1]) {
+        sustained = flood(&mut socket, options.sustained())?;
+    }
+    daemon.stop()?;
+    Ok((one, sustained))
 }
 
 /// From the request's writing to the answer: two commits, one for its acceptance and one for its end.

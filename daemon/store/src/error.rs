@@ -1,0 +1,143 @@
+//! What can go wrong, and what each database's errors mean.
+
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
+
+use crate::task::{TaskId, TaskState};
+
+/// What a store refuses or cannot do.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// No room on the disk.
+    #[error(
+        "the disk of the database is full: nothing was stored; free some space, service resumes by itself"
+    )]
+    Full,
+    /// The database answers, but not well.
+    #[error("the database failed: {0}")]
+    Database(String),
+    /// It cannot be reached: down, restarting, cut off, or it takes no more connections.
+    #[error(
+        "the database is away ({0}): nothing was stored and results wait; try again, service resumes by itself"
+    )]
+    Away(String),
+    /// It is there, and all our connections to it are busy.
+    #[error("the database is too busy to answer: all connections to it are in use; try again")]
+    Busy,
+    /// It lets us in, but not to write.
+    #[error(
+        "the database is read-only ({0}): nothing was stored; make it writable, or name its primary in `url`"
+    )]
+    ReadOnly(String),
+    /// It does not let us in.
+    #[error(
+        "the database refuses us: {0}; check `url` in [database], its user and database, and \
+         OPENCLAW_DATABASE_PASSWORD"
+    )]
+    Refused(String),
+    /// A copy that was not made.
+    #[error("{0}")]
+    Copy(String),
+    /// Another transaction was in the way, and this one was undone: it is tried again.
+    #[error("the database failed: {0}")]
+    InTheWay(String),
+    /// The connection broke while it was to commit.
+    #[error(
+        "the database did not answer the commit ({0}): what was sent may or may not be stored; send it again with the \
+         same key"
+    )]
+    Doubtful(String),
+    /// It cannot be opened.
+    #[error("cannot open the database {path}: {reason}")]
+    Open {
+        /// Which.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// A newer OpenClaw wrote it.
+    #[error("the database {path} is of a newer OpenClaw (migration {version}): update this binary")]
+    Newer {
+        /// Which.
+        path: String,
+        /// The migration that this binary does not know.
+        version: i64,
+    },
+    /// Too many tasks wait for one agent.
+    #[error(
+        "{waiting} tasks wait for `{queue}` already, the most that `tasks.max_queued` allows: nothing was stored"
+    )]
+    QueueFull {
+        /// The agent.
+        queue: String,
+        /// How many wait.
+        waiting: u32,
+    },
+    /// There is no such task.
+    #[error("there is no task {0}; `openclaw tasks list` shows what there is")]
+    NoSuchTask(String),
+    /// The task is in a state in which this cannot be done.
+    #[error("task {id} is {state}: {why}")]
+    WrongState {
+        /// Which.
+        id: TaskId,
+        /// Its state.
+        state: TaskState,
+        /// Why that matters, and what to do.
+        why: &'static str,
+    },
+    /// The daemon ends.
+    #[error("the store is closed: the daemon is stopping")]
+    Closed,
+}
+
+impl Error {
+    /// Whether the connection is of no more use.
+    pub(crate) fn is_away(&self) -> bool {
+        matches!(self, Self::Away(_) | Self::Refused(_) | Self::Closed)
+    }
+
+    fn of_sqlite(code: u32, error: &sqlx::Error) -> Self {
+        // The primary result code is the low byte: 13 is SQLITE_FULL. A full disk that strikes in the write-ahead
+        // log's index is SQLITE_IOERR_SHMSIZE.
+        if code & 0xff == 13 || code == 4874 { Self::Full } else { Self::Database(error.to_string()) }
+    }
+
+    /// After the table of SQLSTATEs: <https://www.postgresql.org/docs/15/errcodes-appendix.html>.
+    fn of_postgres(error: &PgDatabaseError) -> Self {
+        let told = error.message().to_owned();
+        match error.code() {
+            "53100" => Self::Full,
+            "25006" => Self::ReadOnly(told),
+            // Authentication, no such database, no such schema, no right to it.
+            "28P01" | "28000" | "3D000" | "3F000" | "42501" => Self::Refused(told),
+            // Serialization, deadlock, a row that another transaction was quicker to insert.
+            "40001" | "40P01" | "23505" => Self::InTheWay(told),
+            // Too slow: a statement or a lock took too long. The connection is as good as before.
+            "57014" | "55P03" => Self::Database(told),
+            code if code.starts_with("08") || code.starts_with("53") || code.starts_with("57P") => {
+                Self::Away(told)
+            }
+            _ if matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic) => Self::Away(told),
+            _ => Self::Database(told),
+        }
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        let database = error.as_database_error();
+        if let Some(error) = database.and_then(|error| error.try_downcast_ref::<PgDatabaseError>()) {
+            return Self::of_postgres(error);
+        }
+        let code = database.and_then(|e| e.code()).and_then(|c| c.parse::<u32>().ok());
+        match (code, &error) {
+            (Some(code), _) => Self::of_sqlite(code, &error),
+            (_, sqlx::Error::PoolClosed) => Self::Closed,
+            (_, sqlx::Error::PoolTimedOut) => Self::Busy,
+            (_, sqlx::Error::Io(error)) => Self::Away(error.to_string()),
+            (_, sqlx::Error::Protocol(why)) => Self::Away(why.clone()),
+            (_, sqlx::Error::Tls(why)) => Self::Refused(format!("no TLS ({why})")),
+            _ => Self::Database(error.to_string()),
+        }
+    }
+}

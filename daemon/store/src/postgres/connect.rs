@@ -1,0 +1,139 @@
+//! Connections: how they are made, what they are told, and how long anybody waits for one.
+
+use std::time::Duration;
+
+use sqlx::ConnectOptions;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+
+use super::Writer;
+use crate::Error;
+
+pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/postgres");
+
+/// Nobody waits longer for a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Readers at the most: people and agents that look something up.
+const READERS: u32 = 4;
+/// How often it is told that the migrations are still under way.
+const LONG: Duration = Duration::from_secs(5);
+
+/// Said to every connection: nothing hangs, and whoever is cut off lets go of its locks.
+const ALL: [(&str, &str); 7] = [
+    ("statement_timeout", "10s"),
+    ("lock_timeout", "5s"),
+    ("idle_in_transaction_session_timeout", "15s"),
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("jit", "off"),
+];
+/// Said to the one that writes: all that it does goes by an index, and is planned once and not each time.
+const WRITER: [(&str, &str); 3] =
+    [("enable_seqscan", "off"), ("enable_bitmapscan", "off"), ("plan_cache_mode", "force_generic_plan")];
+
+/// Where the database is, and how to get in. Not `Debug`: it may hold a password.
+#[derive(Clone)]
+pub struct Server {
+    options: Box<PgConnectOptions>,
+}
+
+impl Server {
+    /// Of a URL as libpq has it, and the password beside it.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when it is none.
+    pub fn new(url: &str, password: Option<&str>) -> Result<Self, Error> {
+        let options: PgConnectOptions = url.parse().map_err(|error: sqlx::Error| {
+            Error::Refused(format!("the database's URL cannot be read ({error})"))
+        })?;
+        let options = match password {
+            Some(password) => options.password(password),
+            None => options,
+        };
+        let options = options.application_name("openclaw").disable_statement_logging();
+        Ok(Self { options: Box::new(options) })
+    }
+
+    /// As people are told of it: never with a password.
+    pub fn shown(&self) -> String {
+        let (user, database) =
+            (self.options.get_username(), self.options.get_database().unwrap_or("its default"));
+        let place = match self.options.get_socket() {
+            Some(socket) => socket.display().to_string(),
+            None => format!("{}:{}", self.options.get_host(), self.options.get_port()),
+        };
+        format!("PostgreSQL at {place}, database {database}, as {user}")
+    }
+
+    /// A connection that writes.
+    pub(crate) async fn connect(&self) -> Result<PgConnection, Error> {
+        let mut db = self.dial(self.options.as_ref().clone().options(ALL).options(WRITER)).await?;
+        // Stronger than "on" is the administrator's choice; weaker is nobody's.
+        let durable = "select set_config('synchronous_commit', 'on', false)
+                       where current_setting('synchronous_commit') = 'off'";
+        super::bounded(async { Ok(sqlx::query(durable).execute(&mut db).await?) }).await?;
+        Ok(db)
+    }
+
+    /// A connection without the bounds of the others: to change or copy a large table takes its time.
+    pub(crate) async fn dial_unbounded(&self) -> Result<PgConnection, Error> {
+        self.dial(self.options.as_ref().clone()).await
+    }
+
+    async fn dial(&self, options: PgConnectOptions) -> Result<PgConnection, Error> {
+        match tokio::time::timeout(CONNECT, options.connect()).await {
+            Ok(connected) => connected.map_err(|error| match Error::from(error) {
+                Error::Away(why) => Error::Away(format!("{}: {why}", self.shown())),
+                Error::Refused(why) => Error::Refused(format!("{}: {why}", self.shown())),
+                other => other,
+            }),
+            Err(_) => Err(Error::Away(format!("{}: no answer within {} s", self.shown(), CONNECT.as_secs()))),
+        }
+    }
+
+    /// The connection that writes, or a new one. Until it is put back there is none.
+    pub(super) async fn take(&self, writer: &mut Writer) -> Result<PgConnection, Error> {
+        match writer.connection.take() {
+            Some(connection) => Ok(connection),
+            None => self.connect().await,
+        }
+    }
+
+    /// Connections that read, made when they are wanted.
+    pub(super) fn readers(&self) -> PgPool {
+        let read_only = ("default_transaction_read_only", "on");
+        let options = self.options.as_ref().clone().options(ALL).options([read_only]);
+        let pool = PgPoolOptions::new().max_connections(READERS).min_connections(0);
+        pool.acquire_timeout(CONNECT).idle_timeout(Duration::from_secs(60)).connect_lazy_with(options)
+    }
+
+    /// Brings the database to this binary's form; one daemon at a time does so, and the others wait for it.
+    pub(crate) async fn migrate(&self) -> Result<(), Error> {
+        let mut db = self.dial_unbounded().await?;
+        let mut running = std::pin::pin!(MIGRATIONS.run_direct(None, &mut db, false));
+        let began = tokio::time::Instant::now();
+        let done = loop {
+            tokio::select! {
+                done = &mut running => break done,
+                () = tokio::time::sleep(LONG) => tracing::info!(
+                    "the database's tables are brought to this version, here or by another daemon: {} s so far",
+                    began.elapsed().as_secs()
+                ),
+            }
+        };
+        done.map_err(|error| match error {
+            MigrateError::VersionMissing(version) => Error::Newer { path: self.shown(), version },
+            MigrateError::Execute(error) => Error::from(error),
+            other => Error::Open { path: self.shown(), reason: other.to_string() },
+        })?;
+        // The connection ends here, and with it the lock that a failed one would keep.
+        Ok(())
+    }
+}
+
+/// A statement without parameters or rows.
+pub(super) async fn run(db: &mut PgConnection, sql: &'static str) -> Result<(), Error> {
+    sqlx::raw_sql(sql).execute(db).await?;
+    Ok(())
+}

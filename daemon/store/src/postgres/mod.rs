@@ -1,0 +1,336 @@
+//! PostgreSQL: one connection that writes, a few that read, and other daemons beside this one.
+//!
+//! ```text
+//!  begin, and what time it is here ─▶ locks ─▶ the batch's statements ─▶ commit ─▶ applied
+//!        │ broken: nothing has changed                │ broken            │ not answered
+//!        └───────────▶ an error ◀─────────────────────┘                   ▼
+//!                          ▲ aborted                      ask by the transaction's number,
+//!                          └───────────────────────────── on a new connection ─▶ committed: applied
+//! ```
+//!
+//! Leases and due times are judged by the database's clock: see [`Moment`]. Two of one session never run at once, since
+//! whoever adds to a session or ends something of it holds the session's lock: see `locks.rs`.
+
+mod commit;
+mod connect;
+pub(crate) mod dialect;
+mod lead;
+mod list;
+mod locks;
+#[cfg(test)]
+mod plans;
+mod shared;
+mod statements;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use openclaw_agent_api::AgentName;
+use openclaw_agent_api::context::Turn;
+use sqlx::Row as _;
+use sqlx::postgres::{PgConnection, PgPool};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use self::commit::Doubt;
+pub(crate) use self::connect::MIGRATIONS;
+pub use self::connect::Server;
+use crate::Error;
+use crate::backend::{Applied, Backend, Batch, Claimant, Depth, Event};
+use crate::task::{Ended, Filter, NewTask, Task, TaskId};
+use crate::transaction::{self, Moment};
+
+/// The longest a transaction may take up to its commit; each statement of it has its own bound.
+const LONGEST: Duration = Duration::from_secs(20);
+/// How often a transaction is tried that was in another one's way.
+const TRIES: u32 = 4;
+
+const BEGIN: &str =
+    "begin isolation level read committed; select clock_timestamp(), pg_current_xact_id()::text";
+const REPLAN_AND_BEGIN: &str = "discard plans; begin isolation level read committed; select clock_timestamp(), pg_current_xact_id()::text";
+
+/// Whose clock decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deciding {
+    /// The database's: that of a daemon may be wrong.
+    Database,
+    /// The caller's, who wants to turn it.
+    Caller,
+}
+
+/// An open database.
+pub(crate) struct Postgres {
+    server: Server,
+    deciding: Deciding,
+    writer: Mutex<Writer>,
+    readers: PgPool,
+}
+
+/// What writes.
+#[derive(Default)]
+struct Writer {
+    /// None before the first use, and after a fault: then the next one connects anew.
+    connection: Option<PgConnection>,
+    doubt: Option<Doubt>,
+    plans: Plans,
+}
+
+/// How old the plans of prepared statements are. They are made for a table of some size, and one for an empty table
+/// serves a large one badly; until statistics are gathered, which makes them anew as well, a minute may pass.
+#[derive(Default)]
+struct Plans {
+    transactions: u32,
+    made_at: Option<Instant>,
+}
+
+impl Plans {
+    /// Plans serve so many transactions at least, so that who sends little does not wait for planning each time...
+    const LEAST: u32 = 64;
+    /// ...and no longer than this where a table may grow fast.
+    const AGE: Duration = Duration::from_secs(1);
+
+    /// Whether to make them anew.
+    fn are_old(&mut self) -> bool {
+        let now = Instant::now();
+        self.transactions += 1;
+        let old = self.transactions > Self::LEAST && self.made_at.is_none_or(|at| now > at + Self::AGE);
+        if old {
+            *self = Self { transactions: 0, made_at: Some(now) };
+        }
+        old
+    }
+}
+
+/// What a transaction is for.
+#[derive(Clone, Copy)]
+enum Work<'a> {
+    /// To carry out a batch.
+    Batch(&'a Batch, &'a Claimant),
+    /// To free what earlier lives had leased.
+    Free(&'a Claimant),
+}
+
+impl Work<'_> {
+    async fn run(self, db: &mut PgConnection, moment: &Moment) -> Result<Applied, Error> {
+        match self {
+            Self::Batch(batch, claimant) => {
+                locks::of_batch(db, batch, moment).await?;
+                transaction::apply(db, batch, claimant, moment).await
+            }
+            Self::Free(claimant) => {
+                locks::of_lives(db, claimant).await?;
+                let freed = transaction::free(db, claimant, moment.now).await?;
+                Ok(Applied { freed, ..Applied::default() })
+            }
+        }
+    }
+}
+
+/// Opens the database and brings it to this binary's form.
+///
+/// # Errors
+/// [`Error::Away`], [`Error::Refused`]; [`Error::Newer`] when a newer OpenClaw wrote it.
+pub async fn open_postgres(server: Server) -> Result<Arc<dyn Backend>, Error> {
+    Ok(Arc::new(Postgres::open(server, Deciding::Database).await?))
+}
+
+impl Postgres {
+    /// As [`open_postgres`].
+    pub(crate) async fn open(server: Server, deciding: Deciding) -> Result<Self, Error> {
+        server.migrate().await?;
+        let readers = server.readers();
+        let postgres = Self { server, deciding, writer: Mutex::default(), readers };
+        // What it would refuse later is told now.
+        postgres.write(async |_| Ok(())).await?;
+        Ok(postgres)
+    }
+
+    /// The connection that writes, for statements that need no transaction. After a fault it is made anew.
+    pub(crate) async fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut writer = self.writer.lock().await;
+        let mut connection = self.server.take(&mut writer).await?;
+        let done = bounded(work(&mut connection)).await;
+        if done.is_ok() {
+            writer.connection = Some(connection);
+        }
+        done
+    }
+
+    /// All of it in one transaction, or nothing of it. Tried again while others are in the way.
+    async fn transact(&self, told: DateTime<Utc>, work: Work<'_>) -> Result<Applied, Error> {
+        let mut writer = self.writer.lock().await;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.attempt(&mut writer, told, work).await {
+                Err(Error::InTheWay(_)) if tries < TRIES => {}
+                Err(Error::InTheWay(why)) => return Err(Error::Database(why)),
+                done => return done,
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        writer: &mut Writer,
+        told: DateTime<Utc>,
+        work: Work<'_>,
+    ) -> Result<Applied, Error> {
+        // Taken out: what is cancelled or fails leaves none behind.
+        let mut db = self.server.take(writer).await?;
+        let mut begun = None;
+        let replan = writer.plans.are_old();
+        let worked = bounded(async {
+            let (moment, number) = self.begin(&mut db, told, replan).await?;
+            begun = Some(number);
+            work.run(&mut db, &moment).await
+        });
+        let (applied, number) = match (worked.await, begun) {
+            (Ok(applied), Some(number)) => (applied, number),
+            (Err(error), _) => {
+                // Where the connection is broken the server rolls back by itself.
+                if !error.is_away() && connect::run(&mut db, "rollback").await.is_ok() {
+                    writer.connection = Some(db);
+                }
+                return Err(error);
+            }
+            (Ok(_), None) => return Err(Error::Database("a transaction did not begin".into())),
+        };
+        self.commit(writer, db, Doubt { number, applied }).await
+    }
+
+    /// The time by the clock that decides, and the transaction's number: one round trip.
+    async fn begin(
+        &self,
+        db: &mut PgConnection,
+        told: DateTime<Utc>,
+        replan: bool,
+    ) -> Result<(Moment, String), Error> {
+        let sql = if replan { REPLAN_AND_BEGIN } else { BEGIN };
+        let row = sqlx::raw_sql(sql).fetch_one(db).await?;
+        let moment = match self.deciding {
+            Deciding::Database => Moment::of_database(row.try_get(0)?, told),
+            Deciding::Caller => Moment::own(told),
+        };
+        Ok((moment, row.try_get(1)?))
+    }
+
+    async fn moment(&self, db: &mut PgConnection, told: DateTime<Utc>) -> Result<Moment, Error> {
+        if self.deciding == Deciding::Caller {
+            return Ok(Moment::own(told));
+        }
+        let now = sqlx::query_scalar("select clock_timestamp()").fetch_one(db).await?;
+        Ok(Moment::of_database(now, told))
+    }
+}
+
+/// Nothing hangs: what takes longer has failed.
+async fn bounded<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let late = || Error::Away(format!("no answer within {} s", LONGEST.as_secs()));
+    tokio::time::timeout(LONGEST, work).await.unwrap_or_else(|_| Err(late()))
+}
+
+#[async_trait]
+impl Backend for Postgres {
+    fn shared(&self) -> bool {
+        true
+    }
+
+    async fn apply(&self, batch: &Batch, claimant: &Claimant, now: DateTime<Utc>) -> Result<Applied, Error> {
+        self.transact(now, Work::Batch(batch, claimant)).await
+    }
+
+    async fn resolve(&self) -> Result<Option<Applied>, Error> {
+        let mut writer = self.writer.lock().await;
+        self.settle(&mut writer).await
+    }
+
+    async fn ended(&self, tasks: &[TaskId]) -> Result<Vec<Ended>, Error> {
+        list::ended(&self.readers, tasks).await
+    }
+
+    async fn claim_agent(
+        &self,
+        agent: &AgentName,
+        claimant: &Claimant,
+        ttl: Duration,
+    ) -> Result<Option<i64>, Error> {
+        self.write(async |db| lead::claim(db, agent, claimant, ttl).await).await
+    }
+
+    async fn renew_agent(&self, agent: &AgentName, token: i64, ttl: Duration) -> Result<bool, Error> {
+        self.write(async |db| lead::renew(db, agent, token, ttl).await).await
+    }
+
+    async fn release_agent(&self, agent: &AgentName, token: i64) -> Result<(), Error> {
+        self.write(async |db| lead::release(db, agent, token).await).await
+    }
+
+    async fn recover(&self, claimant: &Claimant, now: DateTime<Utc>) -> Result<u64, Error> {
+        Ok(self.transact(now, Work::Free(claimant)).await?.freed)
+    }
+
+    async fn next_due(&self, after: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Error> {
+        // Not by a reader: the engine must not wait for somebody's long list.
+        let due = async |db: &mut PgConnection| {
+            let moment = self.moment(db, after).await?;
+            let due = shared::next_due(db, moment.now).await?;
+            Ok(due.map(|at| at - moment.shift))
+        };
+        self.write(due).await
+    }
+
+    async fn depths(&self) -> Result<Vec<(String, Depth)>, Error> {
+        shared::depths(&self.readers).await
+    }
+
+    async fn task(&self, id: TaskId) -> Result<Option<Task>, Error> {
+        shared::task(&self.readers, id).await
+    }
+
+    async fn stored(&self, tasks: &[&NewTask]) -> Result<Vec<TaskId>, Error> {
+        self.write(async |db| transaction::stored(db, tasks).await).await
+    }
+
+    async fn tasks(&self, filter: &Filter) -> Result<Vec<Task>, Error> {
+        list::tasks(&self.readers, filter).await
+    }
+
+    async fn records(&self) -> Result<Vec<(String, String)>, Error> {
+        shared::records(&self.readers).await
+    }
+
+    async fn events(&self, agent: &AgentName, kind: &str, limit: u32) -> Result<Vec<Event>, Error> {
+        shared::events(&self.readers, agent, kind, limit).await
+    }
+
+    async fn alerts(&self, limit: u32) -> Result<Vec<Event>, Error> {
+        shared::alerts(&self.readers, limit).await
+    }
+
+    async fn recall(&self, agent: &AgentName, key: &str) -> Result<Option<String>, Error> {
+        shared::recall(&self.readers, agent, key).await
+    }
+
+    async fn keys(&self, agent: &AgentName, prefix: &str, limit: u32) -> Result<Vec<String>, Error> {
+        shared::keys(&self.readers, agent, prefix, limit).await
+    }
+
+    async fn memory_keys(&self, agent: &AgentName) -> Result<u32, Error> {
+        shared::memory_keys(&self.readers, agent).await
+    }
+
+    async fn turns(&self, agent: &AgentName, session: &str, limit: u32) -> Result<Vec<Turn>, Error> {
+        shared::turns(&self.readers, agent, session, limit).await
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.lock().await.connection = None;
+    }
+}

@@ -1,0 +1,341 @@
+//! The statements that both databases understand word for word, written once. Each database has them in its module
+//! `shared`, in the words of its `dialect`: how a time, a text, a document and an id go in and come out.
+
+/// Makes them. `$lock` is what makes a row that is read this transaction's until its end.
+macro_rules! shared_statements {
+    ($lock:literal) => {
+        use std::collections::HashSet;
+
+        use chrono::{DateTime, Utc};
+        use openclaw_agent_api::AgentName;
+        use openclaw_agent_api::context::Turn;
+        use sqlx::Row as _;
+
+        use super::dialect::{self, Connection, Pool, Row};
+        use crate::Error;
+        use crate::backend::{
+            Depth, Event, KEPT_TRANSITIONS, KEPT_TURNS, KEPT_TURNS_OF_AGENT, MemoryChange, NewEvent, TRANSITION,
+        };
+        use crate::shared::count;
+        use crate::task::{Task, TaskId};
+        use crate::transaction::Found;
+
+        /// The blocked ones too: who unblocks one need not think of its time.
+        pub const NEXT_DUE: &str = "select min(run_at) from task_queue where state = 'queued' and run_at > $1";
+
+        pub async fn next_due(
+            db: &mut Connection,
+            after: DateTime<Utc>,
+        ) -> Result<Option<DateTime<Utc>>, Error> {
+            let row = sqlx::query(NEXT_DUE).bind(dialect::at(after)).fetch_one(db).await?;
+            Ok(dialect::maybe_time(&row, 0))
+        }
+
+        /// Each state by its own index: never past the ended tasks, of which there are most.
+        pub const DEPTHS: &str = "select queue, sum(queued), sum(leased), sum(failed) from (
+               select queue, 1 as queued, 0 as leased, 0 as failed from task_queue where state = 'queued'
+               union all select queue, 0, 1, 0 from task_queue where state = 'leased'
+               union all select queue, 0, 0, 1 from task_queue where state = 'failed') depths
+             group by queue order by queue";
+
+        pub async fn depths(db: &Pool) -> Result<Vec<(String, Depth)>, Error> {
+            let rows = sqlx::query(DEPTHS).fetch_all(db).await?;
+            let sum = |row: &Row, column: usize| count(row.get::<i64, _>(column));
+            let depth = |row: &Row| Depth { queued: sum(row, 1), leased: sum(row, 2), failed: sum(row, 3) };
+            Ok(rows.iter().map(|row| (row.get(0), depth(row))).collect())
+        }
+
+        pub async fn task(db: &Pool, id: TaskId) -> Result<Option<Task>, Error> {
+            let sql = "select * from task_queue where id = $1";
+            let row = sqlx::query(sql).bind(dialect::id(id)).fetch_optional(db).await?;
+            row.as_ref().map(to_task).transpose()
+        }
+
+        pub fn to_task(row: &Row) -> Result<Task, Error> {
+            let state = row.get::<String, _>("state").parse();
+            Ok(Task {
+                id: dialect::get_id(row, "id")?,
+                queue: row.get("queue"),
+                kind: dialect::get_text(row, "kind"),
+                state: state.map_err(|_| Error::Database("a row of task_queue has a broken state".into()))?,
+                session: dialect::maybe_text(row, "session"),
+                dedupe_key: dialect::maybe_text(row, "dedupe_key"),
+                priority: row.get("priority"),
+                attempts: count(row.get::<i32, _>("attempts")),
+                max_attempts: count(row.get::<i32, _>("max_attempts")),
+                run_at: dialect::get_time(row, "run_at"),
+                payload: dialect::maybe_value(row, "payload").unwrap_or_default(),
+                result: dialect::maybe_value(row, "result"),
+                error: dialect::maybe_text(row, "error"),
+                source: dialect::get_text(row, "source"),
+                created_at: dialect::get_time(row, "created_at"),
+                updated_at: dialect::get_time(row, "updated_at"),
+                finished_at: dialect::maybe_time(row, "finished_at"),
+            })
+        }
+
+        pub async fn records(db: &Pool) -> Result<Vec<(String, String)>, Error> {
+            let sql = "select agent_name, record from agent_state where record is not null";
+            let rows = sqlx::query(sql).fetch_all(db).await?;
+            Ok(rows.iter().map(|row| (row.get(0), dialect::get_document(row, 1))).collect())
+        }
+
+        const EVENTS: &str = "select id, agent_name, event_type, payload, created_at from agent_events
+             where agent_name = $1 and event_type = $2 order by id desc limit $3";
+        pub const TRANSITIONS: &str = "select id, agent_name, event_type, payload, created_at from agent_events
+             where agent_name = $1 and event_type = $2 and event_type = 'agent.transition' order by id desc limit $3";
+        pub const ALERTS: &str = "select id, agent_name, event_type, payload, created_at from agent_events
+             where event_type = 'agent.alert' order by id desc limit $1";
+
+        pub async fn alerts(db: &Pool, limit: u32) -> Result<Vec<Event>, Error> {
+            let rows = sqlx::query(ALERTS).bind(i64::from(limit)).fetch_all(db).await?;
+            Ok(rows.iter().map(event).collect())
+        }
+
+        pub async fn events(db: &Pool, agent: &AgentName, kind: &str, limit: u32) -> Result<Vec<Event>, Error> {
+            // A transition is named in the text, or its index would not serve.
+            let sql = if kind == TRANSITION { TRANSITIONS } else { EVENTS };
+            let query = sqlx::query(sql).bind(agent.as_str()).bind(kind).bind(i64::from(limit));
+            Ok(query.fetch_all(db).await?.iter().map(event).collect())
+        }
+
+        fn event(row: &Row) -> Event {
+            let payload = dialect::maybe_value(row, 3).unwrap_or_default();
+            let at = dialect::get_time(row, 4);
+            Event { id: row.get(0), agent: row.get(1), kind: row.get(2), payload, at }
+        }
+
+        pub async fn recall(db: &Pool, agent: &AgentName, key: &str) -> Result<Option<String>, Error> {
+            let sql = "select value from agent_memory where agent_name = $1 and key = $2";
+            let row = sqlx::query(sql).bind(agent.as_str()).bind(dialect::text(key)).fetch_optional(db).await?;
+            Ok(row.map(|row| dialect::get_document(&row, 0)))
+        }
+
+        pub async fn keys(
+            db: &Pool,
+            agent: &AgentName,
+            prefix: &str,
+            limit: u32,
+        ) -> Result<Vec<String>, Error> {
+            // In order, those with the prefix stand together and first.
+            let sql = "select key from agent_memory where agent_name = $1 and key >= $2 order by key limit $3";
+            let query = sqlx::query(sql).bind(agent.as_str()).bind(dialect::text(prefix));
+            let rows = query.bind(i64::from(limit)).fetch_all(db).await?;
+            let keys = rows.iter().map(|row| dialect::get_text(row, 0));
+            Ok(keys.take_while(|key| key.starts_with(prefix)).collect())
+        }
+
+        pub async fn memory_keys(db: &Pool, agent: &AgentName) -> Result<u32, Error> {
+            let sql = "select count(*) from agent_memory where agent_name = $1";
+            Ok(count(sqlx::query_scalar::<_, i64>(sql).bind(agent.as_str()).fetch_one(db).await?))
+        }
+
+        pub async fn turns(
+            db: &Pool,
+            agent: &AgentName,
+            session: &str,
+            limit: u32,
+        ) -> Result<Vec<Turn>, Error> {
+            let sql = "select role, text, created_at from agent_turns where agent_name = $1 and session = $2
+                       order by id desc limit $3";
+            let query = sqlx::query(sql).bind(agent.as_str()).bind(dialect::text(session));
+            let rows = query.bind(i64::from(limit)).fetch_all(db).await?;
+            let turn = |row: &Row| Turn {
+                role: dialect::get_text(row, 0),
+                text: dialect::get_text(row, 1),
+                at: dialect::get_time(row, 2),
+            };
+            Ok(rows.iter().rev().map(turn).collect())
+        }
+
+        pub async fn remember(
+            db: &mut Connection,
+            change: &MemoryChange,
+            now: DateTime<Utc>,
+        ) -> Result<(), Error> {
+            match change {
+                MemoryChange::Set { agent, key, value } => {
+                    let sql = "insert into agent_memory (agent_name, key, value, updated_at)
+                               values ($1, $2, $3, $4)
+                               on conflict (agent_name, key) do update set value = $3, updated_at = $4";
+                    let set = sqlx::query(sql).bind(agent.as_str()).bind(dialect::text(key));
+                    set.bind(dialect::document(value)).bind(dialect::at(now)).execute(&mut *db).await?;
+                }
+                MemoryChange::Delete { agent, key } => {
+                    let sql = "delete from agent_memory where agent_name = $1 and key = $2";
+                    sqlx::query(sql).bind(agent.as_str()).bind(dialect::text(key)).execute(&mut *db).await?;
+                }
+                MemoryChange::Remember { agent, session, role, text } => {
+                    let sql = "insert into agent_turns (agent_name, session, role, text, created_at)
+                               values ($1, $2, $3, $4, $5)";
+                    let session = dialect::text(session);
+                    let insert = sqlx::query(sql).bind(agent.as_str()).bind(&session).bind(dialect::text(role));
+                    insert.bind(dialect::text(text)).bind(dialect::at(now)).execute(&mut *db).await?;
+                    let sql = "delete from agent_turns where agent_name = $1 and session = $2 and id <= (
+                                 select id from agent_turns where agent_name = $1 and session = $2
+                                 order by id desc limit 1 offset $3)";
+                    let trim = sqlx::query(sql).bind(agent.as_str()).bind(&session);
+                    trim.bind(i64::from(KEPT_TURNS)).execute(&mut *db).await?;
+                }
+            }
+            Ok(())
+        }
+
+        /// Forgets the transitions beyond those that are kept, of each agent that has a new one.
+        pub async fn trim(db: &mut Connection, events: &[NewEvent]) -> Result<(), Error> {
+            let moved: HashSet<&AgentName> =
+                events.iter().filter(|event| event.kind == TRANSITION).map(|event| &event.agent).collect();
+            for agent in moved {
+                let sql =
+                    "delete from agent_events where event_type = 'agent.transition' and agent_name = $1 and id <= (
+                       select id from agent_events where event_type = 'agent.transition' and agent_name = $1
+                       order by id desc limit 1 offset $2)";
+                let trim = sqlx::query(sql).bind(agent.as_str()).bind(i64::from(KEPT_TRANSITIONS));
+                trim.execute(&mut *db).await?;
+            }
+            Ok(())
+        }
+
+        pub async fn find(db: &mut Connection, id: TaskId) -> Result<Option<Found>, Error> {
+            let sql = concat!(
+                "select queue, session, attempts, created_at, state, blocked from task_queue where id = $1",
+                $lock
+            );
+            let row = sqlx::query(sql).bind(dialect::id(id)).fetch_optional(db).await?;
+            Ok(row.map(|row| Found {
+                queue: row.get(0),
+                session: dialect::maybe_text(&row, 1),
+                attempts: count(row.get::<i32, _>(2)),
+                created_at: dialect::get_time(&row, 3),
+                state: row.get(4),
+                blocked: row.get(5),
+            }))
+        }
+
+        pub async fn revive(db: &mut Connection, id: TaskId, now: DateTime<Utc>) -> Result<(), Error> {
+            let sql = "update task_queue set state = 'queued', attempts = 0, run_at = $2, updated_at = $2,
+                         finished_at = null
+                       where id = $1";
+            sqlx::query(sql).bind(dialect::id(id)).bind(dialect::at(now)).execute(db).await?;
+            Ok(())
+        }
+
+        pub async fn cancel(db: &mut Connection, id: TaskId, now: DateTime<Utc>) -> Result<(), Error> {
+            let sql =
+                "update task_queue set state = 'cancelled', updated_at = $2, finished_at = $2 where id = $1";
+            sqlx::query(sql).bind(dialect::id(id)).bind(dialect::at(now)).execute(db).await?;
+            Ok(())
+        }
+
+        pub async fn hold_back(db: &mut Connection, queue: &AgentName, session: &str) -> Result<bool, Error> {
+            let sql = "update task_queue set blocked = true
+                       where queue = $1 and session = $2 and session is not null and state in ('queued', 'leased')
+                         and state = 'queued' and not blocked";
+            let session = dialect::text(session);
+            sqlx::query(sql).bind(queue.as_str()).bind(&session).execute(&mut *db).await?;
+            let sql = "select exists (
+                         select 1 from task_queue where queue = $1 and session = $2 and session is not null
+                           and state in ('queued', 'leased') and state = 'leased')";
+            Ok(sqlx::query_scalar(sql).bind(queue.as_str()).bind(&session).fetch_one(&mut *db).await?)
+        }
+
+        pub async fn any_leased(db: &mut Connection) -> Result<bool, Error> {
+            let sql = "select exists (select 1 from task_queue where state = 'leased')";
+            Ok(sqlx::query_scalar(sql).fetch_one(db).await?)
+        }
+
+        pub async fn prove(db: &mut Connection, now: DateTime<Utc>) -> Result<(), Error> {
+            let sql = "insert into proof values (1, $1) on conflict (id) do update set written_at = $1";
+            sqlx::query(sql).bind(dialect::at(now)).execute(db).await?;
+            Ok(())
+        }
+
+        /// Rows that one pruning deletes of one table and for one reason at the most: some 10 ms of work.
+        const PRUNED_AT_ONCE: u32 = 2_000;
+
+        /// What ended before `$1`. Outcomes and events are as old as their ids, so only the oldest are looked at.
+        pub const OLD: [&str; 5] = [
+            "delete from task_queue where seq in (select seq from task_queue
+               where finished_at < $1 and finished_at is not null and dedupe_key is null and state <> 'failed' limit $2)",
+            "delete from task_queue where seq in (select seq from task_queue
+               where finished_at < $1 and finished_at is not null and dedupe_key is not null and state <> 'failed' limit $2)",
+            "delete from task_queue where seq in (select seq from task_queue
+               where finished_at < $1 and state = 'failed' limit $2)",
+            "delete from ops_outcomes where id in (
+               select id from (select id, created_at from ops_outcomes order by id limit $2) oldest where created_at < $1)",
+            "delete from agent_events where id in (
+               select id from (select id, created_at from agent_events where event_type <> 'agent.transition'
+                               order by id limit $2) oldest
+               where created_at < $1)",
+        ];
+
+        /// The oldest beyond the newest `$1`, of each class of tasks for itself: a flood of successes pushes out neither
+        /// dead letters nor what makes a repeated submission known. Ids are dense enough: what is further from the newest
+        /// is beyond the bound.
+        pub const MANY: [&str; 5] = [
+            "delete from task_queue where seq in (
+               select seq from task_queue where finished_at is not null and dedupe_key is null and state <> 'failed'
+                 and finished_at < (select finished_at from task_queue
+                                    where finished_at is not null and dedupe_key is null and state <> 'failed'
+                                    order by finished_at desc limit 1 offset $1 - 1)
+               order by finished_at limit $2)",
+            "delete from task_queue where seq in (
+               select seq from task_queue where finished_at is not null and dedupe_key is not null and state <> 'failed'
+                 and finished_at < (select finished_at from task_queue
+                                    where finished_at is not null and dedupe_key is not null and state <> 'failed'
+                                    order by finished_at desc limit 1 offset $1 - 1)
+               order by finished_at limit $2)",
+            "delete from task_queue where seq in (
+               select seq from task_queue where state = 'failed'
+                 and finished_at < (select finished_at from task_queue where state = 'failed'
+                                    order by finished_at desc limit 1 offset $1 - 1)
+               order by finished_at limit $2)",
+            "delete from ops_outcomes where id in (
+               select id from ops_outcomes where id <= (select max(id) from ops_outcomes) - $1 order by id limit $2)",
+            "delete from agent_events where id in (
+               select id from agent_events
+               where id <= (select max(id) from agent_events) - $1 and event_type <> 'agent.transition'
+               order by id limit $2)",
+        ];
+
+        /// Each agent that has turns, by one step of the index each.
+        pub const SPEAKERS: &str = "with recursive speakers (name) as (
+               select min(agent_name) from agent_turns
+               union all
+               select (select min(agent_name) from agent_turns where agent_name > name) from speakers
+               where name is not null)
+             select name from speakers where name is not null";
+
+        pub const TURNS: &str = "delete from agent_turns where id in (
+               select id from agent_turns where agent_name = $1
+                 and id <= (select id from agent_turns where agent_name = $1 order by id desc limit 1 offset $2)
+               order by id limit $3)";
+
+        /// Deletes what is too old or too much, a part at a time, so that it never holds up the others for long.
+        /// Answers whether there is more.
+        pub async fn prune(db: &mut Connection, before: DateTime<Utc>, rows: u32) -> Result<bool, Error> {
+            let (mut most, at_once) = (0, i64::from(PRUNED_AT_ONCE));
+            for sql in OLD {
+                let done = sqlx::query(sql).bind(dialect::at(before)).bind(at_once).execute(&mut *db).await?;
+                most = most.max(done.rows_affected());
+            }
+            for sql in MANY {
+                let done = sqlx::query(sql).bind(i64::from(rows)).bind(at_once).execute(&mut *db).await?;
+                most = most.max(done.rows_affected());
+            }
+            let speakers: Vec<String> = sqlx::query_scalar(SPEAKERS).fetch_all(&mut *db).await?;
+            for agent in speakers {
+                let turns = sqlx::query(TURNS).bind(agent).bind(i64::from(KEPT_TURNS_OF_AGENT)).bind(at_once);
+                most = most.max(turns.execute(&mut *db).await?.rows_affected());
+            }
+            Ok(most >= u64::from(PRUNED_AT_ONCE))
+        }
+    };
+}
+
+pub(crate) use shared_statements;
+
+/// A number of the database, which has no unsigned ones.
+pub(crate) fn count(number: impl TryInto<u32>) -> u32 {
+    number.try_into().unwrap_or_default()
+}

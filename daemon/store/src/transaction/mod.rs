@@ -1,0 +1,98 @@
+//! What one batch does, whatever the database: which rows change, in which order, and what everybody is told. How a
+//! row is changed is each database's own: [`Statements`].
+
+mod complete;
+mod lease;
+mod order;
+mod statements;
+mod submit;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::Error;
+use crate::backend::{Applied, Batch, Claimant};
+pub(crate) use lease::free;
+pub(crate) use statements::{
+    Claimed, Found, Freed, Held, Lost, NewRow, OutcomeRow, Sessions, Statements, Stored, Try,
+};
+pub(crate) use submit::stored;
+
+/// The time of a transaction, by the clock that decides.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    /// Now.
+    pub now: DateTime<Utc>,
+    /// What is added to a time that comes from outside: by how much the deciding clock is ahead of the caller's.
+    pub shift: TimeDelta,
+}
+
+impl Moment {
+    /// By the caller's own clock.
+    pub fn own(now: DateTime<Utc>) -> Self {
+        Self { now, shift: TimeDelta::zero() }
+    }
+
+    /// By the database's clock, which says `now` while the caller's says `told`.
+    pub fn of_database(now: DateTime<Utc>, told: DateTime<Utc>) -> Self {
+        Self { now, shift: now - told }
+    }
+
+    /// A time from outside, by the deciding clock.
+    pub fn of(&self, at: DateTime<Utc>) -> DateTime<Utc> {
+        at.checked_add_signed(self.shift).unwrap_or(at)
+    }
+
+    /// Now, by the caller's clock.
+    fn told(&self) -> DateTime<Utc> {
+        self.now - self.shift
+    }
+}
+
+/// Carries a batch out, in the order of [`Batch`]'s fields. The caller has begun a transaction and ends it.
+pub(crate) async fn apply(
+    db: &mut impl Statements,
+    batch: &Batch,
+    claimant: &Claimant,
+    moment: &Moment,
+) -> Result<Applied, Error> {
+    let mut applied = Applied::default();
+    if !batch.completions.is_empty() {
+        complete::complete(db, &batch.completions, moment, &mut applied).await?;
+    }
+    for order in &batch.orders {
+        let done = order::carry_out(db, order, moment, &mut applied).await?;
+        applied.orders.push(done);
+    }
+    if !batch.submissions.is_empty() {
+        let tasks: Vec<_> = batch.submissions.iter().collect();
+        applied.submitted = submit::submit(db, &tasks, moment).await?;
+    }
+    if !batch.renewals.is_empty() {
+        let held = db.renew(&batch.renewals, moment.now + claimant.lease).await?;
+        applied.lost = batch.renewals.iter().filter(|lease| !held.contains(lease)).copied().collect();
+    }
+    for change in &batch.memory {
+        db.remember(change, moment.now).await?;
+    }
+    if !batch.events.is_empty() {
+        db.history(&[], &batch.events, moment).await?;
+    }
+    for (agent, record) in &batch.records {
+        if !db.save(agent, record, moment.now).await? {
+            applied.fenced.push(agent.clone());
+        }
+    }
+    if batch.sweep {
+        lease::sweep(db, moment, &mut applied).await?;
+    }
+    if let Some((before, rows)) = batch.prune {
+        applied.prune_more = db.prune(moment.of(before), rows).await?;
+    }
+    if !batch.claims.is_empty() {
+        applied.claimed = lease::claim(db, &batch.claims, claimant, moment).await?;
+    }
+    if batch.proof {
+        db.prove(moment.now).await?;
+    }
+    Ok(applied)
+}
