@@ -259,7 +259,9 @@ fn restart_on_failure_knows_a_clean_end() -> Result<()> {
     let stopped = home.until("misbehaving", "stopped")?;
     assert_eq!((&stopped["health"], &stopped["restarts"]), (&"unknown".into(), &2.into()), "{stopped}");
     assert_eq!(stopped["last_exit"]["class"], "clean", "{stopped}");
-    assert_eq!(crate::support::task(&home, &id)?["state"], "queued");
+    wait_for("the task to be given back", || {
+        Ok((crate::support::task(&home, &id)?["state"] == "queued").then_some(()))
+    })?;
     Ok(())
 }
 
