@@ -91,9 +91,9 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the connection is of no more use.
+    /// Whether the connection is of no more use. One that is read-only stays so, also when the database no longer is.
     pub(crate) fn is_away(&self) -> bool {
-        matches!(self, Self::Away(_) | Self::Refused(_) | Self::Closed)
+        matches!(self, Self::Away(_) | Self::Refused(_) | Self::ReadOnly(_) | Self::Closed)
     }
 
     fn of_sqlite(code: u32, error: &sqlx::Error) -> Self {

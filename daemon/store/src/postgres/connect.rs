@@ -15,6 +15,8 @@ pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/postgres")
 const CONNECT: Duration = Duration::from_secs(5);
 /// Readers at the most: people and agents that look something up.
 const READERS: u32 = 4;
+/// The oldest server that numbers transactions for ever: see `commit.rs`.
+const OLDEST: i32 = 13;
 /// How often it is told that the migrations are still under way.
 const LONG: Duration = Duration::from_secs(5);
 
@@ -111,6 +113,7 @@ impl Server {
     /// Brings the database to this binary's form; one daemon at a time does so, and the others wait for it.
     pub(crate) async fn migrate(&self) -> Result<(), Error> {
         let mut db = self.dial_unbounded().await?;
+        self.suits(&mut db).await?;
         let mut running = std::pin::pin!(MIGRATIONS.run_direct(None, &mut db, false));
         let began = tokio::time::Instant::now();
         let done = loop {
@@ -128,6 +131,26 @@ impl Server {
             other => Error::Open { path: self.shown(), reason: other.to_string() },
         })?;
         // The connection ends here, and with it the lock that a failed one would keep.
+        Ok(())
+    }
+}
+
+impl Server {
+    /// Whether this server and database can hold what is to be stored.
+    async fn suits(&self, db: &mut PgConnection) -> Result<(), Error> {
+        let sql = "select current_setting('server_version_num')::integer, current_setting('server_encoding')";
+        let (version, encoding): (i32, String) = sqlx::query_as(sql).fetch_one(db).await?;
+        if version < OLDEST * 10_000 {
+            let what = format!("{} is of version {}, and {OLDEST} is needed", self.shown(), version / 10_000);
+            return Err(Error::Refused(what));
+        }
+        if encoding != "UTF8" {
+            let what = format!(
+                "{} has the encoding {encoding}: make one with `createdb -E UTF8 -T template0`",
+                self.shown()
+            );
+            return Err(Error::Refused(what));
+        }
         Ok(())
     }
 }

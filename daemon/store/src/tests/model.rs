@@ -290,7 +290,7 @@ mod postgres {
     #[test]
     fn whatever_happens_every_task_ends_once_and_in_order() {
         if crate::tests::database::there_is_postgres() {
-            super::whatever_happens(super::On::Postgres, 24);
+            super::whatever_happens(super::On::Postgres, 12);
         }
     }
 }

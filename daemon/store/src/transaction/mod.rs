@@ -37,9 +37,10 @@ impl Moment {
         Self { now, shift: now - told }
     }
 
-    /// A time from outside, by the deciding clock.
+    /// A time from outside, by the deciding clock, and within what both databases can keep: from 1970 to 9999.
     pub fn of(&self, at: DateTime<Utc>) -> DateTime<Utc> {
-        at.checked_add_signed(self.shift).unwrap_or(at)
+        let latest = DateTime::from_timestamp(253_402_300_799, 0).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        at.clamp(DateTime::UNIX_EPOCH, latest).checked_add_signed(self.shift).unwrap_or(at).min(latest)
     }
 
     /// Now, by the caller's clock.

@@ -27,6 +27,11 @@ async fn each_fault_has_its_name_and_no_password_is_shown() {
     assert!(matches!(&error, Error::Refused(why) if why.contains("nobody_made_this")), "{error}");
 
     let Database::Postgres { name, .. } = &database else { panic!("not there") };
+    let latin = format!("l{name}");
+    database.execute(&format!("create database {latin} encoding latin1 template template0")).await;
+    let error = refusal(database.named(&latin)).await;
+    assert!(matches!(&error, Error::Refused(why) if why.contains("createdb -E UTF8")), "{error}");
+    database.execute(&format!("drop database {latin}")).await;
     let role = format!("r{name}");
     database.execute(&format!("create role {role} login connection limit 0")).await;
     let error = refusal(database.of_user(&role)).await;
@@ -69,9 +74,8 @@ async fn one_that_becomes_read_only_refuses_and_resumes() {
     .await;
     assert!(matches!(refused, Err(Error::ReadOnly(_))), "{refused:?}");
     assert_eq!(rig.store.health().held, 1);
-    let writable = format!(
-        "begin read write; alter database {name} set default_transaction_read_only = off; commit; {others}"
-    );
+    let writable =
+        format!("begin read write; alter database {name} set default_transaction_read_only = off; commit");
     rig.database.execute(&writable).await;
     assert_eq!(within(told).await.unwrap().state, TaskState::Done);
 }
