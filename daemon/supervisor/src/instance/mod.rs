@@ -301,6 +301,8 @@ enum Stop {
 enum Ended {
     Refused(String),
     Failed(String),
+    /// The daemon cannot watch it: it is let go of, and another is tried later.
+    Unwatched(String),
     Panicked(String),
     Hung(String),
 }
@@ -483,7 +485,13 @@ impl Instance {
             }
             loop {
                 match self.decoder.frame::<FromHost>() {
-                    Ok(Some(message)) => self.heard(message).await,
+                    Ok(Some(message)) => {
+                        self.heard(message).await;
+                        // Its calls fail without a watch: what it says of that would be held against its library.
+                        if matches!(self.ended, Some(Ended::Unwatched(_))) {
+                            return false;
+                        }
+                    }
                     Ok(None) => break,
                     Err(error) => {
                         self.ended =
@@ -537,9 +545,11 @@ impl Instance {
 
     async fn sandboxed(&mut self, sandbox: InForce) {
         let Assignment { library, workspace, .. } = &self.assignment;
-        // Once: later it would be the agent that speaks.
-        if self.sandbox.take(library, workspace, &self.log, &self.shared) {
-            self.report(Report::Sandboxed(sandbox)).await;
+        match self.sandbox.take(&sandbox, library, workspace, &self.log, &self.shared) {
+            Ok(true) => self.report(Report::Sandboxed(sandbox)).await,
+            // Once: later it would be the agent that speaks.
+            Ok(false) => {}
+            Err(why) => self.ended = Some(Ended::Unwatched(why)),
         }
     }
 
@@ -778,6 +788,7 @@ impl Instance {
         let exit = match &self.ended {
             Some(Ended::Panicked(message)) => Exit::new(ExitClass::Panic, message.clone(), now),
             Some(Ended::Failed(why)) => Exit::new(ExitClass::Error, why.clone(), now),
+            Some(Ended::Unwatched(why)) => Exit::new(ExitClass::NotStarted, why.clone(), now),
             Some(Ended::Hung(what)) if told_to => Exit::new(ExitClass::Hang, what.clone(), now),
             _ => status,
         };

@@ -8,8 +8,8 @@ use nix::libc;
 use seccompiler::{BackendError, BpfProgram, SeccompAction, SeccompFilter, sock_filter};
 use settings::Sandbox;
 
-use super::InForce;
 use super::calls;
+use super::{InForce, WATCHED};
 
 /// seccompiler knows no notification: this stands for it until the program is made.
 const STAND_IN: u16 = 0x0c1a;
@@ -33,7 +33,7 @@ pub fn install(mode: Sandbox, sandbox: &mut InForce) -> Result<Option<OwnedFd>, 
     let noticing = program(mode, own, true).map_err(|error| failed(&error))?;
     match load(&noticing, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER) {
         Ok(listener) => {
-            sandbox.in_force.extend(["seccomp".into(), "violations logged".into()]);
+            sandbox.in_force.extend(["seccomp".into(), WATCHED.into()]);
             // SAFETY: the kernel has just made it for this call, which is its only owner.
             return Ok(Some(unsafe { OwnedFd::from_raw_fd(listener) }));
         }
@@ -46,7 +46,7 @@ pub fn install(mode: Sandbox, sandbox: &mut InForce) -> Result<Option<OwnedFd>, 
     match load(&silent, 0) {
         Ok(_) => {
             sandbox.in_force.push("seccomp".into());
-            sandbox.lacking.push("violations logged".into());
+            sandbox.lacking.push(WATCHED.into());
         }
         Err(Errno::EINVAL | Errno::ENOSYS) => sandbox.lacking.push("seccomp".into()),
         Err(errno) => return Err(failed(&errno)),

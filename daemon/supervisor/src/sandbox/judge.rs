@@ -6,7 +6,7 @@ use nix::libc;
 
 use super::calls;
 use super::listener::Notice;
-use super::reach::Reach;
+use super::reach::{Budget, Reach, Way};
 
 /// What is to become of a call.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum Verdict {
         /// What must be there for it.
         there: PathBuf,
     },
+    /// Landlock decides, and nobody here knows how.
+    TooLong,
 }
 
 /// One path that a call works on.
@@ -45,8 +47,13 @@ pub fn judge(notice: &Notice, reach: &Reach) -> Verdict {
     if !calls::is_noticed(notice.call) {
         return Verdict::Refused(refused(notice));
     }
+    let mut budget = Budget::new();
     for touch in touches(notice) {
-        let Some(path) = named(notice, &touch, reach) else { continue };
+        let path = match named(notice, &touch, reach, &mut budget) {
+            Way::To(path) => path,
+            Way::Nowhere => continue,
+            Way::TooLong => return Verdict::TooLong,
+        };
         if !reach.allows(&path, touch.writes) {
             let what = format!("{} {}", touch.verb, path.display());
             let there = if touch.makes { path.parent().unwrap_or(Path::new("/")).into() } else { path };
@@ -69,9 +76,9 @@ fn refused(notice: &Notice) -> String {
     }
 }
 
-/// Where a path leads; none where nobody can tell, or that is no place in the tree.
-fn named(notice: &Notice, touch: &Touch, reach: &Reach) -> Option<PathBuf> {
-    let path = notice.path(touch.path)?;
+/// Where a path of a call leads.
+fn named(notice: &Notice, touch: &Touch, reach: &Reach, budget: &mut Budget) -> Way {
+    let Some(path) = notice.path(touch.path) else { return Way::Nowhere };
     let whole = if path.is_absolute() {
         path
     } else {
@@ -81,9 +88,10 @@ fn named(notice: &Notice, touch: &Touch, reach: &Reach) -> Option<PathBuf> {
             libc::AT_FDCWD => format!("/proc/{thread}/cwd"),
             number => format!("/proc/{thread}/fd/{number}"),
         };
-        std::fs::read_link(base).ok()?.join(path)
+        let Ok(base) = std::fs::read_link(base) else { return Way::Nowhere };
+        base.join(path)
     };
-    reach.resolve(&whole, notice.thread, touch.follows)
+    reach.resolve(&whole, notice.thread, touch.follows, budget)
 }
 
 fn touches(notice: &Notice) -> Vec<Touch> {

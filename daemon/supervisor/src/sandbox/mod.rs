@@ -1,7 +1,7 @@
 //! What an agent's process cannot do, whatever its library tries.
 //!
 //! ```text
-//!  host, before the library is opened                       daemon
+//!  host, before the library is opened                       daemon, a thread per host
 //!  no_new_privs → Landlock → seccomp ──── listener ───────▶ watch: every call that is noticed
 //!                                     (SCM_RIGHTS, and          refused call     → EPERM, a line, a count
 //!                                      closed in the host)      file operation   → goes on; a line where Landlock
@@ -20,6 +20,7 @@ mod listener;
 mod reach;
 mod seat;
 mod tally;
+mod threads;
 mod watch;
 
 use std::os::fd::OwnedFd;
@@ -39,6 +40,16 @@ pub struct InForce {
     pub in_force: Vec<String>,
     /// What the mode asks for and the kernel has not.
     pub lacking: Vec<String>,
+}
+
+/// In force: the daemon has the filter's listener.
+const WATCHED: &str = "violations logged";
+
+impl InForce {
+    /// Whether the host cannot work unless the daemon watches it.
+    pub fn is_watched(&self) -> bool {
+        self.in_force.iter().any(|what| what == WATCHED)
+    }
 }
 
 /// Shuts this process in, for good. What it holds open stays open.
