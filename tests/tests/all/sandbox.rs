@@ -291,8 +291,8 @@ fn relaxed_has_the_daemons_files_and_off_has_all() -> Result<()> {
 fn the_status_says_what_is_in_force() -> Result<()> {
     let lacks = |sandbox: &Value| sandbox["lacking"].as_array().is_some_and(|lacking| !lacking.is_empty());
     for (mode, in_force) in [
-        ("strict", &["no_new_privs", "landlock abi ", "seccomp", "violations logged"][..]),
-        ("relaxed", &["no_new_privs", "seccomp", "violations logged"]),
+        ("strict", &["no_new_privs", "no capabilities", "landlock abi ", "seccomp", "violations logged"][..]),
+        ("relaxed", &["no_new_privs", "no capabilities", "seccomp", "violations logged"]),
         ("off", &[]),
     ] {
         let case = Case::new(mode)?;

@@ -17,6 +17,8 @@ pub enum Verdict {
     Fine,
     /// Landlock refuses it, if that path leads anywhere: then this was a violation.
     Beyond {
+        /// Where the kernel has nothing that refuses it: what it lacks. Then it was a violation that went through.
+        lacks: Option<&'static str>,
         /// What was tried.
         what: String,
         /// What must be there for it.
@@ -42,8 +44,8 @@ struct Touch {
     follows: bool,
 }
 
-/// Judges a call of the host, whose paths are within `reach` or not.
-pub fn judge(notice: &Notice, reach: &Reach) -> Verdict {
+/// Judges a call of the host, whose paths are within `reach` or not, and held by that version of Landlock.
+pub fn judge(notice: &Notice, reach: &Reach, landlock: Option<i32>) -> Verdict {
     if !calls::is_noticed(notice.call) {
         return Verdict::Refused(refused(notice));
     }
@@ -57,10 +59,20 @@ pub fn judge(notice: &Notice, reach: &Reach) -> Verdict {
         if !reach.allows(&path, touch.writes) {
             let what = format!("{} {}", touch.verb, path.display());
             let there = if touch.makes { path.parent().unwrap_or(Path::new("/")).into() } else { path };
-            return Verdict::Beyond { what, there };
+            return Verdict::Beyond { lacks: lacks(notice.call, landlock), what, there };
         }
     }
     Verdict::Fine
+}
+
+/// What of Landlock this call is not judged for want of.
+fn lacks(call: i64, landlock: Option<i32>) -> Option<&'static str> {
+    match landlock {
+        None => Some("landlock"),
+        // Renaming it refuses without knowing it, in all folders.
+        Some(..3) if call == libc::SYS_truncate => Some("landlock of truncating (abi 3)"),
+        Some(_) => None,
+    }
 }
 
 fn refused(notice: &Notice) -> String {
@@ -136,4 +148,16 @@ fn opens(flags: u64, folder: Option<usize>, path: usize) -> Vec<Touch> {
     let writes = makes || flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0;
     let verb = if writes { "writing" } else { "opening" };
     vec![Touch { verb, folder, path, writes, makes, follows: flags & libc::O_NOFOLLOW == 0 }]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_cannot_judge_is_not_said_to_be_refused() {
+        assert_eq!(lacks(libc::SYS_openat, None), Some("landlock"));
+        assert_eq!(lacks(libc::SYS_truncate, Some(2)), Some("landlock of truncating (abi 3)"));
+        assert_eq!((lacks(libc::SYS_truncate, Some(3)), lacks(libc::SYS_openat, Some(1))), (None, None));
+    }
 }

@@ -11,6 +11,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
 };
+use settings::Sandbox;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
@@ -97,13 +98,16 @@ impl Seat {
         let (counted, own) = threads::one_more().ok_or_else(|| {
             short(&"too many hosts before it left threads on file systems that do not answer")
         })?;
+        let landlock = sandbox.landlock();
+        let through = sandbox.mode == Sandbox::Strict && landlock.is_none();
+        let called = if through { "violations" } else { "refused" };
         let (host, log, shared) = (self.host, log.clone(), shared.clone());
         let (library, workspace) = (library.to_owned(), workspace.to_owned());
         let (over, told) = oneshot::channel();
         let thread = thread::Builder::new().name("sandbox".into()).stack_size(STACK);
         let spawned = thread.spawn(move || {
             let reach = Reach::new(&library, &workspace, host);
-            Watch { listener: Listener::from(listener), host, reach, log, shared }.run();
+            Watch { listener: Listener::from(listener), host, reach, landlock, called, log, shared }.run();
             drop((over, counted));
         });
         spawned.map_err(|error| short(&error))?;

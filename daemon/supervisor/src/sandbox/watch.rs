@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
-use openclaw_agent_api::context::Level;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use super::judge::{Verdict, judge};
@@ -34,6 +33,10 @@ pub struct Watch {
     pub host: u32,
     /// What it may reach.
     pub reach: Reach,
+    /// Which version of Landlock judges its files.
+    pub landlock: Option<i32>,
+    /// What many of its violations are called.
+    pub called: &'static str,
     /// Where its violations go.
     pub log: Log,
     /// Where they are counted.
@@ -77,7 +80,7 @@ impl Watch {
     fn noticed(&self, notice: &Notice, said: &mut Said) {
         let verdict = match self.change_mode(notice) {
             Some(answer) => return self.listener.answer(notice, answer),
-            None => judge(notice, &self.reach),
+            None => judge(notice, &self.reach, self.landlock),
         };
         // What was read is of this call only while it waits.
         let true_of_it = self.listener.waits(notice);
@@ -86,35 +89,38 @@ impl Watch {
             Verdict::TooLong => {
                 self.listener.answer(notice, Answer::GoOn);
                 if !std::mem::replace(&mut said.too_long, true) {
-                    let text = "refused or not: a path too long to follow";
-                    self.log.write(Level::Warn, "sandbox", None, text.into());
+                    self.log.violation("refused or not: a path too long to follow".into());
                 }
             }
             Verdict::Refused(what) => {
                 self.listener.answer(notice, Answer::Fail(Errno::EPERM));
-                self.violated(what, &mut said.tally);
+                self.violated(format!("refused: {what}"), &mut said.tally);
             }
-            Verdict::Beyond { what, there } => {
+            Verdict::Beyond { lacks, what, there } => {
                 self.listener.answer(notice, Answer::GoOn);
                 // It may be on a file system that does not answer: then this agent's next call waits, and nothing else.
                 if true_of_it && there.symlink_metadata().is_ok() {
-                    self.violated(what, &mut said.tally);
+                    let line = match lacks {
+                        None => format!("refused: {what}"),
+                        Some(lacks) => format!("not refused, this kernel has no {lacks}: {what}"),
+                    };
+                    self.violated(line, &mut said.tally);
                 }
             }
         }
     }
 
-    fn violated(&self, what: String, tally: &mut Tally) {
+    fn violated(&self, line: String, tally: &mut Tally) {
         vitals(&self.shared).violations += 1;
-        if let Some(unsaid) = tally.count(&what, Instant::now()) {
+        if let Some(unsaid) = tally.count(&line, Instant::now()) {
             self.say_unsaid(unsaid);
-            self.log.write(Level::Warn, "sandbox", None, format!("refused: {what}"));
+            self.log.violation(line);
         }
     }
 
     fn say_unsaid(&self, unsaid: u64) {
         if unsaid > 0 {
-            self.log.write(Level::Warn, "sandbox", None, format!("{unsaid} more refused"));
+            self.log.violation(format!("{unsaid} more {}", self.called));
         }
     }
 
