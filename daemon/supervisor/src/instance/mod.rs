@@ -3,6 +3,7 @@
 //! It carries out what the supervisor orders, gives the host tasks as the supervisor limits them, watches pings and
 //! handlers, and reports. It decides nothing about restarts.
 
+mod memory;
 mod pump;
 mod schedule;
 mod work;
@@ -303,6 +304,7 @@ enum Ended {
     Failed(String),
     /// The daemon cannot watch it: it is let go of, and another is tried later.
     Unwatched(String),
+    OutOfMemory(String),
     Panicked(String),
     Hung(String),
 }
@@ -746,10 +748,15 @@ impl Instance {
 
     async fn alarm(&mut self, process: &Process) {
         let now = Instant::now();
-        let Supervision { ping_interval, ping_timeout, handler_timeout, .. } = self.assignment.config;
+        let Supervision { ping_interval, ping_timeout, handler_timeout, memory_limit, .. } =
+            self.assignment.config;
         if self.ping.answered && now >= self.ping.sent_at + ping_interval {
             self.ping = Ping { seq: self.ping.seq + 1, sent_at: now, answered: false };
             self.send(&ToHost::Ping { seq: self.ping.seq, pad: String::new() });
+            if let Some(why) = memory::outgrown(process.pid(), memory_limit.bytes()) {
+                self.ended = Some(Ended::OutOfMemory(why));
+                process.signal(Signal::SIGKILL);
+            }
         } else if !self.ping.answered && now >= self.ping.sent_at + ping_timeout {
             self.ping.sent_at = now;
             self.hang(format!("no answer to a ping within {}", settings::units::text(ping_timeout))).await;
@@ -788,6 +795,7 @@ impl Instance {
         let exit = match &self.ended {
             Some(Ended::Panicked(message)) => Exit::new(ExitClass::Panic, message.clone(), now),
             Some(Ended::Failed(why)) => Exit::new(ExitClass::Error, why.clone(), now),
+            Some(Ended::OutOfMemory(why)) => Exit::new(ExitClass::OutOfMemory, why.clone(), now),
             Some(Ended::Unwatched(why)) => Exit::new(ExitClass::NotStarted, why.clone(), now),
             Some(Ended::Hung(what)) if told_to => Exit::new(ExitClass::Hang, what.clone(), now),
             _ => status,
