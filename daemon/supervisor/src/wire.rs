@@ -108,7 +108,7 @@ pub enum FromHost {
         /// What, why, and what to do, in a sentence.
         why: String,
     },
-    /// `Agent::start` answered an error.
+    /// `Agent::start` answered an error, or the machine is short of something.
     StartFailed {
         /// Which.
         why: String,

@@ -12,6 +12,7 @@ mod agent;
 mod library;
 mod outbox;
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,13 +25,15 @@ use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::{Pid, getpgrp, getpid};
 use settings::Sandbox;
 
-use crate::sandbox;
+use crate::sandbox::{self, Trouble};
 use crate::wire::{Decoder, FromHost, ToHost};
 use agent::Agent;
 use outbox::Outbox;
 
 /// Refused: the supervisor was told why.
 const EXIT_REFUSED: i32 = 78;
+/// The machine is short of something: the supervisor was told of what.
+const EXIT_SHORT: i32 = 71;
 /// As a Rust program that panicked.
 const EXIT_PANIC: i32 = 101;
 /// Open files: a host has a dozen, and its agent no sockets; a leak shows soon.
@@ -72,7 +75,7 @@ fn serve(mut socket: UnixStream) -> i32 {
         Ok(socket) => Outbox::new(socket),
         Err(error) => {
             eprintln!("no descriptor for the host: {error}");
-            return 71;
+            return EXIT_SHORT;
         }
     };
     let (mut decoder, mut chunk) = (Decoder::default(), vec![0; 64 * 1024]);
@@ -91,10 +94,14 @@ fn serve(mut socket: UnixStream) -> i32 {
                 Ok(Some(ToHost::Ping { seq, pad })) => drop(outbox.send(&FromHost::Pong { seq, pad })),
                 Ok(Some(message)) => match stage.step(message, &outbox) {
                     Ok(next) => stage = next,
-                    Err(why) => {
-                        outbox.send(&FromHost::Refused { why });
+                    Err(trouble) => {
+                        let (said, status) = match trouble {
+                            Trouble::Never(why) => (FromHost::Refused { why }, EXIT_REFUSED),
+                            Trouble::Short(why) => (FromHost::StartFailed { why }, EXIT_SHORT),
+                        };
+                        outbox.send(&said);
                         outbox.flush();
-                        return EXIT_REFUSED;
+                        return status;
                     }
                 },
                 Err(error) => {
@@ -122,7 +129,7 @@ enum Stage {
 }
 
 impl Stage {
-    fn step(self, message: ToHost, outbox: &Arc<Outbox>) -> Result<Self, String> {
+    fn step(self, message: ToHost, outbox: &Arc<Outbox>) -> Result<Self, Trouble> {
         match (self, message) {
             (
                 Self::New,
@@ -169,18 +176,18 @@ impl Stage {
 }
 
 /// While there is only this thread: those that are made from here on are shut in with it.
-fn shut_in(mode: Sandbox, library: &Path, workspace: &Path, outbox: &Arc<Outbox>) -> Result<(), String> {
+fn shut_in(mode: Sandbox, library: &Path, workspace: &Path, outbox: &Arc<Outbox>) -> Result<(), Trouble> {
     let (sandbox, listener) = sandbox::enter(mode, library, workspace)?;
     let told = FromHost::Sandboxed { sandbox };
     match &listener {
-        Some(listener) => outbox
-            .hand_over(&told, listener.as_fd())
-            .map_err(|error| format!("the sandbox's listener cannot be handed over: {error}"))?,
+        Some(listener) => outbox.hand_over(&told, listener.as_fd()).map_err(|error| {
+            Trouble::Short(format!("the sandbox's listener cannot be handed over: {error}"))
+        })?,
         None => drop(outbox.send(&told)),
     }
     // Whoever holds it could answer for the daemon.
     drop(listener);
-    outbox.start().map_err(|error| format!("no thread for the host: {error}"))
+    outbox.start().map_err(|error| Trouble::Short(format!("no thread for the host: {error}")))
 }
 
 fn limit(memory: u64) -> Result<(), String> {
@@ -199,8 +206,9 @@ fn limit(memory: u64) -> Result<(), String> {
 }
 
 /// Holds a shared lock for this process's life: a new daemon waits until all hosts of the old one are gone.
-fn hold(path: &Path) -> Result<File, String> {
-    let failed = |error: &dyn std::fmt::Display| format!("cannot lock {}: {error}", path.display());
+fn hold(path: &Path) -> Result<File, Trouble> {
+    // The daemon holds it as well, so it is there.
+    let failed = |error: &dyn Display| Trouble::Short(format!("cannot lock {}: {error}", path.display()));
     let file = File::open(path).map_err(|error| failed(&error))?;
     crate::orphans::hold(&file).map_err(|errno| failed(&errno))?;
     Ok(file)

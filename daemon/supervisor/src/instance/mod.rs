@@ -3,6 +3,7 @@
 //! It carries out what the supervisor orders, gives the host tasks as the supervisor limits them, watches pings and
 //! handlers, and reports. It decides nothing about restarts.
 
+mod memory;
 mod pump;
 mod schedule;
 mod work;
@@ -301,6 +302,9 @@ enum Stop {
 enum Ended {
     Refused(String),
     Failed(String),
+    /// The daemon cannot watch it: it is let go of, and another is tried later.
+    Unwatched(String),
+    OutOfMemory(String),
     Panicked(String),
     Hung(String),
 }
@@ -483,7 +487,13 @@ impl Instance {
             }
             loop {
                 match self.decoder.frame::<FromHost>() {
-                    Ok(Some(message)) => self.heard(message).await,
+                    Ok(Some(message)) => {
+                        self.heard(message).await;
+                        // Its calls fail without a watch: what it says of that would be held against its library.
+                        if matches!(self.ended, Some(Ended::Unwatched(_))) {
+                            return false;
+                        }
+                    }
                     Ok(None) => break,
                     Err(error) => {
                         self.ended =
@@ -537,9 +547,11 @@ impl Instance {
 
     async fn sandboxed(&mut self, sandbox: InForce) {
         let Assignment { library, workspace, .. } = &self.assignment;
-        // Once: later it would be the agent that speaks.
-        if self.sandbox.take(library, workspace, &self.log, &self.shared) {
-            self.report(Report::Sandboxed(sandbox)).await;
+        match self.sandbox.take(&sandbox, library, workspace, &self.log, &self.shared) {
+            Ok(true) => self.report(Report::Sandboxed(sandbox)).await,
+            // Once: later it would be the agent that speaks.
+            Ok(false) => {}
+            Err(why) => self.ended = Some(Ended::Unwatched(why)),
         }
     }
 
@@ -736,10 +748,15 @@ impl Instance {
 
     async fn alarm(&mut self, process: &Process) {
         let now = Instant::now();
-        let Supervision { ping_interval, ping_timeout, handler_timeout, .. } = self.assignment.config;
+        let Supervision { ping_interval, ping_timeout, handler_timeout, memory_limit, .. } =
+            self.assignment.config;
         if self.ping.answered && now >= self.ping.sent_at + ping_interval {
             self.ping = Ping { seq: self.ping.seq + 1, sent_at: now, answered: false };
             self.send(&ToHost::Ping { seq: self.ping.seq, pad: String::new() });
+            if let Some(why) = memory::outgrown(process.pid(), memory_limit.bytes()) {
+                self.ended = Some(Ended::OutOfMemory(why));
+                process.signal(Signal::SIGKILL);
+            }
         } else if !self.ping.answered && now >= self.ping.sent_at + ping_timeout {
             self.ping.sent_at = now;
             self.hang(format!("no answer to a ping within {}", settings::units::text(ping_timeout))).await;
@@ -778,6 +795,8 @@ impl Instance {
         let exit = match &self.ended {
             Some(Ended::Panicked(message)) => Exit::new(ExitClass::Panic, message.clone(), now),
             Some(Ended::Failed(why)) => Exit::new(ExitClass::Error, why.clone(), now),
+            Some(Ended::OutOfMemory(why)) => Exit::new(ExitClass::OutOfMemory, why.clone(), now),
+            Some(Ended::Unwatched(why)) => Exit::new(ExitClass::NotStarted, why.clone(), now),
             Some(Ended::Hung(what)) if told_to => Exit::new(ExitClass::Hang, what.clone(), now),
             _ => status,
         };

@@ -59,6 +59,12 @@ impl Log {
         self.put(level, source, task, text);
     }
 
+    /// Writes what the sandbox has to say, which is bounded by itself: with the agent's own lines it would be among those
+    /// that are dropped when the agent prints too much.
+    pub fn violation(&self, text: String) {
+        self.put(Level::Warn, "sandbox", None, cut(text));
+    }
+
     /// Nothing more comes: says what was dropped since the last line.
     pub fn close(&self) {
         let dropped = self.lock().throttle.dropped();

@@ -24,7 +24,10 @@ const REFUSED: Calls = calls![
     SYS_bpf SYS_perf_event_open SYS_userfaultfd SYS_io_uring_setup SYS_io_uring_enter SYS_io_uring_register
     SYS_mount SYS_umount2 SYS_pivot_root SYS_chroot SYS_unshare SYS_setns SYS_move_mount SYS_open_tree
     SYS_fsopen SYS_fsconfig SYS_fsmount SYS_fspick SYS_mount_setattr SYS_open_by_handle_at
-    SYS_fanotify_init SYS_mknodat SYS_quotactl SYS_quotactl_fd SYS_acct SYS_swapon SYS_swapoff
+    SYS_fanotify_init SYS_inotify_init1 SYS_inotify_add_watch SYS_io_setup SYS_io_submit
+    SYS_shmget SYS_shmat SYS_shmctl SYS_shmdt SYS_msgget SYS_msgsnd SYS_msgrcv SYS_msgctl
+    SYS_semget SYS_semop SYS_semtimedop SYS_semctl SYS_mq_open SYS_mq_unlink
+    SYS_mknodat SYS_quotactl SYS_quotactl_fd SYS_acct SYS_swapon SYS_swapoff
     SYS_keyctl SYS_add_key SYS_request_key SYS_init_module SYS_finit_module SYS_delete_module
     SYS_kexec_load SYS_kexec_file_load SYS_reboot SYS_personality SYS_seccomp SYS_syslog SYS_vhangup
     SYS_sethostname SYS_setdomainname SYS_settimeofday SYS_clock_settime SYS_clock_adjtime SYS_adjtimex
@@ -34,15 +37,16 @@ const REFUSED: Calls = calls![
 ];
 /// What only older machines have beside them.
 #[cfg(target_arch = "x86_64")]
-const REFUSED_OLD: Calls =
-    calls![SYS_fork SYS_vfork SYS_mknod SYS_iopl SYS_ioperm SYS_modify_ldt SYS_uselib SYS_ustat];
+const REFUSED_OLD: Calls = calls![
+    SYS_fork SYS_vfork SYS_mknod SYS_iopl SYS_ioperm SYS_modify_ldt SYS_uselib SYS_ustat SYS_inotify_init
+];
 #[cfg(not(target_arch = "x86_64"))]
 const REFUSED_OLD: Calls = &[];
 
 /// Refused for some arguments: see [`conditions`].
 const REFUSED_WHERE: Calls = calls![
     SYS_socketpair SYS_clone SYS_kill SYS_tgkill SYS_rt_sigqueueinfo SYS_rt_tgsigqueueinfo SYS_prlimit64 SYS_prctl
-    SYS_ioctl SYS_process_vm_readv SYS_process_vm_writev
+    SYS_ioctl SYS_fcntl SYS_process_vm_readv SYS_process_vm_writev
 ];
 
 /// Refused under `strict`: what changes a file without writing it, which Landlock does not guard.
@@ -71,6 +75,14 @@ pub const NEWEST: u32 = 462;
 /// Calls that change the flags of a file, as `chattr` does: the same numbers on both machines.
 const FS_IOC_SETFLAGS: u64 = 0x4008_6602;
 const FS_IOC_FSSETXATTR: u64 = 0x401c_5820;
+/// Who gets a file's SIGIO, as `F_SETOWN` says it: the same numbers on both machines.
+const FIOSETOWN: u64 = 0x8901;
+const SIOCSPGRP: u64 = 0x8902;
+/// The same by `fcntl`, with which signal, and for changes of a folder.
+const F_SETOWN: u64 = 8;
+const F_SETSIG: u64 = 10;
+const F_SETOWN_EX: u64 = 15;
+const F_NOTIFY: u64 = 1026;
 /// What `getpid` answered before the filter was made: nothing else may be signalled or read.
 type OwnPid = u64;
 
@@ -108,8 +120,16 @@ pub fn conditions(mode: Sandbox, own: OwnPid) -> Result<Rules, BackendError> {
         rules.entry(call).or_default().push(SeccompRule::new(when.collect::<Result<_, _>>()?)?);
         Ok::<_, BackendError>(())
     };
-    // A pair within the process leads nowhere.
+    // A pair within the process leads nowhere, but for datagrams: `sendto` takes them to any socket with a path.
     refuse(libc::SYS_socketpair, &[(0, Dword, Ne, libc::AF_UNIX as u64)])?;
+    // SOCK_STREAM is 1 and SOCK_SEQPACKET 5: of the type's four bits these must be as there.
+    for (bit, value) in [(1, 0), (2, 2), (8, 8)] {
+        refuse(libc::SYS_socketpair, &[(1, Dword, MaskedEq(bit), value)])?;
+    }
+    // A file's owner gets signals from the kernel, which asks nobody: any process of the same user could be killed.
+    for command in [F_SETOWN, F_SETSIG, F_SETOWN_EX, F_NOTIFY] {
+        refuse(libc::SYS_fcntl, &[(1, Dword, Eq, command)])?;
+    }
     // A thread is no process.
     refuse(libc::SYS_clone, &[(0, Qword, MaskedEq(libc::CLONE_THREAD as u64), 0)])?;
     // 0 is the own group, in which nothing else can be.
@@ -131,8 +151,8 @@ pub fn conditions(mode: Sandbox, own: OwnPid) -> Result<Rules, BackendError> {
     for option in [libc::PR_SET_SECCOMP, libc::PR_SET_DUMPABLE] {
         refuse(libc::SYS_prctl, &[(0, Dword, Eq, option as u64)])?;
     }
-    // Typing on a terminal that is another's.
-    let mut ioctls = vec![libc::TIOCSTI, libc::TIOCLINUX];
+    // Typing on a terminal that is another's; a file's owner.
+    let mut ioctls = vec![libc::TIOCSTI, libc::TIOCLINUX, FIOSETOWN, SIOCSPGRP];
     if mode == Sandbox::Strict {
         ioctls.extend([FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR]);
     }

@@ -1,5 +1,7 @@
 //! Landlock: which files a host may read and write.
 
+use std::error::Error;
+use std::io;
 use std::path::Path;
 
 use landlock::{
@@ -7,8 +9,8 @@ use landlock::{
     RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
 };
 
-use super::InForce;
 use super::reach::{NULL, SYSTEM};
+use super::{InForce, LANDLOCK, Trouble};
 
 /// What is asked for; an older kernel gives what it has.
 const WANTED: ABI = ABI::V7;
@@ -21,9 +23,10 @@ const SINCE: [(ABI, &str); 4] = [
 ];
 
 /// Lets this thread, and all that it makes, reach nothing else.
-pub fn restrict(library: &Path, workspace: &Path, sandbox: &mut InForce) -> Result<(), String> {
+pub fn restrict(library: &Path, workspace: &Path, sandbox: &mut InForce) -> Result<(), Trouble> {
     let failed = |error: RulesetError| {
-        format!("Landlock cannot be set up ({error}): `sandbox = \"relaxed\"` does without")
+        let text = format!("Landlock cannot be set up ({error}): `sandbox = \"relaxed\"` does without");
+        Trouble::new(errno(&error), text)
     };
     let (status, landlock) = apply(library, workspace).map_err(failed)?;
     let abi = match landlock {
@@ -35,9 +38,21 @@ pub fn restrict(library: &Path, workspace: &Path, sandbox: &mut InForce) -> Resu
             return Ok(());
         }
     };
-    sandbox.in_force.push(format!("landlock abi {}", abi as i32));
+    sandbox.in_force.push(format!("{LANDLOCK}{}", abi as i32));
     sandbox.lacking.extend(SINCE.iter().filter(|(since, _)| abi < *since).map(|(_, what)| (*what).into()));
     Ok(())
+}
+
+/// What the kernel answered, deep inside.
+fn errno(error: &RulesetError) -> Option<i32> {
+    let mut cause: Option<&dyn Error> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return error.raw_os_error();
+        }
+        cause = error.source();
+    }
+    None
 }
 
 fn apply(library: &Path, workspace: &Path) -> Result<(RulesetStatus, LandlockStatus), RulesetError> {

@@ -8,8 +8,8 @@ use nix::libc;
 use seccompiler::{BackendError, BpfProgram, SeccompAction, SeccompFilter, sock_filter};
 use settings::Sandbox;
 
-use super::InForce;
 use super::calls;
+use super::{InForce, Trouble, WATCHED};
 
 /// seccompiler knows no notification: this stands for it until the program is made.
 const STAND_IN: u16 = 0x0c1a;
@@ -25,31 +25,32 @@ const MACHINE: u32 = 0xc000_003e;
 const MACHINE: u32 = 0xc000_00b7;
 
 /// Installs the filter for this thread and all that it makes; answers its listener.
-pub fn install(mode: Sandbox, sandbox: &mut InForce) -> Result<Option<OwnedFd>, String> {
+pub fn install(mode: Sandbox, sandbox: &mut InForce) -> Result<Option<OwnedFd>, Trouble> {
     let failed = |what: &dyn std::fmt::Display| {
         format!("seccomp cannot be set up ({what}): `sandbox = \"off\"` does without")
     };
+    let refused = |errno: Errno| Trouble::new(Some(errno as i32), failed(&errno));
     let own = u64::from(std::process::id());
     let noticing = program(mode, own, true).map_err(|error| failed(&error))?;
     match load(&noticing, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER) {
         Ok(listener) => {
-            sandbox.in_force.extend(["seccomp".into(), "violations logged".into()]);
+            sandbox.in_force.extend(["seccomp".into(), WATCHED.into()]);
             // SAFETY: the kernel has just made it for this call, which is its only owner.
             return Ok(Some(unsafe { OwnedFd::from_raw_fd(listener) }));
         }
         // EBUSY: a filter around this process has a listener, and there can be one only. EINVAL: the kernel is older
         // than listeners, or has no filters at all.
         Err(Errno::EBUSY | Errno::EINVAL | Errno::ENOSYS) => {}
-        Err(errno) => return Err(failed(&errno)),
+        Err(errno) => return Err(refused(errno)),
     }
     let silent = program(mode, own, false).map_err(|error| failed(&error))?;
     match load(&silent, 0) {
         Ok(_) => {
             sandbox.in_force.push("seccomp".into());
-            sandbox.lacking.push("violations logged".into());
+            sandbox.lacking.push(WATCHED.into());
         }
         Err(Errno::EINVAL | Errno::ENOSYS) => sandbox.lacking.push("seccomp".into()),
-        Err(errno) => return Err(failed(&errno)),
+        Err(errno) => return Err(refused(errno)),
     }
     Ok(None)
 }

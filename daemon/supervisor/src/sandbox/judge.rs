@@ -6,7 +6,7 @@ use nix::libc;
 
 use super::calls;
 use super::listener::Notice;
-use super::reach::Reach;
+use super::reach::{Budget, Reach, Way};
 
 /// What is to become of a call.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,11 +17,15 @@ pub enum Verdict {
     Fine,
     /// Landlock refuses it, if that path leads anywhere: then this was a violation.
     Beyond {
+        /// Where the kernel has nothing that refuses it: what it lacks. Then it was a violation that went through.
+        lacks: Option<&'static str>,
         /// What was tried.
         what: String,
         /// What must be there for it.
         there: PathBuf,
     },
+    /// Landlock decides, and nobody here knows how.
+    TooLong,
 }
 
 /// One path that a call works on.
@@ -40,20 +44,35 @@ struct Touch {
     follows: bool,
 }
 
-/// Judges a call of the host, whose paths are within `reach` or not.
-pub fn judge(notice: &Notice, reach: &Reach) -> Verdict {
+/// Judges a call of the host, whose paths are within `reach` or not, and held by that version of Landlock.
+pub fn judge(notice: &Notice, reach: &Reach, landlock: Option<i32>) -> Verdict {
     if !calls::is_noticed(notice.call) {
         return Verdict::Refused(refused(notice));
     }
+    let mut budget = Budget::new();
     for touch in touches(notice) {
-        let Some(path) = named(notice, &touch, reach) else { continue };
+        let path = match named(notice, &touch, reach, &mut budget) {
+            Way::To(path) => path,
+            Way::Nowhere => continue,
+            Way::TooLong => return Verdict::TooLong,
+        };
         if !reach.allows(&path, touch.writes) {
             let what = format!("{} {}", touch.verb, path.display());
             let there = if touch.makes { path.parent().unwrap_or(Path::new("/")).into() } else { path };
-            return Verdict::Beyond { what, there };
+            return Verdict::Beyond { lacks: lacks(notice.call, landlock), what, there };
         }
     }
     Verdict::Fine
+}
+
+/// What of Landlock this call is not judged for want of.
+fn lacks(call: i64, landlock: Option<i32>) -> Option<&'static str> {
+    match landlock {
+        None => Some("landlock"),
+        // Renaming it refuses without knowing it, in all folders.
+        Some(..3) if call == libc::SYS_truncate => Some("landlock of truncating (abi 3)"),
+        Some(_) => None,
+    }
 }
 
 fn refused(notice: &Notice) -> String {
@@ -69,9 +88,9 @@ fn refused(notice: &Notice) -> String {
     }
 }
 
-/// Where a path leads; none where nobody can tell, or that is no place in the tree.
-fn named(notice: &Notice, touch: &Touch, reach: &Reach) -> Option<PathBuf> {
-    let path = notice.path(touch.path)?;
+/// Where a path of a call leads.
+fn named(notice: &Notice, touch: &Touch, reach: &Reach, budget: &mut Budget) -> Way {
+    let Some(path) = notice.path(touch.path) else { return Way::Nowhere };
     let whole = if path.is_absolute() {
         path
     } else {
@@ -81,9 +100,10 @@ fn named(notice: &Notice, touch: &Touch, reach: &Reach) -> Option<PathBuf> {
             libc::AT_FDCWD => format!("/proc/{thread}/cwd"),
             number => format!("/proc/{thread}/fd/{number}"),
         };
-        std::fs::read_link(base).ok()?.join(path)
+        let Ok(base) = std::fs::read_link(base) else { return Way::Nowhere };
+        base.join(path)
     };
-    reach.resolve(&whole, notice.thread, touch.follows)
+    reach.resolve(&whole, notice.thread, touch.follows, budget)
 }
 
 fn touches(notice: &Notice) -> Vec<Touch> {
@@ -128,4 +148,16 @@ fn opens(flags: u64, folder: Option<usize>, path: usize) -> Vec<Touch> {
     let writes = makes || flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0;
     let verb = if writes { "writing" } else { "opening" };
     vec![Touch { verb, folder, path, writes, makes, follows: flags & libc::O_NOFOLLOW == 0 }]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_cannot_judge_is_not_said_to_be_refused() {
+        assert_eq!(lacks(libc::SYS_openat, None), Some("landlock"));
+        assert_eq!(lacks(libc::SYS_truncate, Some(2)), Some("landlock of truncating (abi 3)"));
+        assert_eq!((lacks(libc::SYS_truncate, Some(3)), lacks(libc::SYS_openat, Some(1))), (None, None));
+    }
 }

@@ -5,6 +5,7 @@ use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -32,11 +33,11 @@ pub struct Notice {
     pub args: [u64; 6],
 }
 
-/// What a look at a listener found.
+/// What waiting at a listener came to.
 pub enum Look {
     /// A call that waits.
     Notice(Notice),
-    /// None waits.
+    /// None came in time.
     Nothing,
     /// Nobody is left to make any.
     Over,
@@ -79,14 +80,48 @@ impl AsFd for Listener {
 }
 
 impl Listener {
-    /// Takes a call that waits; does not wait for one.
-    pub fn look(&self) -> io::Result<Look> {
-        let mut asked = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
-        poll(&mut asked, PollTimeout::ZERO)?;
-        let found = asked[0].revents().unwrap_or(PollFlags::empty());
-        if !found.contains(PollFlags::POLLIN) {
-            return Ok(if found.is_empty() { Look::Nothing } else { Look::Over });
+    /// Waits for a call, for ever or for so long, and takes it.
+    pub fn wait(&self, patience: Option<Duration>) -> io::Result<Look> {
+        let until = patience.map(|patience| Instant::now() + patience);
+        loop {
+            let found = self.poll(PollFlags::POLLIN, until)?;
+            if found.is_empty() {
+                return Ok(Look::Nothing);
+            } else if !found.contains(PollFlags::POLLIN) {
+                return Ok(Look::Over);
+            } else if let Some(notice) = self.take()? {
+                return Ok(Look::Notice(notice));
+            }
         }
+    }
+
+    /// Takes no call until then, unless nobody is left to make any.
+    pub fn rest(&self, until: Instant) -> io::Result<()> {
+        self.poll(PollFlags::empty(), Some(until)).map(drop)
+    }
+
+    fn poll(&self, what: PollFlags, until: Option<Instant>) -> io::Result<PollFlags> {
+        loop {
+            let timeout = match until {
+                None => PollTimeout::NONE,
+                // A part of a millisecond is one: rounded down, the end of the wait would be spent in circles.
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000);
+                    PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+                }
+            };
+            let mut asked = [PollFd::new(self.as_fd(), what)];
+            match poll(&mut asked, timeout) {
+                Ok(_) => return Ok(asked[0].revents().unwrap_or(PollFlags::empty())),
+                // A signal to the daemon, which this thread happened to take.
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// The call that waits, if it still does.
+    fn take(&self) -> io::Result<Option<Notice>> {
         let nothing = libc::seccomp_notif {
             id: 0,
             pid: 0,
@@ -97,11 +132,11 @@ impl Listener {
         match self.control(libc::SECCOMP_IOCTL_NOTIF_RECV, &mut notice) {
             Ok(()) => {}
             // A signal took the thread out of its call between the look and this.
-            Err(Errno::ENOENT | Errno::EINTR) => return Ok(Look::Nothing),
+            Err(Errno::ENOENT | Errno::EINTR) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         }
         let libc::seccomp_notif { id, pid, data, .. } = notice.known;
-        Ok(Look::Notice(Notice { id, thread: pid, call: data.nr.into(), args: data.args }))
+        Ok(Some(Notice { id, thread: pid, call: data.nr.into(), args: data.args }))
     }
 
     /// Answers a call, if it still waits.

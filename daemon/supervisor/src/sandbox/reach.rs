@@ -29,6 +29,37 @@ pub const SYSTEM: [&str; 16] = [
 pub const NULL: &str = "/dev/null";
 /// A path with more symbolic links in it leads nowhere, as in the kernel.
 const LINKS: u32 = 40;
+/// So many places are looked at for one call: the agent chooses its paths, and a circle of links in a deep folder
+/// would cost seconds.
+const LOOKS: u32 = 256;
+
+/// What is left of the looks for one call.
+pub struct Budget(u32);
+
+impl Budget {
+    /// Of a call that nothing was looked at for.
+    pub fn new() -> Self {
+        Self(LOOKS)
+    }
+
+    /// False: it is spent.
+    fn spend(&mut self) -> bool {
+        let left = self.0.checked_sub(1);
+        self.0 = left.unwrap_or(0);
+        left.is_some()
+    }
+}
+
+/// Where a path leads.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To a place in the tree.
+    To(PathBuf),
+    /// To none, as to a pipe, or nobody can tell.
+    Nowhere,
+    /// It is too long to follow.
+    TooLong,
+}
 
 /// A place by the name it is known by, and by the one that it has.
 #[derive(Clone, Debug)]
@@ -80,11 +111,11 @@ impl Reach {
             || (!to_write && read.any(|place| path.starts_with(&place.real)))
     }
 
-    /// Where the host is led by an absolute path; none where that is no place in the tree, as a pipe.
+    /// Where the host is led by an absolute path.
     ///
     /// Symbolic links are read only in places that are within reach or on the way there: what lies elsewhere could be
     /// a file system that does not answer, and is out of reach whatever it leads to.
-    pub fn resolve(&self, path: &Path, thread: u32, follow: bool) -> Option<PathBuf> {
+    pub fn resolve(&self, path: &Path, thread: u32, follow: bool, budget: &mut Budget) -> Way {
         let mut todo = parts(path);
         let (mut at, mut links) = (PathBuf::from("/"), 0);
         while let Some(part) = todo.pop() {
@@ -99,20 +130,23 @@ impl Reach {
                 next = self.own.join(format!("task/{thread}"));
             }
             let link = (follow || !todo.is_empty()) && links < LINKS && self.is_near(&next);
+            if link && !budget.spend() {
+                return Way::TooLong;
+            }
             match link.then(|| std::fs::read_link(&next)) {
                 Some(Ok(target)) => {
                     links += 1;
                     if target.is_absolute() {
                         at = PathBuf::from("/");
                     } else if next.starts_with(&self.own) && target.as_os_str().as_bytes().contains(&b'[') {
-                        return None;
+                        return Way::Nowhere;
                     }
                     todo.extend(parts(&target));
                 }
                 _ => at = next,
             }
         }
-        Some(at)
+        Way::To(at)
     }
 
     fn is_near(&self, path: &Path) -> bool {
@@ -148,18 +182,27 @@ mod tests {
         symlink("round", workspace.join("round")).unwrap();
         let reach = Reach::new(Path::new("/agents/liba.so"), &workspace, std::process::id());
         let real = home.path().canonicalize().unwrap();
-        let resolve = |path: &str| reach.resolve(&workspace.join(path), 1, true).unwrap();
+        let led = |path: &Path, follow| match reach.resolve(path, 1, follow, &mut Budget::new()) {
+            Way::To(path) => path,
+            other => panic!("{other:?}"),
+        };
+        let resolve = |path: &str| led(&workspace.join(path), true);
         assert_eq!(resolve("out"), real.join("secret"));
         assert_eq!(resolve("a/../b"), real.join("workspace/b"));
         assert_eq!(resolve("../../etc/passwd").file_name().unwrap(), "passwd");
         assert!(reach.allows(&resolve("lib/x.so"), false) && !reach.allows(&resolve("lib/x.so"), true));
         assert!(reach.allows(&resolve("b"), true) && !reach.allows(&resolve("out"), false));
         assert!(!reach.allows(&resolve("/etc/passwd"), false) && reach.allows(&resolve("/dev/null"), true));
-        assert_eq!(reach.resolve(&workspace.join("out"), 1, false).unwrap(), real.join("workspace/out"));
+        assert_eq!(led(&workspace.join("out"), false), real.join("workspace/out"));
         // A circle ends.
         resolve("round");
-        let own = reach.resolve(Path::new("/proc/self/status"), 1, true).unwrap();
+        let own = led(Path::new("/proc/self/status"), true);
         assert_eq!(own, PathBuf::from(format!("/proc/{}/status", std::process::id())));
         assert!(reach.allows(&own, false));
+        // A way that never ends is given up.
+        symlink(".".to_owned() + &"/x/..".repeat(200), workspace.join("long")).unwrap();
+        std::fs::create_dir(workspace.join("x")).unwrap();
+        let long = workspace.join("long/".repeat(39));
+        assert_eq!(reach.resolve(&long, 1, true, &mut Budget::new()), Way::TooLong);
     }
 }

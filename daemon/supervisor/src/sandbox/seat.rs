@@ -1,23 +1,30 @@
 //! How a listener gets from the host to the daemon, and who watches it there.
 
+use std::fmt::Display;
 use std::io::{self, IoSlice, IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::thread;
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
 };
+use settings::Sandbox;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
-use tokio::task::JoinSet;
+use tokio::sync::oneshot;
 
+use super::InForce;
 use super::listener::Listener;
 use super::reach::Reach;
+use super::threads::{self, Counted};
 use super::watch::Watch;
 use crate::instance::{Log, SharedVitals};
+
+/// Of a thread that watches: it resolves paths and writes lines, and one stands for each host.
+const STACK: usize = 128 * 1024;
 
 /// Host: writes `frame`, and the listener with its first byte.
 pub fn hand_over(mut socket: impl Write + AsFd, frame: &[u8], listener: BorrowedFd<'_>) -> io::Result<()> {
@@ -36,7 +43,8 @@ pub struct Seat {
     /// The host has said what holds it: whatever comes after could be its agent's words.
     known: bool,
     listener: Option<OwnedFd>,
-    watch: JoinSet<()>,
+    /// Its thread, which nobody joins: where it hangs only itself may. Closed when it has ended.
+    watch: Option<(oneshot::Receiver<()>, Counted)>,
 }
 
 impl Seat {
@@ -65,31 +73,53 @@ impl Seat {
         Ok(received.bytes)
     }
 
-    /// The host has said what holds it: watches it, where there is a listener. False: it had said so before.
-    pub fn take(&mut self, library: &Path, workspace: &Path, log: &Log, shared: &SharedVitals) -> bool {
+    /// The host has said what holds it: watches it, where it says that it can be. False: it had said so before.
+    ///
+    /// # Errors
+    /// It says so, and cannot be: the daemon is short of something.
+    pub fn take(
+        &mut self,
+        sandbox: &InForce,
+        library: &Path,
+        workspace: &Path,
+        log: &Log,
+        shared: &SharedVitals,
+    ) -> Result<bool, String> {
         if std::mem::replace(&mut self.known, true) {
-            return false;
+            return Ok(false);
         }
-        let Some(listener) = self.listener.take() else { return true };
-        // SAFETY: a `Listener` keeps its descriptor open and the same until it is dropped, which `AsyncFd` does only
-        // after it is deregistered.
-        let listener =
-            unsafe { AsyncFd::register_with_interest(Listener::from(listener), Interest::READABLE) };
-        match listener {
-            Ok(listener) => {
-                let host = self.host;
-                let reach = Reach::new(library, workspace, host);
-                let watch = Watch { listener, host, reach, log: log.clone(), shared: shared.clone() };
-                self.watch.spawn(watch.run());
-            }
-            // The listener is closed by this: the host's calls fail, and so does its start.
-            Err(error) => tracing::error!(%error, "a host's sandbox cannot be watched"),
+        if !sandbox.is_watched() {
+            return Ok(true);
         }
-        true
+        let short = |what: &dyn Display| format!("its sandbox cannot be watched: {what}");
+        let listener = self.listener.take();
+        // The kernel drops what it finds no number for.
+        let listener = listener.ok_or_else(|| short(&"the daemon is out of file descriptors"))?;
+        let (counted, own) = threads::one_more().ok_or_else(|| {
+            short(&"too many hosts before it left threads on file systems that do not answer")
+        })?;
+        let landlock = sandbox.landlock();
+        let through = sandbox.mode == Sandbox::Strict && landlock.is_none();
+        let called = if through { "violations" } else { "refused" };
+        let (host, log, shared) = (self.host, log.clone(), shared.clone());
+        let (library, workspace) = (library.to_owned(), workspace.to_owned());
+        let (over, told) = oneshot::channel();
+        let thread = thread::Builder::new().name("sandbox".into()).stack_size(STACK);
+        let spawned = thread.spawn(move || {
+            let reach = Reach::new(&library, &workspace, host);
+            Watch { listener: Listener::from(listener), host, reach, landlock, called, log, shared }.run();
+            drop((over, counted));
+        });
+        spawned.map_err(|error| short(&error))?;
+        self.watch = Some((told, own));
+        Ok(true)
     }
 
-    /// Resolves when all that was refused is told: after the host's end.
+    /// Resolves when all that was refused is told: after the host's end, unless the last call never ends.
     pub async fn told(&mut self) {
-        while self.watch.join_next().await.is_some() {}
+        if let Some((told, _)) = &mut self.watch {
+            // The thread says nothing, it only ends.
+            let _ = told.await;
+        }
     }
 }

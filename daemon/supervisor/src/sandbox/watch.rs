@@ -1,17 +1,17 @@
 //! Answers the calls of one host that its filter holds, and tells of violations. As with its other streams, an agent
 //! that makes too many of them waits.
+//!
+//! On a thread of its own, where it may block: what a call costs here, its paths and the memory that they stand in, the
+//! agent chooses, and only itself may wait for that.
 
 use std::fs::{File, Permissions};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
-use openclaw_agent_api::context::Level;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
-use tokio::io::unix::AsyncFd;
-use tokio::time::Instant;
 
 use super::judge::{Verdict, judge};
 use super::listener::{Answer, Listener, Look, Notice};
@@ -28,93 +28,99 @@ const SAID: Duration = Duration::from_secs(1);
 /// One host, watched.
 pub struct Watch {
     /// Where its calls wait.
-    pub listener: AsyncFd<Listener>,
+    pub listener: Listener,
     /// Its number.
     pub host: u32,
     /// What it may reach.
     pub reach: Reach,
+    /// Which version of Landlock judges its files.
+    pub landlock: Option<i32>,
+    /// What many of its violations are called.
+    pub called: &'static str,
     /// Where its violations go.
     pub log: Log,
     /// Where they are counted.
     pub shared: SharedVitals,
 }
 
+/// What was said of a host.
+struct Said {
+    tally: Tally,
+    /// That one of its paths was too long.
+    too_long: bool,
+}
+
 impl Watch {
     /// Runs until the host has ended.
-    pub async fn run(self) {
-        let mut tally = Tally::new();
+    pub fn run(self) {
+        let mut said = Said { tally: Tally::new(), too_long: false };
         let (mut calls, mut began) = (0, Instant::now());
         loop {
-            let owed = async {
-                if tally.owes() { tokio::time::sleep(SAID).await } else { std::future::pending().await }
-            };
-            let look = tokio::select! {
-                ready = self.listener.readable() => {
-                    let Ok(mut ready) = ready else { break };
-                    let look = self.listener.get_ref().look();
-                    if let Ok(Look::Nothing) = look {
-                        ready.clear_ready();
-                    }
-                    look
-                }
-                () = owed => {
-                    self.say_unsaid(tally.unsaid());
+            match self.listener.wait(said.tally.owes().then_some(SAID)) {
+                Ok(Look::Notice(notice)) => self.noticed(&notice, &mut said),
+                Ok(Look::Nothing) => {
+                    self.say_unsaid(said.tally.unsaid());
                     continue;
                 }
-            };
-            match look {
-                Ok(Look::Notice(notice)) => self.noticed(&notice, &mut tally).await,
-                Ok(Look::Nothing) => continue,
                 // Without a listener the host's calls fail.
                 Ok(Look::Over) | Err(_) => break,
             }
             calls += 1;
             if began.elapsed() >= Duration::from_secs(1) {
                 (calls, began) = (0, Instant::now());
-            } else if calls >= CALLS_PER_SECOND {
-                tokio::time::sleep_until(began + Duration::from_secs(1)).await;
+            } else if calls >= CALLS_PER_SECOND && self.listener.rest(began + Duration::from_secs(1)).is_err()
+            {
+                break;
             }
         }
-        self.say_unsaid(tally.unsaid());
+        self.say_unsaid(said.tally.unsaid());
     }
 
     /// The answer comes first: the agent waits for it, and for nothing else.
-    async fn noticed(&self, notice: &Notice, tally: &mut Tally) {
-        let listener = self.listener.get_ref();
+    fn noticed(&self, notice: &Notice, said: &mut Said) {
         let verdict = match self.change_mode(notice) {
-            Some(answer) => return listener.answer(notice, answer),
-            None => judge(notice, &self.reach),
+            Some(answer) => return self.listener.answer(notice, answer),
+            None => judge(notice, &self.reach, self.landlock),
         };
         // What was read is of this call only while it waits.
-        let true_of_it = listener.waits(notice);
+        let true_of_it = self.listener.waits(notice);
         match verdict {
-            Verdict::Fine => listener.answer(notice, Answer::GoOn),
-            Verdict::Refused(what) => {
-                listener.answer(notice, Answer::Fail(Errno::EPERM));
-                self.violated(what, tally);
+            Verdict::Fine => self.listener.answer(notice, Answer::GoOn),
+            Verdict::TooLong => {
+                self.listener.answer(notice, Answer::GoOn);
+                if !std::mem::replace(&mut said.too_long, true) {
+                    self.log.violation("refused or not: a path too long to follow".into());
+                }
             }
-            Verdict::Beyond { what, there } => {
-                listener.answer(notice, Answer::GoOn);
-                // Elsewhere: it may be a file system that does not answer.
-                let look = tokio::task::spawn_blocking(move || there.symlink_metadata().is_ok());
-                if true_of_it && look.await.unwrap_or(false) {
-                    self.violated(what, tally);
+            Verdict::Refused(what) => {
+                self.listener.answer(notice, Answer::Fail(Errno::EPERM));
+                self.violated(format!("refused: {what}"), &mut said.tally);
+            }
+            Verdict::Beyond { lacks, what, there } => {
+                self.listener.answer(notice, Answer::GoOn);
+                // It may be on a file system that does not answer: then this agent's next call waits, and nothing else.
+                if true_of_it && there.symlink_metadata().is_ok() {
+                    let line = match lacks {
+                        None => format!("refused: {what}"),
+                        Some(lacks) => format!("not refused, this kernel has no {lacks}: {what}"),
+                    };
+                    self.violated(line, &mut said.tally);
                 }
             }
         }
     }
 
-    fn violated(&self, what: String, tally: &mut Tally) {
+    fn violated(&self, line: String, tally: &mut Tally) {
         vitals(&self.shared).violations += 1;
-        if let Some(unsaid) = tally.count(&what, std::time::Instant::now()) {
+        if let Some(unsaid) = tally.count(&line, Instant::now()) {
             self.say_unsaid(unsaid);
-            self.log.write(Level::Warn, "sandbox", None, format!("refused: {what}"));
+            self.log.violation(line);
         }
     }
 
     fn say_unsaid(&self, unsaid: u64) {
         if unsaid > 0 {
-            self.log.write(Level::Warn, "sandbox", None, format!("{unsaid} more refused"));
+            self.log.violation(format!("{unsaid} more {}", self.called));
         }
     }
 
@@ -127,7 +133,7 @@ impl Watch {
         let host = pidfd_open(Pid::from_raw(i32::try_from(self.host).ok()?)?, PidfdFlags::empty()).ok()?;
         let file = pidfd_getfd(&host, notice.args[0] as i32, PidfdGetfdFlags::empty()).ok()?;
         // Only then was it this host's.
-        if !self.listener.get_ref().waits(notice) {
+        if !self.listener.waits(notice) {
             return None;
         }
         let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;

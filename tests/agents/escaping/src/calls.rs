@@ -1,7 +1,9 @@
 //! What it tries with the kernel itself.
 
 use std::ffi::CString;
-use std::io::{Error, Result};
+use std::io::{Error, Result, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::Builder;
 
@@ -141,4 +143,45 @@ pub fn filter() -> Result<()> {
     let (set, flags) = (libc::SECCOMP_SET_MODE_FILTER, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER);
     // SAFETY: the kernel copies the program. It changes nothing.
     answered(unsafe { libc::syscall(libc::SYS_seccomp, set, flags, &raw const program) })
+}
+
+/// What arrives at a socket kills that process.
+pub fn owner(pid: i32) -> Result<()> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let socket = ours.as_raw_fd();
+    // SAFETY: no memory is touched.
+    unsafe {
+        answered(libc::fcntl(socket, libc::F_SETOWN, pid).into())?;
+        // F_SETSIG
+        answered(libc::fcntl(socket, 10, libc::SIGKILL).into())?;
+        answered(libc::fcntl(socket, libc::F_SETFL, libc::O_ASYNC).into())?;
+    }
+    (&theirs).write_all(b"x")
+}
+
+pub fn shmget() -> Result<()> {
+    // SAFETY: no memory is touched.
+    answered(unsafe { libc::shmget(libc::IPC_PRIVATE, 4096, libc::IPC_CREAT | 0o600) }.into())
+}
+
+pub fn inotify() -> Result<()> {
+    // SAFETY: no memory is touched.
+    answered(unsafe { libc::inotify_init1(libc::IN_CLOEXEC) }.into())
+}
+
+/// Touches so many MiB that RLIMIT_DATA does not count, and keeps them.
+pub fn share(mebibytes: usize) -> Result<()> {
+    let (length, protection) = (mebibytes << 20, libc::PROT_READ | libc::PROT_WRITE);
+    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+    // SAFETY: a new mapping, of which every byte is this function's own.
+    unsafe {
+        let memory = libc::mmap(std::ptr::null_mut(), length, protection, flags, -1, 0);
+        if memory == libc::MAP_FAILED {
+            return Err(Error::last_os_error());
+        }
+        std::ptr::write_bytes(memory.cast::<u8>(), 1, length);
+    }
+    loop {
+        std::thread::park();
+    }
 }

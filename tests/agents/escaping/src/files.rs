@@ -2,7 +2,7 @@
 
 use std::fs::{File, Permissions, set_permissions};
 use std::io::{BufRead, BufReader, Result};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::SystemTime;
 
 /// A folder's first name, or a file's first line.
@@ -29,4 +29,15 @@ pub fn chmod(path: &str) -> Result<()> {
 pub fn touch(path: &str) -> Result<()> {
     let file = File::open(path)?;
     file.set_modified(SystemTime::UNIX_EPOCH)
+}
+
+/// Each open goes through thousands of places, and ends nowhere.
+pub fn round() -> Result<()> {
+    std::fs::create_dir("there")?;
+    symlink("there/../".repeat(400) + ".", "round")?;
+    let path = "round/".repeat(39) + "nothing";
+    while !std::fs::exists("over")? {
+        drop(File::open(&path));
+    }
+    Ok(())
 }

@@ -5,6 +5,11 @@
 //! |---|---|
 //! | `tcp`, `udp`, `unix` | a socket of that kind |
 //! | `pair` | a pair of sockets within the process |
+//! | `datagram PATH` | sends to a Unix socket by one of a pair |
+//! | `owner PID` | has the kernel kill another process: a socket's owner gets a signal for what arrives |
+//! | `shmget`, `inotify` | memory of System V; hears of others' files |
+//! | `share N` | N MiB of memory that is shared, and so not its own; stays until it is ended |
+//! | `round` | opens paths through links that lead back, until there is a file `over` in its workspace |
 //! | `connect PATH` | connects to a Unix socket |
 //! | `spawn PROGRAM` | runs it as std does |
 //! | `execve PROGRAM` | becomes it |
@@ -65,6 +70,14 @@ fn tried(words: &[&str]) -> Result<Done> {
         ["udp"] => UdpSocket::bind("127.0.0.1:0").map(|_| String::new()),
         ["unix"] => UnixDatagram::unbound().map(|_| String::new()),
         ["pair"] => UnixStream::pair().map(|_| String::new()),
+        ["datagram", path] => {
+            UnixDatagram::pair().and_then(|(one, _)| one.send_to(b"escaped", path)).map(|_| String::new())
+        }
+        ["owner", pid] => calls::owner(number(pid)?).map(nothing),
+        ["shmget"] => calls::shmget().map(nothing),
+        ["inotify"] => calls::inotify().map(nothing),
+        ["share", many] => calls::share(number(many)?).map(nothing),
+        ["round"] => files::round().map(nothing),
         ["connect", path] => UnixStream::connect(path).map(|_| String::new()),
         ["spawn", program] => {
             Command::new(program).spawn().and_then(|mut child| child.wait()).map(|_| String::new())
