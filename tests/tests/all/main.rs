@@ -3,6 +3,7 @@
 mod breaker;
 mod chaos;
 mod configuration;
+mod database;
 mod first;
 mod full_disk;
 mod grants;
