@@ -123,3 +123,28 @@ impl Seat {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logs::Logs;
+
+    #[test]
+    fn a_host_whose_listener_was_lost_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let (logs, writer) = Logs::start(folder.path().into()).unwrap();
+        let log = Log::new("scout".parse().unwrap(), logs.clone(), 10, store::Clock::default());
+        let take = |seat: &mut Seat, sandbox: &InForce| {
+            seat.take(sandbox, Path::new("/library"), folder.path(), &log, &SharedVitals::default())
+        };
+        let watched = InForce { in_force: vec![super::super::WATCHED.into()], ..InForce::default() };
+        let mut seat = Seat::of(1);
+        let why = take(&mut seat, &watched).unwrap_err();
+        assert_eq!(why, "its sandbox cannot be watched: the daemon is out of file descriptors");
+        assert_eq!(take(&mut seat, &watched), Ok(false));
+        // One that no filter listens to needs no watch.
+        assert_eq!(take(&mut Seat::of(1), &InForce::default()), Ok(true));
+        logs.close();
+        writer.join().unwrap();
+    }
+}
