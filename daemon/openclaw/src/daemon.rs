@@ -66,6 +66,7 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>, all: bool) -> Result
     // Bound before any work starts: whoever connects early waits for the answer.
     let listener = server::bind(&paths.socket)?;
 
+    let _held = database::hold(&database, &paths.home)?;
     let backend = database.open().await?;
     let tasks = settings.tasks.clone();
     let options = store::Options {

@@ -97,7 +97,8 @@ async fn carry_out(loaded: &Loaded, command: DbCommand) -> Result<(), Failure> {
 
 async fn copy(loaded: &Loaded, from: &Database, to: &Database) -> Result<Vec<Copied>, Failure> {
     // Held until all is copied: no daemon of this home starts meanwhile.
-    let _home = Home::hold(&loaded.paths)?;
+    let home = &loaded.paths.home;
+    let _held = (Home::hold(&loaded.paths)?, database::hold(from, home)?, database::hold(to, home)?);
     let on_terminal = stderr().is_terminal();
     let progress = |Progress { table, rows }| {
         if on_terminal {
