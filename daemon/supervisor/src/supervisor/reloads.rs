@@ -63,6 +63,10 @@ impl Supervisor {
     /// Looks at an agent's file.
     pub(super) fn look(&mut self, name: &AgentName, why: Why) {
         let Some(slot) = self.slots.get_mut(name) else { return };
+        // The first look takes stock of what may run at all: no other is to overtake it.
+        if !matches!(why, Why::Boot) && !slot.is_known() {
+            return slot.later.push(why);
+        }
         slot.looks += 1;
         let look = slot.looks;
         let (libraries, clock) = (self.around.libraries.clone(), self.around.clock);
@@ -129,14 +133,14 @@ impl Supervisor {
     ) {
         let Some(slot) = self.slots.get(name) else { return };
         // A later look, which may have ended earlier, has seen a newer file.
-        if look < slot.looks && !slot.is_known() || look == slot.looks {
-            if matches!(why, Why::Boot) {
-                self.take_stock(name, distrusted);
+        if look < slot.looks {
+            if why.by_hand() {
+                self.look(name, why);
             }
-        } else {
-            return if why.by_hand() {
-                self.look(name, why)
-            };
+            return;
+        }
+        if matches!(why, Why::Boot) {
+            self.take_stock(name, distrusted);
         }
         let answer = match found {
             Ok(Admitted { hash, .. }) => self.found(name, hash, &why),
@@ -162,6 +166,10 @@ impl Supervisor {
                 let _ = reply.send(!self.ending);
             }
             (Why::Boot | Why::Watched, _) => {}
+        }
+        let later = self.slots.get_mut(name).map(|slot| std::mem::take(&mut slot.later));
+        for why in later.unwrap_or_default() {
+            self.look(name, why);
         }
         self.save();
         self.move_on();
@@ -329,7 +337,7 @@ impl Supervisor {
         if self.ending {
             return;
         }
-        let mut refused: Vec<AgentName> = Vec::new();
+        let mut offered: Vec<AgentName> = Vec::new();
         loop {
             let busy = self.slots.values().any(|slot| slot.record.reload.is_some());
             let may = |slot: &&Slot| {
@@ -337,11 +345,12 @@ impl Supervisor {
                 slot.wanted.is_some()
                     && slot.record.takes_candidate()
                     && (!busy || back || !slot.record.state.is_ready())
-                    && !refused.contains(&slot.assignment.name)
+                    && !offered.contains(&slot.assignment.name)
             };
             // By hand before what came by itself.
-            let by_hand = |slot: &&Slot| slot.wanted.as_ref().is_some_and(|wanted| !wanted.candidate.by_hand);
-            let next = self.slots.values().filter(may).min_by_key(by_hand);
+            let by_itself =
+                |slot: &&Slot| slot.wanted.as_ref().is_some_and(|wanted| !wanted.candidate.by_hand);
+            let next = self.slots.values().filter(may).min_by_key(by_itself);
             let Some(name) = next.map(|slot| slot.assignment.name.clone()) else { return };
             let Some(wanted) = self.slots.get_mut(&name).and_then(|slot| slot.wanted.take()) else { return };
             if self
@@ -357,7 +366,7 @@ impl Supervisor {
             if let Some(slot) = self.slots.get_mut(&name) {
                 slot.taken = Some(wanted);
             }
-            refused.push(name.clone());
+            offered.push(name.clone());
             self.decide(&name, Event::Candidate(candidate));
         }
     }

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use super::Reply;
+use super::reloads::Why;
 use crate::instance::{Assignment, InstanceId, Order, SharedVitals, vitals};
 use crate::library::{Hash, Libraries, Trust, Verdict};
 use crate::policy::{Candidate, Next, Record, State};
@@ -76,6 +77,8 @@ pub(super) struct Slot {
     pub taken: Option<Wanted>,
     /// How often somebody has begun to look at its file.
     pub looks: u64,
+    /// Looks that wait for the first one.
+    pub later: Vec<Why>,
 }
 
 /// A host on its way out.
@@ -124,6 +127,7 @@ impl Slot {
             wanted: None,
             taken: None,
             looks: 0,
+            later: Vec::new(),
         }
     }
 
