@@ -163,7 +163,7 @@ impl Home {
 
     /// The numbers of all host processes that live in this home, by the lock that each holds.
     pub fn hosts(&self) -> Result<Vec<i32>> {
-        let lock = self.path().join("run/hosts.lock");
+        let lock = self.path().join("run/openclaw.hosts.lock");
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc")? {
             let Ok(pid) = entry?.file_name().to_string_lossy().parse::<i32>() else { continue };

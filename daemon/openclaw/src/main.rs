@@ -3,6 +3,7 @@
 mod buses;
 mod capabilities;
 mod cli;
+mod components;
 mod control;
 mod daemon;
 mod database;
