@@ -111,8 +111,12 @@ impl Home {
 
     /// Starts a daemon here, and waits for nothing; its log goes to `daemon.log`.
     pub fn spawn(&self) -> Result<Daemon> {
+        self.spawn_by(self.command(&["run"])?)
+    }
+
+    /// As [`spawn`](Self::spawn), by a command that runs one in some other way.
+    pub fn spawn_by(&self, mut command: Command) -> Result<Daemon> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path().join("daemon.log"))?;
-        let mut command = self.command(&["run"])?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         Ok(Daemon { child: command.spawn()? })
     }

@@ -3,6 +3,8 @@
 pub mod arrival;
 pub mod daemon;
 pub mod ledger;
+pub mod network;
+pub mod postgres;
 pub mod socket;
 pub mod steady;
 pub mod variant;
