@@ -2,6 +2,7 @@
 
 pub mod arrival;
 pub mod daemon;
+pub mod http;
 pub mod ledger;
 pub mod socket;
 pub mod steady;

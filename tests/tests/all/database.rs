@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::support::quick;
 
 /// A server of this test's own, or none where there is no PostgreSQL. It ends by itself.
-fn server(folder: &TempDir) -> Result<Option<String>> {
+pub fn server(folder: &TempDir) -> Result<Option<String>> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/postgres");
     let output = Command::new(script).arg(std::process::id().to_string()).arg(folder.path()).output()?;
     if output.status.success() {
@@ -21,7 +21,7 @@ fn server(folder: &TempDir) -> Result<Option<String>> {
     Ok(None)
 }
 
-fn on(url: &str) -> String {
+pub fn on(url: &str) -> String {
     format!("[database]\nurl = \"{url}\"\n{}", quick("[agents.misbehaving]\n"))
 }
 

@@ -8,6 +8,7 @@ mod first;
 mod full_disk;
 mod grants;
 mod groups;
+mod http;
 mod messages;
 mod misbehaviour;
 mod order;
