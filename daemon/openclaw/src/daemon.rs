@@ -24,7 +24,7 @@ use crate::control::server::{self, Server};
 use crate::exit::{Code, Failure};
 use crate::home::{self, Home};
 use crate::status::Board;
-use crate::{buses, cli, database, heart, journal, nudges};
+use crate::{buses, cli, database, heart, journal, nudges, reach};
 
 /// The first screen waits so long for the slowest agent.
 const FIRST_SCREEN: Duration = Duration::from_secs(3);
@@ -61,6 +61,7 @@ async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Res
     let mut stop = Signals::listen()?;
     let clock = Clock::new();
     // Bound before any work starts: whoever connects early waits for the answer.
+    let gateway = reach::open(&settings.gateway, &secrets, &components, clock)?;
     let listener = server::bind(&own.socket)?;
 
     let _held = database::hold(&database)?;
@@ -134,6 +135,7 @@ async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Res
         started_at: clock.now(),
         home: paths.home.clone(),
         process: components.process,
+        gateway: gateway.as_ref().map(|(_, handle)| handle.clone()),
         database: database.shown(),
         discover,
         stale: tasks.lease.max(Duration::from_secs(10)) * 2,
@@ -146,6 +148,8 @@ async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Res
     if let Some(known) = nudged {
         services.spawn(nudges::exchange(store.clone(), this.bus.clone(), clock, known));
     }
+    let (mut reaching, reached) = (JoinSet::new(), this.gateway.clone());
+    gateway.map(|(service, _)| reaching.spawn(service.run(Arc::new(this.clone()))));
     let mut supervising = JoinSet::new();
     supervising.spawn(supervisor.run());
     let mut welcome = JoinSet::new();
@@ -171,11 +175,13 @@ async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Res
             }
             _ = supervising.join_next() => break Err(lost("the supervisor")),
             _ = services.join_next() => break Err(lost("the control socket or the heartbeat")),
+            Some(_) = reaching.join_next() => break Err(lost("the gateway")),
             Some(_) = signalling.join_next() => break Err(lost("the bus")),
             _ = &mut engine => break Err(lost("the store")),
         }
     };
     drop((welcome, reloading));
+    reached.iter().for_each(gateway::Handle::stop);
     // Refused where it was the supervisor that was lost.
     let _ = handle.shutdown().await;
     tokio::select! {
@@ -186,6 +192,8 @@ async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Res
             return Err(Failure::new(Code::Failed, "stopped before everything was drained"));
         }
     }
+    reached.iter().for_each(gateway::Handle::finish);
+    while reaching.join_next().await.is_some() {}
     services.shutdown().await;
     signalling.shutdown().await;
     let _ = home::clear_socket(&own.socket);

@@ -12,6 +12,7 @@ mod heart;
 mod home;
 mod journal;
 mod nudges;
+mod reach;
 mod status;
 
 use std::process::ExitCode;
