@@ -24,7 +24,7 @@ use crate::control::server::{self, Server};
 use crate::exit::{Code, Failure};
 use crate::home::{self, Home};
 use crate::status::Board;
-use crate::{buses, cli, database, heart, journal};
+use crate::{bridge, buses, cli, database, heart, journal};
 
 /// The parts of the design that later versions bring.
 const NOT_BUILT: [&str; 6] =
@@ -122,7 +122,11 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>, all: bool) -> Result
     };
     let (discover, heartbeat) = (options.discover, options.settings.daemon.heartbeat);
     let (supervisor, handle) = Supervisor::new(options).await?;
+    let mut services = JoinSet::new();
+    let (shared, known) = ((bus.clone(), store.clone(), clock), handle.known().clone());
+    let watching = all.then(|| bridge::start(&mut services, shared, heartbeat, move || known.names()));
     let this = Board {
+        bridge: watching,
         supervisor: handle.clone(),
         store: store.clone(),
         bus,
@@ -134,7 +138,6 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>, all: bool) -> Result
     };
     let this = board.get_or_init(|| this).clone();
 
-    let mut services = JoinSet::new();
     services.spawn(Arc::new(Server { board: this.clone(), tasks, libraries }).serve(listener));
     services.spawn(heart::beat(handle.clone(), this.bus.clone(), clock, heartbeat));
     let mut supervising = JoinSet::new();
@@ -161,7 +164,7 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>, all: bool) -> Result
                 }
             }
             _ = supervising.join_next() => break Err(lost("the supervisor")),
-            _ = services.join_next() => break Err(lost("the control socket or the heartbeat")),
+            _ = services.join_next() => break Err(lost("the control socket, the heartbeat or the heartbeat bridge")),
             Some(_) = signalling.join_next() => break Err(lost("the bus")),
             _ = &mut engine => break Err(lost("the store")),
         }

@@ -82,6 +82,9 @@ fn of(agent: &AgentStatus, host: &str, now: DateTime<Utc>) -> Beat {
         restarts: record.restarts,
         breaker: open(&record.state),
         current_task: vitals.oldest_task.map(Into::into),
+        current_since: vitals.oldest_since,
+        last_pong: vitals.pong_at,
+        last_done: vitals.done_at,
     }
 }
 
@@ -112,7 +115,7 @@ fn breaker(agent: &AgentStatus) -> Fields {
     fields.map(|(name, text)| (name.to_owned(), text)).into()
 }
 
-fn hostname() -> String {
+pub fn hostname() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
     if name.is_empty() { "unknown".into() } else { name.into() }

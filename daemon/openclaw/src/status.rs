@@ -17,6 +17,7 @@ use supervisor::sandbox::InForce;
 use supervisor::{AgentStatus, Handle, Health, LibraryStatus};
 use tokio::sync::oneshot;
 
+use crate::bridge::{self, Bridge};
 use crate::exit::Failure;
 
 /// The document.
@@ -162,6 +163,8 @@ pub struct Board {
     pub discover: bool,
     /// A commit older than this proves nothing: the store proves itself more often.
     pub stale: Duration,
+    /// The heartbeat bridge, where this process has it.
+    pub bridge: Option<Bridge>,
 }
 
 /// An agent that has not answered within this is worth a look at its state.
@@ -205,6 +208,7 @@ impl Board {
             now,
         };
         let mut components = vec![self.store(now), self.bus(now)];
+        components.extend(self.bridge.as_ref().map(|bridge| bridge::component(bridge, now)));
         components.extend(agents.iter().map(|agent| component(agent, now)));
         Ok(Document { daemon, components })
     }
@@ -244,7 +248,7 @@ impl Board {
 }
 
 /// A part of the daemon.
-fn service(
+pub fn service(
     name: &str,
     (state, health): (&str, &str),
     evidence: Evidence,
