@@ -54,7 +54,10 @@ pub fn component(bridge: &Bridge, now: DateTime<Utc>) -> Component {
     let (state, health, reason) = match (&report.error, report.looked_at) {
         (Some(error), _) if report.is_blind() => ("backoff", "unknown", error.to_string()),
         (Some(error), _) => ("ready", "degraded", error.to_string()),
-        (None, Some(at)) if now - at <= stale => ("ready", "ok", thoughts(&report)),
+        (None, Some(at)) if now - at <= stale => match bridge.watched.verdict() {
+            Verdict::Down => ("ready", "degraded", "no bridge beats: nobody speaks for all".into()),
+            _ => ("ready", "ok", thoughts(&report)),
+        },
         (None, Some(_)) => ("ready", "unknown", "it has not looked for longer than it should take".into()),
         (None, None) => ("starting", "unknown", "it has not looked yet".into()),
     };
