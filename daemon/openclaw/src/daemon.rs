@@ -181,6 +181,9 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>, all: bool) -> Result
         }
     }
     services.shutdown().await;
+    if let (Ok(()), Some(this)) = (&ended, board.get()) {
+        heart::rest(&*this.bus, handle.known().names(), heartbeat).await;
+    }
     signalling.shutdown().await;
     let _ = home::clear_socket(&paths.socket);
     store.close();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bus::heartbeat::{Beat, Breaker, State, Status};
 use bus::{Bus, Fields, Key, Projection};
 use chrono::{DateTime, SecondsFormat, Utc};
+use openclaw_agent_api::AgentName;
 use store::Clock;
 use supervisor::{AgentStatus, Handle, Health, policy};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -41,6 +42,22 @@ pub async fn beat(supervisor: Handle, bus: Arc<dyn Bus>, clock: Clock, interval:
     }
     // Its end is the daemon's: who waits for this task would take that for a defect.
     std::future::pending::<()>().await;
+}
+
+/// After a drain: those who were stopped with the daemon say so until they expire, so that nobody misses them.
+pub async fn rest(bus: &dyn Bus, agents: Vec<AgentName>, interval: Duration) {
+    let keys: Vec<_> = agents.into_iter().map(Key::AgentStatus).collect();
+    let Ok(shown) = bus.read_all(&keys).await else { return };
+    let rested = keys.into_iter().zip(shown).filter_map(|(key, fields)| {
+        let beat = Beat::from_fields(&fields?).ok()?;
+        let (status, state) = (Status::Unknown, State::Stopped);
+        let beat = Beat { status, state, pid: None, started_at: None, uptime_seconds: None, ..beat };
+        let beat = Beat { current_task: None, current_since: None, ..beat };
+        Some(Projection { key, fields: beat.to_fields(), ttl: Some(interval * MISSED) })
+    });
+    if let Err(error) = bus.project_all(rested.collect()).await {
+        tracing::debug!(%error, "the last heartbeat was not shown");
+    }
 }
 
 /// An agent's status, and its breaker.

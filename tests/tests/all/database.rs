@@ -1,25 +1,10 @@
 //! `[database]` and `openclaw db`: a home moves from SQLite to PostgreSQL, where two daemons share the queue, and back.
 
-use std::process::Command;
-
 use anyhow::{Context, Result, ensure};
 use openclaw_tests::daemon::Home;
-use tempfile::TempDir;
+use openclaw_tests::servers::postgres;
 
 use crate::support::quick;
-
-/// A server of this test's own, or none where there is no PostgreSQL. It ends by itself.
-fn server(folder: &TempDir) -> Result<Option<String>> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/postgres");
-    let output = Command::new(script).arg(std::process::id().to_string()).arg(folder.path()).output()?;
-    if output.status.success() {
-        return Ok(Some(format!("{}&dbname=postgres", String::from_utf8(output.stdout)?.trim())));
-    }
-    let ci = std::env::var("CI").as_deref() == Ok("true");
-    ensure!(!ci, "scripts/postgres starts no server: {}", String::from_utf8_lossy(&output.stderr));
-    eprintln!("skipped: there is no PostgreSQL (apt-get install postgresql)");
-    Ok(None)
-}
 
 fn on(url: &str) -> String {
     format!("[database]\nurl = \"{url}\"\n{}", quick("[agents.misbehaving]\n"))
@@ -28,7 +13,7 @@ fn on(url: &str) -> String {
 #[test]
 fn a_home_moves_to_a_server_and_back() -> Result<()> {
     let folder = tempfile::Builder::new().prefix("pg").tempdir_in("/tmp")?;
-    let Some(url) = server(&folder)? else { return Ok(()) };
+    let Some(url) = postgres(folder.path())? else { return Ok(()) };
     let home = Home::new(&quick("[agents.misbehaving]\n"), &["misbehaving"])?;
     let daemon = home.start_ready(&["misbehaving"])?;
     home.ok(&["send", "misbehaving", "echo one", "--key", "first"])?;
