@@ -82,8 +82,6 @@ fn of(agent: &AgentStatus, host: &str, now: DateTime<Utc>) -> Beat {
         Health::Failed => Status::Failed,
         Health::Unknown => Status::Unknown,
     };
-    // A host proves that it is there; without one its supervisor does, by looking after it.
-    let seen = if record.state.has_host() { agent.evidence().1 } else { Some(now) };
     Beat {
         status,
         // The words are the same; a test compares them.
@@ -94,7 +92,9 @@ fn of(agent: &AgentStatus, host: &str, now: DateTime<Utc>) -> Beat {
         unit: None,
         host: host.into(),
         started_at: vitals.started_at,
-        last_seen: seen.or(vitals.started_at).unwrap_or(record.since),
+        last_seen: seen(&record.state, agent.evidence().1, agent.stale, now)
+            .or(vitals.started_at)
+            .unwrap_or(record.since),
         uptime_seconds: vitals.started_at.map(|at| (now - at).num_seconds().max(0).unsigned_abs()),
         restarts: record.restarts,
         breaker: open(&record.state),
@@ -103,6 +103,20 @@ fn of(agent: &AgentStatus, host: &str, now: DateTime<Utc>) -> Beat {
         last_pong: vitals.pong_at,
         last_done: vitals.done_at,
     }
+}
+
+/// A host proves that it is there; without one, or while it starts, its supervisor does, by looking after it. A proof
+/// holds for as long as the next may take, whatever the pace of the beats: idle, and pinged seldom, is not down.
+fn seen(
+    state: &policy::State,
+    proof: Option<DateTime<Utc>>,
+    stale: Duration,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    if !state.is_ready() && !matches!(state, policy::State::Draining { .. }) {
+        return Some(now);
+    }
+    proof.map(|at| if (now - at).to_std().unwrap_or_default() <= stale { now } else { at })
 }
 
 const fn open(state: &policy::State) -> Breaker {
@@ -141,6 +155,21 @@ pub fn hostname() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_proof_holds_until_the_next_is_due_and_no_longer() {
+        let (now, stale) = (DateTime::UNIX_EPOCH + Duration::from_secs(1000), Duration::from_secs(60));
+        let ready = policy::State::Ready { since: now };
+        let ago = |seconds| now - Duration::from_secs(seconds);
+        assert_eq!(seen(&ready, Some(ago(60)), stale, now), Some(now));
+        assert_eq!(seen(&ready, Some(ago(61)), stale, now), Some(ago(61)));
+        assert_eq!(seen(&ready, None, stale, now), None);
+        let starting = policy::State::Starting { deadline: now };
+        let backoff = policy::State::Backoff { until: now, attempt: 1 };
+        for looked_after in [starting, backoff] {
+            assert_eq!(seen(&looked_after, None, stale, now), Some(now));
+        }
+    }
 
     #[test]
     fn the_words_of_a_state_are_the_same_everywhere() {

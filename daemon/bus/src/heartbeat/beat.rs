@@ -108,7 +108,7 @@ pub struct Beat {
     pub host: String,
     /// When its host was started.
     pub started_at: Option<DateTime<Utc>>,
-    /// When it proved last to be there: its host answered; or, while it has none, its supervisor looked after it.
+    /// When it was there last: its host's proof still held; or, while it has none, its supervisor looked after it.
     pub last_seen: DateTime<Utc>,
     /// How long its host runs.
     pub uptime_seconds: Option<u64>,
