@@ -27,15 +27,16 @@ pub struct Bridge {
     interval: Duration,
 }
 
-/// Starts the bridge, which also expects the agents of this process, and who watches it.
+/// Starts the bridge, which also expects the agents of this process, and who watches it. `alone`: nobody else is on this
+/// bus.
 pub fn start(
     services: &mut JoinSet<()>,
-    (bus, store, clock): (Arc<dyn Bus>, Store, Clock),
+    (bus, alone, store, clock): (Arc<dyn Bus>, bool, Store, Clock),
     interval: Duration,
     here: impl Fn() -> Vec<AgentName> + Send + Sync + 'static,
 ) -> Bridge {
     let (watchman, watched) = Watchman::new(bus.clone(), store.clone(), clock, interval);
-    let options = Options { bus, store, clock, interval, here: Arc::new(here), host: hostname() };
+    let options = Options { bus, alone, store, clock, interval, here: Arc::new(here), host: hostname() };
     let (service, verdicts) = bridge::start(options);
     services.spawn(service.run());
     services.spawn(watchman.run());

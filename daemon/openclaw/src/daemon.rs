@@ -123,7 +123,8 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>, all: bool) -> Result
     let (discover, heartbeat) = (options.discover, options.settings.daemon.heartbeat);
     let (supervisor, handle) = Supervisor::new(options).await?;
     let mut services = JoinSet::new();
-    let (shared, known) = ((bus.clone(), store.clone(), clock), handle.known().clone());
+    let (shared, known) =
+        ((bus.clone(), signalling.is_empty(), store.clone(), clock), handle.known().clone());
     let watching = all.then(|| bridge::start(&mut services, shared, heartbeat, move || known.names()));
     let this = Board {
         bridge: watching,

@@ -166,7 +166,11 @@ impl State {
     /// What whoever led before has stored last of each agent: those of late are watched, and what the operator was told is
     /// not told again.
     #[must_use]
-    pub fn remember(mut self, stored: &[Heartbeat], now: DateTime<Utc>) -> Self {
+    pub fn remember<'a>(
+        mut self,
+        stored: impl IntoIterator<Item = &'a Heartbeat>,
+        now: DateTime<Utc>,
+    ) -> Self {
         for row in stored {
             let Ok(agent) = row.agent.parse::<AgentName>() else { continue };
             let text = |field: &str| row.metadata.get(field).and_then(|value| value.as_str());

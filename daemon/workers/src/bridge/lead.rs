@@ -1,6 +1,7 @@
 //! Which of several bridges speaks: the one that holds the lead of [`NAME`](super::NAME) in the store.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use openclaw_agent_api::AgentName;
@@ -22,7 +23,7 @@ pub(super) struct Lead {
     /// Whether this process leads.
     pub leads: bool,
     /// What was stored last of each agent when it took the lead.
-    pub stored: Vec<Heartbeat>,
+    pub stored: Arc<Vec<Heartbeat>>,
     /// Agents that were at work of late, wherever.
     pub known: BTreeSet<AgentName>,
     /// Why it cannot be told now.
@@ -48,7 +49,7 @@ pub(super) async fn keep(
                     Ok(stored) => {
                         token = held;
                         lead.send_modify(|lead| {
-                            (lead.leads, lead.stored, lead.error) = (held.is_some(), stored, None);
+                            (lead.leads, lead.stored, lead.error) = (held.is_some(), Arc::new(stored), None);
                         });
                     }
                     Err(error) => failed(lead, error),
@@ -69,6 +70,23 @@ pub(super) async fn keep(
             quietly(lead, |lead| lead.known = known);
         }
         sleep(pace).await;
+    }
+}
+
+/// Where nobody else is on the bus there is nobody to agree with, and nothing to be heard of others: this process speaks for
+/// its own.
+pub(super) async fn keep_alone(store: &Store, interval: Duration, lead: &watch::Sender<Lead>) {
+    loop {
+        match store.last_heartbeats().await {
+            Ok(stored) => {
+                lead.send_modify(|lead| {
+                    (lead.leads, lead.stored, lead.error) = (true, Arc::new(stored), None)
+                });
+                return;
+            }
+            Err(error) => failed(lead, error),
+        }
+        sleep(interval / 2).await;
     }
 }
 

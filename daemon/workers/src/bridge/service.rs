@@ -8,7 +8,7 @@ use bus::heartbeat::{self, Beat, Breaker, Status};
 use bus::{Bus, Channel, Envelope};
 use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
-use store::backend::NewHeartbeat;
+use store::backend::{Heartbeat, NewHeartbeat};
 use store::{Clock, Store};
 use supervisor::alerts::{self, Alert, Level};
 use tokio::sync::watch;
@@ -35,6 +35,8 @@ pub struct Options {
     pub clock: Clock,
     /// Between two beats, and two looks: `daemon.heartbeat`.
     pub interval: Duration,
+    /// Whether nobody else is on this bus: then others' agents cannot be heard, and are not missed.
+    pub alone: bool,
     /// The agents that should be at work in this process, whether they beat or not.
     pub here: Arc<dyn Fn() -> Vec<AgentName> + Send + Sync>,
     /// This machine.
@@ -69,26 +71,45 @@ impl Service {
     /// Looks, for ever.
     pub async fn run(self) {
         let (told, lead) = watch::channel(Lead::default());
-        let Options { store, clock, interval, .. } = self.options.clone();
+        let Options { store, clock, interval, alone, .. } = self.options.clone();
         let name = self.name.clone();
-        tokio::join!(lead::keep(&store, clock, &name, interval, &told), self.look_on(lead));
+        let keep = async {
+            match alone {
+                true => lead::keep_alone(&store, interval, &told).await,
+                false => lead::keep(&store, clock, &name, interval, &told).await,
+            }
+            // `told` lives on: who listens must not take the end of this for the end of the lead.
+            std::future::pending::<()>().await;
+        };
+        tokio::join!(keep, self.look_on(lead));
     }
 
     async fn look_on(mut self, mut lead: watch::Receiver<Lead>) {
         let mut ticks = interval(self.options.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let changed = tokio::select! {
-                _ = ticks.tick() => false,
+            tokio::select! {
+                _ = ticks.tick() => {}
                 // Whoever takes the lead beats and speaks at once.
-                changed = lead.changed() => changed.is_ok(),
-            };
-            let lead = lead.borrow().clone();
+                _ = lead.changed() => lead.mark_changed(),
+            }
+            // Also when it changed during the last look and this is a tick: who speaks must know what has been said.
+            let changed = lead.has_changed().unwrap_or(false);
+            let lead = lead.borrow_and_update().clone();
             if changed {
-                self.state = self.state.remember(&lead.stored, self.options.clock.now());
+                let (ours, now) = (self.ours(&lead.stored), self.options.clock.now());
+                self.state = self.state.remember(ours, now);
             }
             self = self.look(lead).await;
         }
+    }
+
+    /// Of what was stored, what this process can hear of.
+    fn ours<'a>(&self, stored: &'a [Heartbeat]) -> impl Iterator<Item = &'a Heartbeat> + use<'a> {
+        let here = self.options.alone.then(|| (self.options.here)());
+        stored
+            .iter()
+            .filter(move |row| here.as_ref().is_none_or(|here| here.iter().any(|a| a.as_str() == row.agent)))
     }
 
     async fn look(mut self, lead: Lead) -> Self {

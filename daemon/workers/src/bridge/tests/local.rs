@@ -117,6 +117,26 @@ async fn one_that_the_store_knows_is_watched() {
 }
 
 #[tokio::test]
+async fn who_is_alone_on_its_bus_misses_nobody_elses_agents() {
+    let kept = Kept::new().await;
+    kept.store.record(agent("atlas"), "{}".into());
+    let told = |name: &str| store::backend::NewHeartbeat {
+        agent: agent(name),
+        status: "fresh",
+        metadata: "{}".into(),
+        at: Utc::now(),
+    };
+    kept.store.heartbeat(vec![told("milkbot"), told("scout")]);
+    kept.flush().await;
+    let mut rig = Rig::of(Arc::new(LocalBus::default()), Duration::from_millis(50), kept, true);
+    *rig.here.lock().unwrap() = vec![agent("scout")];
+    rig.until("scout", "down", &[]).await;
+    assert_eq!(rig.handle.report().agents.len(), 1);
+    assert!(rig.handle.report().leads);
+    assert_eq!(rig.kept.alerts().await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_new_life_knows_what_the_one_before_has_told() {
     let mut rig = Rig::new(Arc::new(LocalBus::default()), Duration::from_millis(50)).await;
     rig.until("atlas", "fresh", &["atlas"]).await;

@@ -125,6 +125,10 @@ impl Rig {
     }
 
     fn with(bus: Arc<dyn Bus>, interval: Duration, kept: Kept) -> Self {
+        Self::of(bus, interval, kept, false)
+    }
+
+    fn of(bus: Arc<dyn Bus>, interval: Duration, kept: Kept, alone: bool) -> Self {
         let (clock, here) = (Clock::new(), Arc::new(Mutex::new(Vec::new())));
         let named = here.clone();
         let (service, handle) = start(Options {
@@ -132,6 +136,7 @@ impl Rig {
             store: kept.store.clone(),
             clock,
             interval,
+            alone,
             here: Arc::new(move || named.lock().unwrap().clone()),
             host: "here".into(),
         });
