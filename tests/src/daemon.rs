@@ -111,8 +111,12 @@ impl Home {
 
     /// Starts a daemon here, and waits for nothing; its log goes to `daemon.log`.
     pub fn spawn(&self) -> Result<Daemon> {
+        self.spawn_by(self.command(&["run"])?)
+    }
+
+    /// As [`spawn`](Self::spawn), by a command that runs one in some other way.
+    pub fn spawn_by(&self, mut command: Command) -> Result<Daemon> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path().join("daemon.log"))?;
-        let mut command = self.command(&["run"])?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         Ok(Daemon { child: command.spawn()? })
     }
@@ -163,7 +167,7 @@ impl Home {
 
     /// The numbers of all host processes that live in this home, by the lock that each holds.
     pub fn hosts(&self) -> Result<Vec<i32>> {
-        let lock = self.path().join("run/hosts.lock");
+        let lock = self.path().join("run/openclaw.hosts.lock");
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc")? {
             let Ok(pid) = entry?.file_name().to_string_lossy().parse::<i32>() else { continue };

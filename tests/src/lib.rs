@@ -3,7 +3,9 @@
 pub mod arrival;
 pub mod daemon;
 pub mod ledger;
-pub mod servers;
+pub mod network;
+pub mod postgres;
+pub mod redis;
 pub mod socket;
 pub mod steady;
 pub mod variant;

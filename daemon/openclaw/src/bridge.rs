@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use workers::bridge::{self, NAME, Options, Report, Watched, Watchman};
 
 use crate::heart::hostname;
-use crate::status::{Component, Evidence, service};
+use crate::status::{Board, Component, Evidence};
 
 /// A look that is older than so many intervals proves nothing.
 const STALE: u32 = 3;
@@ -44,7 +44,7 @@ pub fn start(
 }
 
 /// The bridge as the status has it.
-pub fn component(bridge: &Bridge, now: DateTime<Utc>) -> Component {
+pub fn component(board: &Board, bridge: &Bridge, now: DateTime<Utc>) -> Component {
     let report = bridge.verdicts.report();
     let what = match report.agents.len() {
         _ if report.looked_at.is_none() => "has not looked yet".to_owned(),
@@ -64,7 +64,7 @@ pub fn component(bridge: &Bridge, now: DateTime<Utc>) -> Component {
     };
     let evidence = Evidence { what, at: report.looked_at };
     let description = if report.leads { "watches every agent" } else { "stands by for another process's" };
-    service(NAME, (state, health), evidence, report.since, reason, description.into())
+    board.service(NAME, (state, health), evidence, report.since, reason, description.into())
 }
 
 /// `3 fresh; late: scout; down: atlas, milkbot`

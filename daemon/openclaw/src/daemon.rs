@@ -1,6 +1,5 @@
 //! `openclaw run`: the boot story. Settings → lock → store → recover → supervise → serve → drain.
 
-use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::Mode;
 use openclaw_agent_api::AgentName;
-use settings::{Inputs, Loaded, Origin, Settings};
+use settings::{Inputs, Loaded, Origin, ProcessPaths};
 use store::{Clock, Store};
 use supervisor::instance::Surroundings;
 use supervisor::library::Libraries;
@@ -20,15 +19,12 @@ use tokio::task::JoinSet;
 
 use crate::capabilities::Doors;
 use crate::cli::RunArgs;
+use crate::components::{Components, Service};
 use crate::control::server::{self, Server};
 use crate::exit::{Code, Failure};
 use crate::home::{self, Home};
 use crate::status::Board;
-use crate::{bridge, buses, cli, database, heart, journal};
-
-/// The parts of the design that later versions bring.
-const NOT_BUILT: [&str; 6] =
-    ["gateway", "heartbeat-bridge", "mission-worker", "event-reactor", "learning", "dashboard"];
+use crate::{bridge, buses, cli, database, heart, journal, nudges};
 
 /// The first screen waits so long for the slowest agent.
 const FIRST_SCREEN: Duration = Duration::from_secs(3);
@@ -41,8 +37,9 @@ pub fn run(inputs: &Inputs, args: &RunArgs) -> Result<(), Failure> {
     nix::sys::stat::umask(Mode::from_bits_truncate(0o077));
     let loaded = settings::load(inputs)?;
     let _journal = journal::start(args.log.as_deref().unwrap_or(&loaded.settings.daemon.log))?;
-    let agents = chosen(&loaded.settings, &args.components)?;
-    let home = Home::enter(&loaded.paths)?;
+    let components = Components::chosen(&loaded.settings, &args.components)?;
+    let own = loaded.paths.of(&components.process)?;
+    let home = Home::enter(&loaded.paths, &own)?;
     // One thread for all that waits: the work is done in the hosts and in the database's thread, and what passes
     // between tasks passes without waking another core.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -52,25 +49,25 @@ pub fn run(inputs: &Inputs, args: &RunArgs) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Code::TryAgain, format!("no threads for the daemon: {error}")))?;
-    let ended = runtime.block_on(serve(loaded, agents, args.components.is_empty()));
+    let ended = runtime.block_on(serve(loaded, components, own));
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(home);
     ended
 }
 
-async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>, all: bool) -> Result<(), Failure> {
+async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Result<(), Failure> {
     let database = database::configured(&loaded)?;
     let Loaded { settings, paths, secrets, origin } = loaded;
     let mut stop = Signals::listen()?;
     let clock = Clock::new();
     // Bound before any work starts: whoever connects early waits for the answer.
-    let listener = server::bind(&paths.socket)?;
+    let listener = server::bind(&own.socket)?;
 
-    let _held = database::hold(&database, &paths.home)?;
+    let _held = database::hold(&database)?;
     let backend = database.open().await?;
     let tasks = settings.tasks.clone();
     let options = store::Options {
-        installation: home::installation(&paths)?,
+        installation: home::installation(&paths, &components.process)?,
         lease: tasks.lease,
         max_queued: tasks.max_queued,
         keep: tasks.keep,
@@ -94,16 +91,16 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>, all: bool) -> Result
     let (logs, log_thread) = Logs::start(paths.logs.clone())
         .map_err(|error| Failure::new(Code::TryAgain, format!("no thread for the logs: {error}")))?;
     let libraries = supervisor::library::Options {
-        vault: paths.libraries.clone(),
+        vault: own.libraries.clone(),
         agents: paths.agents.clone(),
         keep: settings.libraries.keep as usize,
     };
     let libraries = Libraries::open(libraries).map(Arc::new).map_err(|error| {
-        Failure::new(Code::Io, format!("cannot use {}: {error}", paths.libraries.display()))
+        Failure::new(Code::Io, format!("cannot use {}: {error}", own.libraries.display()))
     })?;
     let around = Surroundings {
         program: Program::this(),
-        lock: home::hosts_lock(&paths),
+        lock: own.hosts_lock.clone(),
         tasks: tasks.clone(),
         store: store.clone(),
         capabilities: Arc::new(doors),
@@ -111,21 +108,29 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>, all: bool) -> Result
         clock,
         libraries: libraries.clone(),
     };
+    // What another process can run: on a database of its own there is none.
+    let enabled = settings.agents.iter().filter(|(_, agent)| agent.is_enabled() && store.shared());
+    let elsewhere = enabled.map(|(name, _)| name.clone()).filter(|name| !components.agents.contains(name));
     let options = Options {
+        elsewhere: elsewhere.collect(),
         // An agent that nobody named is not asked for where somebody named others.
-        discover: settings.agents.discover && all,
+        discover: settings.agents.discover && components.are_all(),
         settings,
-        agents,
+        agents: components.agents,
         libraries: paths.agents.clone(),
         workspace: paths.workspace.clone(),
         around,
     };
+    let (bridged, alone) = (components.services.contains(&Service::HeartbeatBridge), signalling.is_empty());
+    // Within one process everybody is told already.
+    let several = store.shared() && options.settings.bus.url.is_some();
     let (discover, heartbeat) = (options.discover, options.settings.daemon.heartbeat);
     let (supervisor, handle) = Supervisor::new(options).await?;
+    let nudged = several.then(|| handle.known().clone());
     let mut services = JoinSet::new();
-    let (shared, known) =
-        ((bus.clone(), signalling.is_empty(), store.clone(), clock), handle.known().clone());
-    let watching = all.then(|| bridge::start(&mut services, shared, heartbeat, move || known.names()));
+    let (shared, known) = ((bus.clone(), alone, store.clone(), clock), handle.known().clone());
+    let here = move || if alone { known.names() } else { known.all().into_iter().collect() };
+    let watching = bridged.then(|| bridge::start(&mut services, shared, heartbeat, here));
     let this = Board {
         bridge: watching,
         supervisor: handle.clone(),
@@ -134,6 +139,8 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>, all: bool) -> Result
         clock,
         started_at: clock.now(),
         home: paths.home.clone(),
+        process: components.process,
+        database: database.shown(),
         discover,
         stale: tasks.lease.max(Duration::from_secs(10)) * 2,
     };
@@ -141,6 +148,9 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>, all: bool) -> Result
 
     services.spawn(Arc::new(Server { board: this.clone(), tasks, libraries }).serve(listener));
     services.spawn(heart::beat(handle.clone(), this.bus.clone(), clock, heartbeat));
+    if let Some(known) = nudged {
+        services.spawn(nudges::exchange(store.clone(), this.bus.clone(), clock, known));
+    }
     let mut supervising = JoinSet::new();
     supervising.spawn(supervisor.run());
     let mut welcome = JoinSet::new();
@@ -177,7 +187,7 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>, all: bool) -> Result
         _ = supervising.join_next() => {}
         again = stop.stopped() => {
             tracing::warn!("{again} again: stopping at once; tasks in work are done again at the next start");
-            let _ = home::clear_socket(&paths.socket);
+            let _ = home::clear_socket(&own.socket);
             return Err(Failure::new(Code::Failed, "stopped before everything was drained"));
         }
     }
@@ -186,7 +196,7 @@ async fn serve(loaded: Loaded, agents: BTreeSet<AgentName>, all: bool) -> Result
         heart::rest(&*this.bus, handle.known().names(), heartbeat).await;
     }
     signalling.shutdown().await;
-    let _ = home::clear_socket(&paths.socket);
+    let _ = home::clear_socket(&own.socket);
     store.close();
     if !engine.is_finished() {
         let _ = engine.await;
@@ -202,28 +212,6 @@ fn lost(what: &str) -> Failure {
         Code::Failed,
         format!("{what} ended, which is a defect: the daemon stops, so that it is started anew"),
     )
-}
-
-/// The agents that the command line names, or all that are enabled.
-fn chosen(settings: &Settings, components: &[String]) -> Result<BTreeSet<AgentName>, Failure> {
-    if components.is_empty() {
-        let enabled = settings.agents.iter().filter(|(_, agent)| agent.is_enabled());
-        return Ok(enabled.map(|(name, _)| name.clone()).collect());
-    }
-    let known = |component: &String| match settings.agents.get_key_value(component.as_str()) {
-        Some((name, _)) => Ok(name.clone()),
-        None if NOT_BUILT.contains(&component.as_str()) => {
-            Err(Failure::new(Code::Unavailable, format!("the component `{component}` is not built yet")))
-        }
-        None => {
-            let near = settings::nearest(component, settings.agents.keys().map(AgentName::as_str));
-            let near = near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default();
-            let shown = component.escape_debug();
-            let remedy = format!("add [agents.{shown}] to the config, or see `openclaw config show`");
-            Err(Failure::new(Code::Usage, format!("there is no component `{shown}`{near}: {remedy}")))
-        }
-    };
-    components.iter().map(known).collect()
 }
 
 /// What signals tell the daemon.

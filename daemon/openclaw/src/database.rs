@@ -8,6 +8,7 @@ use settings::{DATABASE_PASSWORD, DatabasePlace, Loaded};
 use store::{Database, Server};
 
 use crate::exit::{Code, Failure};
+use crate::home;
 
 /// The one of `[database]`.
 pub fn configured(loaded: &Loaded) -> Result<Database, Failure> {
@@ -28,39 +29,17 @@ pub fn named(loaded: &Loaded, url: &str) -> Result<Database, Failure> {
     })
 }
 
-/// A file is one daemon's own. One in the home is guarded by the home's lock, and one elsewhere by a lock beside it: two
-/// homes may name it.
-pub fn hold(database: &Database, home: &Path) -> Result<Option<File>, Failure> {
+/// A file is one process's own, whichever homes name it: it is guarded by a lock beside it.
+pub fn hold(database: &Database) -> Result<Option<File>, Failure> {
     let Database::Sqlite(path) = database else { return Ok(None) };
-    if path.starts_with(home) {
-        return Ok(None);
-    }
     let mut name = path.clone().into_os_string();
     name.push(".lock");
-    let shown = path.display();
-    let lock = File::create(&name)
-        .map_err(|error| Failure::new(Code::Io, format!("cannot lock the database {shown}: {error}")))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(Some(lock)),
-        Err(_) => {
-            let remedy = "stop it, or share a PostgreSQL server instead";
-            Err(Failure::new(Code::TryAgain, format!("another daemon has the database {shown}: {remedy}")))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_outside_the_home_is_held_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let database = Database::Sqlite(dir.path().join("x.db"));
-        assert!(hold(&database, dir.path()).unwrap().is_none());
-        let held = hold(&database, Path::new("/elsewhere")).unwrap();
-        assert_eq!(hold(&database, Path::new("/elsewhere")).unwrap_err().code, Code::TryAgain);
-        drop(held);
-        assert!(hold(&database, Path::new("/elsewhere")).unwrap().is_some());
-    }
+    let taken = |pid: &str| {
+        format!(
+            "already running: pid {pid} has the database {}, and a file is one process's own: run all components in \
+             one `openclaw run`, or share a PostgreSQL server",
+            path.display()
+        )
+    };
+    home::alone(Path::new(&name), taken).map(Some)
 }

@@ -1,4 +1,4 @@
-//! The folders of one daemon, and the lock that makes it the only one there.
+//! The folders of a home, and the locks that keep two processes from being the same one.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use settings::Paths;
+use settings::{Paths, ProcessName, ProcessPaths};
 
 use crate::exit::{Code, Failure};
 
@@ -20,7 +20,7 @@ const ORPHANS: Duration = Duration::from_secs(2);
 
 impl Home {
     /// Makes the folders, takes the lock, and waits until no host of an earlier daemon is left.
-    pub fn enter(paths: &Paths) -> Result<Self, Failure> {
+    pub fn enter(paths: &Paths, own: &ProcessPaths) -> Result<Self, Failure> {
         for folder in [&paths.home, &paths.agents, &paths.logs, &paths.run, &paths.workspace] {
             DirBuilder::new()
                 .recursive(true)
@@ -33,14 +33,14 @@ impl Home {
             fs::set_permissions(folder, PermissionsExt::from_mode(0o700))
                 .map_err(|e| failed("close", folder, &e))?;
         }
-        let mut lock = own(paths)?;
-        let pid = std::process::id().to_string();
-        lock.set_len(0)
-            .and_then(|()| lock.rewind())
-            .and_then(|()| lock.write_all(pid.as_bytes()))
-            // Only a hint for the next one's message: a full disk must not keep the daemon from starting.
-            .unwrap_or_else(|error| eprintln!("openclaw: cannot note the pid: {error}"));
-        let hosts = open(&hosts_lock(paths))?;
+        let running = |pid: &str| {
+            let home = paths.home.display();
+            format!(
+                "already running, pid {pid} (home {home}): `openclaw status` shows it; another home is chosen with --home"
+            )
+        };
+        let lock = alone(&own.lock, running)?;
+        let hosts = open(&own.hosts_lock)?;
         let killed = supervisor::orphans::await_gone(&hosts, ORPHANS).map_err(|errno| {
             Failure::new(Code::TryAgain, format!("a host of an earlier daemon does not end ({errno}): look for `openclaw agent-host` in `ps`"))
         })?;
@@ -49,67 +49,56 @@ impl Home {
         }
         Ok(Self { _lock: lock })
     }
-
-    /// Takes the lock of a home that is there, so that no daemon starts there meanwhile. Nothing is made.
-    pub fn hold(paths: &Paths) -> Result<Option<Self>, Failure> {
-        if !paths.run.is_dir() {
-            return Ok(None);
-        }
-        Ok(Some(Self { _lock: own(paths)? }))
-    }
 }
 
-/// The lock, if nobody else has it.
-fn own(paths: &Paths) -> Result<File, Failure> {
-    let mut lock = open(&paths.lock)?;
-    if !supervisor::orphans::own(&lock).map_err(|errno| failed("lock", &paths.lock, &errno.into()))? {
-        return Err(taken(&mut lock, &paths.home));
+/// A lock file, if no other process has it; it is told who has it otherwise, by its pid.
+pub fn alone(path: &Path, taken: impl FnOnce(&str) -> String) -> Result<File, Failure> {
+    let mut lock = open(path)?;
+    if !supervisor::orphans::own(&lock).map_err(|errno| failed("lock", path, &errno.into()))? {
+        let mut pid = String::new();
+        let _ = lock.read_to_string(&mut pid);
+        return Err(Failure::new(Code::TryAgain, taken(pid.trim())));
     }
+    let pid = std::process::id().to_string();
+    lock.set_len(0)
+        .and_then(|()| lock.rewind())
+        .and_then(|()| lock.write_all(pid.as_bytes()))
+        // Only a hint for the next one's message: a full disk must not keep the daemon from starting.
+        .unwrap_or_else(|error| eprintln!("openclaw: cannot note the pid: {error}"));
     Ok(lock)
 }
 
-/// What tells this installation from others on the same database. A home that was copied to another machine is another
-/// one, by that machine's name.
-pub fn installation(paths: &Paths) -> Result<String, Failure> {
+/// What tells this process, in each of its lives, from others on the same database. A home that was copied to another
+/// machine is another one, by that machine's name.
+pub fn installation(paths: &Paths, process: &ProcessName) -> Result<String, Failure> {
     let path = &paths.installation;
-    let id = match fs::read_to_string(path) {
-        Ok(id) if !id.trim().is_empty() => id.trim().to_owned(),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("read", path, &error)),
-        // Not there yet, or emptied by a full disk.
-        _ => {
-            let id = uuid::Uuid::now_v7().to_string();
-            let new = path.with_extension("new");
-            fs::write(&new, format!("{id}\n"))
-                .and_then(|()| File::open(&new)?.sync_all())
-                .and_then(|()| fs::rename(&new, path))
-                .map_err(|error| failed("write", path, &error))?;
-            id
-        }
-    };
+    let read = || fs::read_to_string(path).map(|id| id.trim().to_owned());
+    let mut id = read().or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(String::new()),
+        _ => Err(failed("read", path, &error)),
+    })?;
+    // Not there yet, or emptied by a full disk.
+    if id.is_empty() {
+        let new = path.with_extension(format!("{}.new", std::process::id()));
+        let made = uuid::Uuid::now_v7().to_string();
+        fs::write(&new, format!("{made}\n"))
+            .and_then(|()| File::open(&new)?.sync_all())
+            .map_err(|error| failed("write", path, &error))?;
+        // Another process of this home may be quicker: there is one id.
+        if path.exists() { fs::rename(&new, path) } else { fs::hard_link(&new, path) }
+            .or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
+            .map_err(|error| failed("write", path, &error))?;
+        let _ = fs::remove_file(&new);
+        id = read().map_err(|error| failed("read", path, &error))?;
+    }
     let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    Ok(format!("{id}@{host}"))
-}
-
-/// The lock that every host holds.
-pub fn hosts_lock(paths: &Paths) -> std::path::PathBuf {
-    paths.run.join("hosts.lock")
+    Ok(format!("{id}:{process}@{host}"))
 }
 
 fn open(path: &Path) -> Result<File, Failure> {
     let options =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
     options.map_err(|error| failed("open", path, &error))
-}
-
-fn taken(lock: &mut File, home: &Path) -> Failure {
-    let mut pid = String::new();
-    let _ = lock.read_to_string(&mut pid);
-    let message = format!(
-        "already running, pid {} (home {}): `openclaw status` shows it; another home is chosen with --home",
-        pid.trim(),
-        home.display()
-    );
-    Failure::new(Code::TryAgain, message)
 }
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> Failure {

@@ -4,6 +4,7 @@ mod bridge;
 mod buses;
 mod capabilities;
 mod cli;
+mod components;
 mod control;
 mod daemon;
 mod database;
@@ -11,6 +12,7 @@ mod exit;
 mod heart;
 mod home;
 mod journal;
+mod nudges;
 mod status;
 
 use std::process::ExitCode;

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::manifest::{Command, PanicStrategy};
 use serde::{Deserialize, Serialize};
+use settings::ProcessName;
 use store::task::Ended;
 use store::{Clock, Store};
 use supervisor::library::Hash;
@@ -23,15 +24,48 @@ use crate::exit::Failure;
 /// The document.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Document {
-    /// The daemon.
+    /// The daemon; of several processes the first, which is the one that runs all where there is such.
     pub daemon: Daemon,
-    /// Its parts.
+    /// The home's other processes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Daemon>,
+    /// Their parts.
     pub components: Vec<Component>,
+}
+
+impl Document {
+    /// The home as a whole, of what each of its processes says. An agent that one of them leads is shown as it is there.
+    pub fn of_all(documents: impl IntoIterator<Item = Self>) -> Option<Self> {
+        let mut documents = documents.into_iter();
+        let mut whole = documents.next()?;
+        for document in documents {
+            whole.others.push(document.daemon);
+            for component in document.components {
+                let same = |known: &&mut Component| {
+                    known.kind == "agent" && component.kind == "agent" && known.name == component.name
+                };
+                match whole.components.iter_mut().find(same) {
+                    None => whole.components.push(component),
+                    Some(known) if known.stands_by() => *known = component,
+                    Some(_) => {}
+                }
+            }
+        }
+        whole.components.sort_by_key(|component| component.kind == "agent");
+        Some(whole)
+    }
+
+    /// The agent of that name.
+    pub fn agent(&self, name: &str) -> Option<&Component> {
+        self.components.iter().find(|component| component.kind == "agent" && component.name == name)
+    }
 }
 
 /// The daemon.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Daemon {
+    /// What it is called: `openclaw` where it runs all, else after its components.
+    pub process: String,
     /// Its version.
     pub version: String,
     /// Its process.
@@ -54,7 +88,9 @@ pub struct Component {
     pub name: String,
     /// `agent` or `service`.
     pub kind: String,
-    /// stopped, starting, ready, backoff, open, half_open, draining, refused.
+    /// The process that it is a part of.
+    pub process: String,
+    /// standby, stopped, starting, ready, backoff, open, half_open, draining, refused.
     pub state: String,
     /// ok, degraded, failed, unknown.
     pub health: String,
@@ -93,6 +129,13 @@ pub struct Component {
     /// What holds its process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<Sandbox>,
+}
+
+impl Component {
+    /// Whether another process leads it.
+    pub fn stands_by(&self) -> bool {
+        self.state == "standby"
+    }
 }
 
 /// What holds an agent's process.
@@ -160,6 +203,9 @@ pub struct Board {
     pub clock: Clock,
     pub started_at: DateTime<Utc>,
     pub home: PathBuf,
+    pub process: ProcessName,
+    /// What holds the queue, for people.
+    pub database: String,
     pub discover: bool,
     /// A commit older than this proves nothing: the store proves itself more often.
     pub stale: Duration,
@@ -200,6 +246,7 @@ impl Board {
         let agents = self.supervisor.status().await?;
         let uptime = (now - self.started_at).to_std().unwrap_or_default();
         let daemon = Daemon {
+            process: self.process.to_string(),
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             uptime_seconds: uptime.as_secs(),
@@ -208,9 +255,9 @@ impl Board {
             now,
         };
         let mut components = vec![self.store(now), self.bus(now)];
-        components.extend(self.bridge.as_ref().map(|bridge| bridge::component(bridge, now)));
-        components.extend(agents.iter().map(|agent| component(agent, now)));
-        Ok(Document { daemon, components })
+        components.extend(self.bridge.as_ref().map(|bridge| bridge::component(self, bridge, now)));
+        components.extend(agents.iter().map(|agent| component(agent, &self.process, now)));
+        Ok(Document { daemon, others: Vec::new(), components })
     }
 
     fn store(&self, now: DateTime<Utc>) -> Component {
@@ -223,8 +270,8 @@ impl Board {
             Some(error) => ("backoff", "failed", format!("{error} ({} results wait)", health.held)),
         };
         let evidence = Evidence { what: "committed a transaction".into(), at: Some(health.committed_at) };
-        let description = "the durable queue, SQLite".into();
-        service("store", (state, verdict), evidence, self.started_at, reason, description)
+        let description = format!("the durable queue, {}", self.database);
+        self.service("store", (state, verdict), evidence, self.started_at, reason, description)
     }
 
     fn bus(&self, now: DateTime<Utc>) -> Component {
@@ -243,39 +290,41 @@ impl Board {
             }
             None => ("ready", "ok", "signals and projections are carried".into()),
         };
-        service("bus", (state, verdict), evidence, wall(health.since), reason, health.what)
+        self.service("bus", (state, verdict), evidence, wall(health.since), reason, health.what)
     }
-}
 
-/// A part of the daemon.
-pub fn service(
-    name: &str,
-    (state, health): (&str, &str),
-    evidence: Evidence,
-    since: DateTime<Utc>,
-    reason: String,
-    description: String,
-) -> Component {
-    Component {
-        name: name.into(),
-        kind: "service".into(),
-        state: state.into(),
-        health: health.into(),
-        evidence,
-        pid: Some(std::process::id()),
-        since,
-        restarts: 0,
-        breaker: Breaker { state: "closed".into(), failures: 0, open_until: None },
-        version: Some(env!("CARGO_PKG_VERSION").into()),
-        sha256: None,
-        last_exit: None,
-        reason,
-        running: 0,
-        description: Some(description),
-        commands: Vec::new(),
-        library: None,
-        panic: None,
-        sandbox: None,
+    /// A part of the daemon.
+    pub fn service(
+        &self,
+        name: &str,
+        (state, health): (&str, &str),
+        evidence: Evidence,
+        since: DateTime<Utc>,
+        reason: String,
+        description: String,
+    ) -> Component {
+        Component {
+            name: name.into(),
+            kind: "service".into(),
+            process: self.process.to_string(),
+            state: state.into(),
+            health: health.into(),
+            evidence,
+            pid: Some(std::process::id()),
+            since,
+            restarts: 0,
+            breaker: Breaker { state: "closed".into(), failures: 0, open_until: None },
+            version: Some(env!("CARGO_PKG_VERSION").into()),
+            sha256: None,
+            last_exit: None,
+            reason,
+            running: 0,
+            description: Some(description),
+            commands: Vec::new(),
+            library: None,
+            panic: None,
+            sandbox: None,
+        }
     }
 }
 
@@ -293,7 +342,7 @@ fn library(library: &LibraryStatus) -> Library {
 }
 
 /// An agent, as the document has it.
-pub fn component(agent: &AgentStatus, now: DateTime<Utc>) -> Component {
+pub fn component(agent: &AgentStatus, process: &ProcessName, now: DateTime<Utc>) -> Component {
     let record = &agent.record;
     let (what, at) = match &record.state {
         State::Stopped { why: why @ StopReason::Operator { .. } } => (why.to_string(), Some(record.since)),
@@ -317,6 +366,7 @@ pub fn component(agent: &AgentStatus, now: DateTime<Utc>) -> Component {
     Component {
         name: agent.name.to_string(),
         kind: "agent".into(),
+        process: process.to_string(),
         state: record.state.name().into(),
         health: health.into(),
         evidence: Evidence { what, at },

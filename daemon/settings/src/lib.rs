@@ -10,6 +10,7 @@ pub mod mistakes;
 pub mod model;
 mod overrides;
 pub mod paths;
+pub mod process;
 pub mod redis;
 pub mod secrets;
 pub mod show;
@@ -24,7 +25,8 @@ pub use database::{DatabasePlace, PASSWORD as DATABASE_PASSWORD, place as databa
 pub use load::{BUILT_IN, Inputs, Loaded, Origin, load};
 pub use mistakes::{LoadError, Mistake, Mistakes, Place, nearest};
 pub use model::*;
-pub use paths::Paths;
+pub use paths::{Paths, ProcessPaths};
+pub use process::ProcessName;
 pub use redis::{RedisAt, RedisUrl};
 pub use secrets::Secrets;
 pub use show::{schema, show};

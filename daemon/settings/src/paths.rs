@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::load::Inputs;
 use crate::mistakes::LoadError;
+use crate::process::ProcessName;
 
 /// The longest path of a socket: `sockaddr_un` has room for 108 bytes, the last of them zero.
 const SOCKET: usize = 107;
@@ -18,8 +19,6 @@ pub struct Paths {
     pub config: Option<PathBuf>,
     /// The agents' libraries, as they arrive.
     pub agents: PathBuf,
-    /// The private store of those that run or ran.
-    pub libraries: PathBuf,
     /// Log files.
     pub logs: PathBuf,
     /// Sockets and locks.
@@ -28,12 +27,21 @@ pub struct Paths {
     pub workspace: PathBuf,
     /// What tells this installation from others on the same database.
     pub installation: PathBuf,
-    /// The operator's socket.
-    pub socket: PathBuf,
-    /// Held by the daemon that owns this home.
-    pub lock: PathBuf,
     /// The secrets, beside the configuration file.
     pub env_file: PathBuf,
+}
+
+/// What each process of a home has for its own: several may share it, each with agents of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessPaths {
+    /// The operator's socket.
+    pub socket: PathBuf,
+    /// Held by the process for its life.
+    pub lock: PathBuf,
+    /// Held by each of its hosts.
+    pub hosts_lock: PathBuf,
+    /// The private store of the libraries that run or ran.
+    pub libraries: PathBuf,
 }
 
 impl Paths {
@@ -48,23 +56,36 @@ impl Paths {
         let config = config(inputs, &home)?;
         let folder =
             config.as_deref().and_then(Path::parent).map_or_else(|| home.join("config"), Path::to_path_buf);
-        let run = home.join("run");
-        let socket = run.join("openclaw.sock");
-        if socket.as_os_str().len() > SOCKET {
-            return Err(LoadError::TooDeep { path: socket, most: SOCKET });
-        }
-        Ok(Self {
+        let paths = Self {
             config,
             agents: home.join("agents"),
-            libraries: home.join("libraries"),
             logs: home.join("logs"),
             workspace: home.join("workspace"),
             installation: home.join("installation"),
-            socket,
-            lock: run.join("openclaw.lock"),
             env_file: folder.join(".env"),
-            run,
+            run: home.join("run"),
             home,
+        };
+        paths.of(&ProcessName::whole())?;
+        Ok(paths)
+    }
+
+    /// What one process of this home has for its own.
+    ///
+    /// # Errors
+    /// The home is too deep for its socket.
+    pub fn of(&self, process: &ProcessName) -> Result<ProcessPaths, LoadError> {
+        let file = |end: &str| self.run.join(format!("{process}.{end}"));
+        let libraries = self.home.join("libraries");
+        let socket = file("sock");
+        if socket.as_os_str().len() > SOCKET {
+            return Err(LoadError::TooDeep { path: socket, most: SOCKET });
+        }
+        Ok(ProcessPaths {
+            socket,
+            lock: file("lock"),
+            hosts_lock: file("hosts.lock"),
+            libraries: if process.is_whole() { libraries } else { libraries.join(process.as_str()) },
         })
     }
 
@@ -125,7 +146,12 @@ mod tests {
     fn the_flag_beats_the_variable_beats_the_working_folder() {
         let mut inputs = inputs(Path::new("/none"), &[]);
         let paths = Paths::resolve(&inputs).unwrap();
-        assert_eq!(paths.socket, Path::new("/none/.openclaw/run/openclaw.sock"));
+        let whole = paths.of(&ProcessName::whole()).unwrap();
+        assert_eq!(whole.socket, Path::new("/none/.openclaw/run/openclaw.sock"));
+        assert_eq!(whole.libraries, Path::new("/none/.openclaw/libraries"));
+        let atlas = paths.of(&ProcessName::of(["atlas"])).unwrap();
+        assert_eq!(atlas.hosts_lock, Path::new("/none/.openclaw/run/atlas.hosts.lock"));
+        assert_eq!(atlas.libraries, Path::new("/none/.openclaw/libraries/atlas"));
         assert_eq!(paths.env_file, Path::new("/none/.openclaw/config/.env"));
         inputs.env.insert("OPENCLAW_HOME".into(), "./there".into());
         assert_eq!(Paths::resolve(&inputs).unwrap().home, Path::new("/none/there"));

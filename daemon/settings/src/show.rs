@@ -26,12 +26,9 @@ pub fn show(loaded: &Loaded) -> String {
         ("config", config),
         ("home", &paths.home),
         ("agents", &paths.agents),
-        ("libraries", &paths.libraries),
         ("workspace", &paths.workspace),
         ("logs", &paths.logs),
         ("run", &paths.run),
-        ("socket", &paths.socket),
-        ("lock", &paths.lock),
         ("env_file", &paths.env_file),
     ];
     let mut text = String::new();

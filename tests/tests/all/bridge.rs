@@ -6,7 +6,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use openclaw_tests::daemon::Home;
-use openclaw_tests::servers::{Redis, postgres};
+use openclaw_tests::postgres::Postgres;
+use openclaw_tests::redis::Redis;
 use openclaw_tests::wait_for;
 use serde_json::Value;
 
@@ -75,8 +76,8 @@ impl Drop for Relay {
 
 #[test]
 fn a_daemon_that_is_killed_is_missed_by_the_other_ones_bridge() -> Result<()> {
-    let folder = tempfile::Builder::new().prefix("pg").tempdir_in("/tmp")?;
-    let Some(url) = postgres(folder.path())? else { return Ok(()) };
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let url = &server.url;
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let Some(_redis) = Redis::start(port)? else { return Ok(()) };
     let config = |agent: &str| {

@@ -9,6 +9,7 @@ mod first;
 mod full_disk;
 mod grants;
 mod groups;
+mod leads;
 mod messages;
 mod misbehaviour;
 mod order;

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::Result;
 use openclaw_tests::daemon::Home;
-use openclaw_tests::servers::Redis;
+use openclaw_tests::redis::Redis;
 use openclaw_tests::wait_for;
 use serde_json::Value;
 

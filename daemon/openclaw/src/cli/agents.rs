@@ -153,7 +153,7 @@ pub fn run(inputs: &Inputs, command: AgentsCommand) -> Result<(), Failure> {
 }
 
 fn list(inputs: &Inputs, json: bool) -> Result<(), Failure> {
-    let document: Document = Client::connect(inputs)?.ask(Ask::Status)?;
+    let document: Document = Client::connect(inputs)?.status()?;
     let now = document.daemon.now;
     let agents: Vec<Component> = document.components.into_iter().filter(|c| c.kind == "agent").collect();
     if json {

@@ -11,7 +11,6 @@ use super::table::table;
 use super::{print, print_json};
 use crate::database;
 use crate::exit::{Code, Failure};
-use crate::home::Home;
 
 /// `openclaw db`
 #[derive(Subcommand)]
@@ -89,16 +88,15 @@ async fn carry_out(loaded: &Loaded, command: DbCommand) -> Result<(), Failure> {
         }
         DbCommand::Copy { from, to, json } => {
             let (from, to) = (database::named(loaded, &from)?, database::named(loaded, &to)?);
-            let copied = copy(loaded, &from, &to).await?;
+            let copied = copy(&from, &to).await?;
             if json { print_json(&copied) } else { print(&told(&copied, &from, &to)) }
         }
     }
 }
 
-async fn copy(loaded: &Loaded, from: &Database, to: &Database) -> Result<Vec<Copied>, Failure> {
-    // Held until all is copied: no daemon of this home starts meanwhile.
-    let home = &loaded.paths.home;
-    let _held = (Home::hold(&loaded.paths)?, database::hold(from, home)?, database::hold(to, home)?);
+async fn copy(from: &Database, to: &Database) -> Result<Vec<Copied>, Failure> {
+    // Held until all is copied: no daemon opens a file meanwhile.
+    let _held = (database::hold(from)?, database::hold(to)?);
     let on_terminal = stderr().is_terminal();
     let progress = |Progress { table, rows }| {
         if on_terminal {

@@ -25,7 +25,7 @@ const DISCOVERY: Duration = Duration::from_secs(15);
 pub fn reload(inputs: &Inputs, which: Which) -> Result<(), Failure> {
     let mut client = Client::connect(inputs)?;
     let Some(name) = which.name else {
-        let document: Document = client.ask(Ask::Status)?;
+        let document: Document = client.status()?;
         let agents = document.components.into_iter().filter(|component| component.kind == "agent");
         let (mut failed, mut all) = (Vec::new(), Vec::new());
         for agent in agents {
@@ -51,7 +51,7 @@ pub fn rollback(inputs: &Inputs, one: One, to: Option<String>) -> Result<(), Fai
 /// `openclaw agents load`: puts a file where an agent's library is, and reloads.
 pub fn load(inputs: &Inputs, file: &Path, json: bool) -> Result<(), Failure> {
     let mut client = Client::connect(inputs)?;
-    let document: Document = client.ask(Ask::Status)?;
+    let document: Document = client.status()?;
     let wrong = |what: String| Failure::new(Code::Usage, what);
     let file_name =
         file.file_name().ok_or_else(|| wrong(format!("{} is no file: name a library", file.display())))?;

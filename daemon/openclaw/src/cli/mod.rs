@@ -81,10 +81,12 @@ pub enum Command {
 /// `openclaw run`
 #[derive(Args)]
 #[command(
-    after_help = "Ctrl-C or SIGTERM drains: running handlers may end, nothing new begins. Twice stops at once."
+    after_help = "Ctrl-C or SIGTERM drains: running handlers may end, nothing new begins. Twice stops at once.\n\
+                  Several processes share a home, each with components of its own, where the database is PostgreSQL:\n  \
+                  openclaw run gateway milkbot\n  openclaw run atlas"
 )]
 pub struct RunArgs {
-    /// Agents to run [default: all that the config enables]
+    /// Services and agents to run in this process [default: all that are built and enabled]
     pub components: Vec<String>,
     /// What to log: `info`, `debug`, `warn,supervisor=debug` [default: daemon.log of the config]
     #[arg(long, value_name = "FILTER", env = "OPENCLAW_LOG")]

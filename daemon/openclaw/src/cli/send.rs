@@ -106,7 +106,7 @@ pub fn run(inputs: &Inputs, args: SendArgs) -> Result<(), Failure> {
 
 /// Why an agent that is not ready is not.
 fn not_ready(client: &mut Client, agent: &str) -> Option<String> {
-    let document: Document = client.ask(Ask::Status).ok()?;
+    let document: Document = client.status().ok()?;
     let component = document.components.into_iter().find(|component| component.name == agent)?;
     (component.state != "ready").then(|| format!("; {agent} is {}: {}", component.state, component.reason))
 }

@@ -10,10 +10,9 @@ use settings::{Inputs, Sandbox};
 
 use super::table::{ago, judged, short, span, table as new_table};
 use super::{print, print_json};
-use crate::control::Ask;
 use crate::control::client::Client;
 use crate::exit::{Code, Failure};
-use crate::status::{Component, Document};
+use crate::status::{Component, Daemon, Document};
 
 /// `openclaw status`
 #[derive(Args)]
@@ -33,7 +32,7 @@ pub struct StatusArgs {
 /// Prints how the whole stands.
 pub fn run(inputs: &Inputs, args: &StatusArgs) -> Result<(), Failure> {
     loop {
-        let document: Document = Client::connect(inputs)?.ask(Ask::Status)?;
+        let document: Document = Client::connect(inputs)?.status()?;
         let on_terminal = stdout().is_terminal();
         if args.watch && on_terminal {
             // Home, and clear to the end.
@@ -55,9 +54,19 @@ pub fn run(inputs: &Inputs, args: &StatusArgs) -> Result<(), Failure> {
 
 fn text(document: &Document, on_terminal: bool) -> String {
     let daemon = &document.daemon;
-    let up = span(i64::try_from(daemon.uptime_seconds).unwrap_or(i64::MAX));
-    let head =
-        format!("openclaw {}, pid {}, up {up}, home {}", daemon.version, daemon.pid, daemon.home.display());
+    let up = |daemon: &Daemon| span(i64::try_from(daemon.uptime_seconds).unwrap_or(i64::MAX));
+    let mut head = format!(
+        "{} {}, pid {}, up {}, home {}",
+        daemon.process,
+        daemon.version,
+        daemon.pid,
+        up(daemon),
+        daemon.home.display()
+    );
+    for other in &document.others {
+        let line = format!("\n{} {}, pid {}, up {}", other.process, other.version, other.pid, up(other));
+        head.push_str(&line);
+    }
     let not_well = |c: &&Component| !matches!(c.health.as_str(), "ok") && c.state != "ready";
     let why: Vec<_> =
         document.components.iter().filter(not_well).map(|c| format!("{}: {}", c.name, c.reason)).collect();
@@ -97,8 +106,14 @@ pub fn table(document: &Document, on_terminal: bool) -> String {
     let mut table = new_table(&head, on_terminal);
     for component in &document.components {
         let exit = component.last_exit.as_ref();
+        let of_another = component.process != document.daemon.process && component.kind == "service";
         table.add_row([
-            component.name.as_str().into(),
+            if of_another {
+                format!("{}@{}", component.name, component.process)
+            } else {
+                component.name.clone()
+            }
+            .into(),
             judged(&component.state, on_terminal),
             judged(&component.health, on_terminal),
             evidence(component, document.daemon.now).into(),

@@ -1,41 +1,101 @@
-//! The command line's end of the operator's socket: blocking std, one request at a time.
+//! The command line's end of the operators' sockets: blocking std, one request at a time. A home may have several
+//! processes; whoever asks need not know which of them it is that can answer.
 
+use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use serde::de::DeserializeOwned;
-use settings::{Inputs, Paths};
+use settings::{Inputs, Paths, ProcessName};
 use supervisor::wire::{self, Decoder};
 
 use super::{Answer, Ask, Request};
 use crate::exit::{Code, Failure};
+use crate::status::{Component, Document};
 
-/// A connection to the daemon of this home.
+/// Connections to all processes of this home.
 pub struct Client {
-    stream: UnixStream,
-    decoder: Decoder,
-    next: u64,
+    /// Never empty; the one that runs all comes first.
+    links: Vec<Link>,
 }
 
 impl Client {
     /// Connects, or says that there is no daemon and how to start one.
     pub fn connect(inputs: &Inputs) -> Result<Self, Failure> {
         let paths = Paths::resolve(inputs)?;
-        let stream = UnixStream::connect(&paths.socket).map_err(|error| {
-            let home = paths.home.display();
-            match error.kind() {
-                ErrorKind::NotFound | ErrorKind::ConnectionRefused => Failure::new(
-                    Code::Unavailable,
-                    format!("no daemon runs in {home}: start one with `openclaw run`, or name its home with --home"),
-                ),
-                _ => Failure::new(Code::Unavailable, format!("cannot reach the daemon in {home}: {error}")),
+        let home = paths.home.display();
+        let mut sockets: Vec<_> =
+            fs::read_dir(&paths.run).into_iter().flatten().flatten().map(|e| e.path()).collect();
+        sockets.retain(|path| path.extension().is_some_and(|end| end == "sock"));
+        let whole = paths.of(&ProcessName::whole())?.socket;
+        sockets.sort_by_key(|path| (*path != whole, path.clone()));
+        let (mut links, mut failed) = (Vec::new(), None);
+        for path in sockets {
+            match UnixStream::connect(&path) {
+                Ok(stream) => links.push(Link { stream, decoder: Decoder::default(), next: 1 }),
+                // One that was killed leaves its socket behind.
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {}
+                Err(error) => failed = Some(error),
             }
-        })?;
-        Ok(Self { stream, decoder: Decoder::default(), next: 1 })
+        }
+        match failed {
+            _ if !links.is_empty() => Ok(Self { links }),
+            None => Err(Failure::new(
+                Code::Unavailable,
+                format!(
+                    "no daemon runs in {home}: start one with `openclaw run`, or name its home with --home"
+                ),
+            )),
+            Some(error) => {
+                Err(Failure::new(Code::Unavailable, format!("cannot reach the daemon in {home}: {error}")))
+            }
+        }
     }
 
-    /// Asks and waits for the answer.
+    /// How all processes stand. One that goes away meanwhile is left out.
+    pub fn status(&mut self) -> Result<Document, Failure> {
+        let (mut documents, mut failure) = (Vec::new(), None);
+        for link in &mut self.links {
+            match link.ask(&Ask::Status) {
+                Ok(document) => documents.push(document),
+                Err(error) => failure = Some(error),
+            }
+        }
+        let nobody = || failure.unwrap_or_else(|| lost(&"nobody answered"));
+        Document::of_all(documents).ok_or_else(nobody)
+    }
+
+    /// Asks whoever can answer, and waits for that.
     pub fn ask<T: DeserializeOwned>(&mut self, ask: Ask) -> Result<T, Failure> {
+        let place = match ask.about() {
+            Some(agent) if self.links.len() > 1 => self.leader(agent),
+            _ => 0,
+        };
+        self.links[place].ask(&ask)
+    }
+
+    /// Which process leads an agent; if none, one that stands by; if none, the first, which says so.
+    fn leader(&mut self, agent: &str) -> usize {
+        let stands = |link: &mut Link| {
+            let document: Document = link.ask(&Ask::Status).ok()?;
+            document.agent(agent).map(Component::stands_by)
+        };
+        let stands: Vec<Option<bool>> = self.links.iter_mut().map(stands).collect();
+        let first = |wanted| stands.iter().position(|stand| *stand == Some(wanted));
+        first(false).or_else(|| first(true)).unwrap_or(0)
+    }
+}
+
+/// A connection to one process.
+struct Link {
+    stream: UnixStream,
+    decoder: Decoder,
+    next: u64,
+}
+
+impl Link {
+    /// Asks and waits for the answer.
+    fn ask<T: DeserializeOwned>(&mut self, ask: &Ask) -> Result<T, Failure> {
         let id = self.next;
         self.next += 1;
         let mut frame = Vec::new();

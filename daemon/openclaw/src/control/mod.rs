@@ -15,11 +15,11 @@ use crate::exit::Failure;
 
 /// Client → daemon.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Request {
+pub struct Request<A = Ask> {
     /// Comes back with the answer.
     pub id: u64,
     /// What to do.
-    pub ask: Ask,
+    pub ask: A,
 }
 
 /// What can be asked for.
@@ -94,6 +94,27 @@ pub enum Ask {
         /// Which.
         id: TaskId,
     },
+}
+
+impl Ask {
+    /// The agent that it is about, where only the process that leads it can answer.
+    pub fn about(&self) -> Option<&str> {
+        match self {
+            Self::Agent { name, .. }
+            | Self::Reload { name }
+            | Self::Rollback { name, .. }
+            | Self::Libraries { name } => Some(name),
+            Self::Status
+            | Self::Send(_)
+            | Self::Alerts { .. }
+            | Self::History { .. }
+            | Self::Heartbeats { .. }
+            | Self::Tasks(_)
+            | Self::Task { .. }
+            | Self::Retry { .. }
+            | Self::Cancel { .. } => None,
+        }
+    }
 }
 
 /// What can be done to an agent.

@@ -56,8 +56,8 @@ async fn the_agents_of_late_are_found(on: On) {
         .await;
     assert_eq!(rig.store.agents_since(before).await.unwrap(), ["milkbot"]);
     let hour = Duration::from_secs(3600);
-    let led = rig.store.claim_agent(&agent("scout"), hour).await.unwrap();
-    assert!(led.is_some());
+    let led = rig.store.claim_agents(&[agent("scout")], hour).await.unwrap();
+    assert_eq!(led.len(), 1);
     // Only where names are led is there a trace of it.
     let found = rig.store.agents_since(before).await.unwrap();
     assert_eq!(found.contains(&"scout".to_owned()), on == On::Postgres, "{found:?}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openclaw_agent_api::AgentName;
-use store::backend::Heartbeat;
+use store::backend::{Claim, Heartbeat};
 use store::{Clock, Store};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -97,10 +97,16 @@ async fn hold(
     ttl: Duration,
     token: Option<i64>,
 ) -> Result<Option<i64>, store::Error> {
-    match token {
-        Some(token) if store.renew_agent(name, token, ttl).await? => Ok(Some(token)),
-        _ => store.claim_agent(name, ttl).await,
+    if let Some(token) = token
+        && !store.renew_agents(&[(name.clone(), token)], ttl).await?.is_empty()
+    {
+        return Ok(Some(token));
     }
+    let claims = store.claim_agents(std::slice::from_ref(name), ttl).await?;
+    Ok(claims.into_iter().find_map(|(_, claim)| match claim {
+        Claim::Won(token) => Some(token),
+        Claim::Lost(_) => None,
+    }))
 }
 
 async fn took(store: &Store, name: &AgentName, held: Option<i64>) -> Result<Vec<Heartbeat>, store::Error> {

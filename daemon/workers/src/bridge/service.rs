@@ -154,9 +154,10 @@ impl Service {
     }
 
     async fn carry_out(&self, effects: Effects, now: DateTime<Utc>) {
-        let Options { store, bus, .. } = &self.options;
-        for alarm in effects.alarms {
-            raise(store, &alarm, now);
+        let Options { store, bus, alone, .. } = &self.options;
+        // Where it hears nobody else, an agent that falls silent may be at work in another process.
+        if !(*alone && store.shared()) {
+            effects.alarms.iter().for_each(|alarm| raise(store, alarm, now));
         }
         let row = |standing: Standing| NewHeartbeat {
             metadata: serde_json::to_string(&standing.evidence).unwrap_or_else(|_| "{}".into()),
