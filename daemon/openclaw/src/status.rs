@@ -30,6 +30,9 @@ pub struct Document {
     /// The home's other processes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<Daemon>,
+    /// Processes that do not answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<String>,
     /// Their parts.
     pub components: Vec<Component>,
 }
@@ -266,7 +269,7 @@ impl Board {
         let watched = self.watched.as_ref().filter(|_| self.bridge.is_none());
         components.extend(watched.map(|watched| bridge::seen(self, watched)));
         components.extend(agents.iter().map(|agent| component(agent, &self.process, now)));
-        Ok(Document { daemon, others: Vec::new(), components })
+        Ok(Document { daemon, others: Vec::new(), silent: Vec::new(), components })
     }
 
     fn store(&self, now: DateTime<Utc>) -> Component {

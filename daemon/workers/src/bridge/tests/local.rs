@@ -5,7 +5,6 @@ use std::sync::mpsc;
 
 use bus::heartbeat::Verdict;
 use bus::{Channel, Heard, LocalBus, Subscription};
-use chrono::TimeDelta;
 
 use super::*;
 
