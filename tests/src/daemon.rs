@@ -111,9 +111,19 @@ impl Home {
 
     /// Starts a daemon here, and waits for nothing; its log goes to `daemon.log`.
     pub fn spawn(&self) -> Result<Daemon> {
+        self.spawn_with(&[])
+    }
+
+    /// As [`spawn`](Self::spawn), with a fail point armed: see `store::failpoint`.
+    pub fn spawn_armed(&self, failpoint: &str) -> Result<Daemon> {
+        self.spawn_with(&[("OPENCLAW_FAILPOINT", failpoint)])
+    }
+
+    fn spawn_with(&self, variables: &[(&str, &str)]) -> Result<Daemon> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path().join("daemon.log"))?;
         let mut command = self.command(&["run"])?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command.envs(variables.iter().copied());
         Ok(Daemon { child: command.spawn()? })
     }
 

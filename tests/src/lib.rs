@@ -3,6 +3,7 @@
 pub mod arrival;
 pub mod daemon;
 pub mod ledger;
+pub mod server;
 pub mod socket;
 pub mod steady;
 pub mod variant;
