@@ -84,7 +84,9 @@ impl Ledger {
                 }
             }
             backend.close().await;
-            let outcomes = outcomes.into_iter().map(|(id, succeeded, all)| Ok((id.parse()?, Outcomes { succeeded, all })));
+            let outcomes = outcomes
+                .into_iter()
+                .map(|(id, succeeded, all)| Ok((id.parse()?, Outcomes { succeeded, all })));
             let outcomes = outcomes.collect::<Result<_>>()?;
             Ok(Self { tasks, ends, outcomes })
         })

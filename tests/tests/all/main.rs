@@ -4,6 +4,7 @@ mod breaker;
 mod chaos;
 mod configuration;
 mod database;
+mod degraded;
 mod first;
 mod full_disk;
 mod grants;

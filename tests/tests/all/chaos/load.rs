@@ -107,13 +107,15 @@ impl Client {
     pub fn run_through(mut self, long: bool) -> Result<Vec<Accepted>> {
         let kinds = [Work::Line, Work::Span, Work::Insist, Work::Hand, Work::Run, Work::Invalid];
         // Only from the first to the second, as above.
-        let kinds = kinds.into_iter().filter(|work| {
-            self.agent == AGENTS[0] || !matches!(work, Work::Hand | Work::Run)
-        });
+        let kinds = kinds
+            .into_iter()
+            .filter(|work| self.agent == AGENTS[0] || !matches!(work, Work::Hand | Work::Run));
         let kinds: Vec<_> = kinds.collect();
         self.long = long;
         let twice = kinds.iter().chain(&kinds).copied().zip(0..);
-        twice.map(|(work, number)| self.send(work, number, false).with_context(|| self.name.clone())).collect()
+        twice
+            .map(|(work, number)| self.send(work, number, false).with_context(|| self.name.clone()))
+            .collect()
     }
 
     fn send(&mut self, work: Work, number: u32, wait: bool) -> Result<Accepted> {

@@ -8,7 +8,6 @@ mod load;
 mod sweep;
 mod world;
 
-
 use std::env;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
@@ -71,8 +70,10 @@ fn whatever_is_killed_every_task_ends_once_and_sessions_keep_their_order() -> Re
     let daemon = home.start_ready(&AGENTS)?;
     let (stop, done) = (AtomicBool::new(false), AtomicU32::new(0));
     let (struck, accepted) = thread::scope(|scope| {
-        let clients: Vec<_> =
-            Client::all(&home, "", false, &mut rng).into_iter().map(|c| scope.spawn(|| c.run(&stop, &done))).collect();
+        let clients: Vec<_> = Client::all(&home, "", false, &mut rng)
+            .into_iter()
+            .map(|c| scope.spawn(|| c.run(&stop, &done)))
+            .collect();
         let struck = strike(&home, daemon, rounds, &done, &mut rng);
         stop.store(true, Ordering::Relaxed);
         let accepted: Result<Vec<_>> =

@@ -70,6 +70,12 @@ fn postgres_every_boundary() -> Result<()> {
 fn every_boundary(mut database: impl FnMut(&str) -> Result<Option<String>>) -> Result<()> {
     for (boundary, name) in Boundary::ALL {
         let way = way(boundary);
+        // On SQLite nobody is a stranger: the daemon is alone, and frees all leases at its start.
+        if matches!(way, Way::Stranger)
+            && database(&format!("stranger_{}", name.replace('.', "_")))?.is_none()
+        {
+            continue;
+        }
         for time in times(&way) {
             let url = database(&format!("{}_{time}", name.replace('.', "_")))?;
             let asked = format!("{name}:{time}");
@@ -94,7 +100,8 @@ fn one(failpoint: &str, way: &Way, url: Option<&str>) -> Result<()> {
     let (accepted, last) = thread::scope(|scope| {
         let clients = Client::all(&home, "", false, &mut Rng::with_seed(0));
         let long = matches!(way, Way::LongWork);
-        let clients: Vec<_> = clients.into_iter().map(|client| scope.spawn(move || client.run_through(long))).collect();
+        let clients: Vec<_> =
+            clients.into_iter().map(|client| scope.spawn(move || client.run_through(long))).collect();
         let last = die_and_live(&home, failpoint, way, first);
         let joined = clients.into_iter().map(|c| c.join().map_err(|_| anyhow!("a client panicked"))?);
         let accepted: Result<Vec<Vec<Accepted>>> = joined.collect();
@@ -141,5 +148,7 @@ fn recorded_once(ledger: &Ledger, accepted: &[Accepted], way: &Way) -> Vec<Strin
         all != 1 && !(insists(task.id) && all == 2 && task.state == TaskState::Done)
     };
     let wrong = ledger.tasks.iter().filter(once);
-    wrong.map(|task| format!("{} {}: {:?}", task.queue, task.payload["text"], ledger.outcomes.get(&task.id))).collect()
+    wrong
+        .map(|task| format!("{} {}: {:?}", task.queue, task.payload["text"], ledger.outcomes.get(&task.id)))
+        .collect()
 }

@@ -54,16 +54,21 @@ fn with_servers_that_come_and_go_every_task_ends_once() -> Result<()> {
     let (Some(postgres), Some(mut redis)) = (Postgres::start()?, Redis::new()?) else { return Ok(()) };
     redis.start()?;
     let url = postgres.database("chaos")?;
-    let config =
-        format!("{CONFIG}[database]\nurl = \"{url}\"\n[bus]\nurl = \"{}\"\n", redis.url());
+    let config = format!("{CONFIG}[database]\nurl = \"{url}\"\n[bus]\nurl = \"{}\"\n", redis.url());
     let homes = [Home::new(&config, &AGENTS)?, Home::new(&config, &AGENTS)?];
     // The first makes the tables, and has the agents if only one may have them.
     let first = homes[0].start_ready(&AGENTS)?;
     let daemons = [first, homes[1].start()?];
 
     let (stop, done) = (AtomicBool::new(false), AtomicU32::new(0));
-    let mut world =
-        World { homes: &homes, daemons, postgres: &postgres, redis, rng: rng.fork(), blows: Blows::default() };
+    let mut world = World {
+        homes: &homes,
+        daemons,
+        postgres: &postgres,
+        redis,
+        rng: rng.fork(),
+        blows: Blows::default(),
+    };
     let (struck, accepted) = thread::scope(|scope| {
         let clients = homes.iter().zip(["a-", "b-"]);
         let clients: Vec<_> = clients.flat_map(|(home, at)| Client::all(home, at, true, &mut rng)).collect();
@@ -81,7 +86,9 @@ fn with_servers_that_come_and_go_every_task_ends_once() -> Result<()> {
     for (daemon, home) in daemons.into_iter().zip(&homes) {
         let ended = daemon.stop()?;
         assert!(ended.success(), "{ended}: {}", tail(home));
-        wait_for("everything that was started to be gone", || Ok(home.processes()?.is_empty().then_some(())))?;
+        wait_for("everything that was started to be gone", || {
+            Ok(home.processes()?.is_empty().then_some(()))
+        })?;
     }
     let ledger = Ledger::of(&homes[0], Some(&url), &AGENTS)?;
     let (wrong, seen) = check::all(&ledger, &accepted)?;
