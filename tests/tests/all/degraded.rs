@@ -168,15 +168,18 @@ fn a_database_that_stands_still_is_told_and_goes_on() -> Result<()> {
 fn a_locked_table_is_told_and_what_waited_is_stored() -> Result<()> {
     let Some(stage) = Stage::new()? else { return Ok(()) };
     let task = stage.begin("one")?;
-    let lock = "begin; lock table task_queue in access exclusive mode; select pg_sleep(9)";
+    let lock = "begin; lock table task_queue in access exclusive mode; select pg_sleep(100)";
     std::thread::scope(|scope| {
         let holder = scope.spawn(|| stage.postgres.execute("own", lock));
         let locked = "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted \
                       and relation = 'task_queue'::regclass";
         wait_for("the lock", || Ok((stage.postgres.number("own", locked)? > 0).then_some(())))?;
         stage.end("one")?;
-        stage.refuses_and_holds("lock timeout")?;
-        holder.join().map_err(|_| anyhow::anyhow!("who holds the lock panicked"))?
+        let told = stage.refuses_and_holds("lock timeout");
+        let end = "select pg_terminate_backend(pid) from pg_stat_activity where query = $$";
+        stage.postgres.execute("own", &format!("{end}{lock}$$"))?;
+        ensure!(holder.join().is_ok_and(|held| held.is_err()), "nobody held the lock to the end");
+        told
     })?;
     stage.resumed(&task)?;
     stage.stop()
