@@ -1,7 +1,7 @@
 //! Servers of a test's own: killed, stopped in their tracks, started again.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -147,16 +147,18 @@ impl Redis {
 
     /// Where it is.
     pub fn url(&self) -> String {
-        format!("redis+unix://{}", self.socket())
+        format!("redis+unix://{}", self.socket().display())
     }
 
-    fn socket(&self) -> String {
-        self.folder.path().join("redis.sock").display().to_string()
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("redis.sock")
     }
 
     /// Starts it, and waits until it answers.
     pub fn start(&mut self) -> Result<()> {
-        let (socket, folder) = (self.socket(), self.folder.path().display().to_string());
+        let (socket, folder) =
+            (self.socket().display().to_string(), self.folder.path().display().to_string());
         let args = ["--port", "0", "--unixsocket", &socket, "--save", "", "--dir", &folder];
         let mut command = Command::new("redis-server");
         let child = command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -166,7 +168,7 @@ impl Redis {
 
     /// What it answers.
     pub fn ask(&self, args: &[&str]) -> Result<String> {
-        let output = Command::new("redis-cli").args(["-s", &self.socket()]).args(args).output()?;
+        let output = Command::new("redis-cli").arg("-s").arg(self.socket()).args(args).output()?;
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 

@@ -219,7 +219,7 @@ impl Board {
             Some(error) => ("backoff", "failed", format!("{error} ({} results wait)", health.held)),
         };
         let evidence = Evidence { what: "committed a transaction".into(), at: Some(health.committed_at) };
-        let description = "the durable queue, SQLite".into();
+        let description = format!("the durable queue, {}", self.store.kind());
         service("store", (state, verdict), evidence, self.started_at, reason, description)
     }
 

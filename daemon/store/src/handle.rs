@@ -205,6 +205,11 @@ impl Store {
         self.inbox.put(|pending| pending.closing = true);
     }
 
+    /// What it is stored in, for people.
+    pub fn kind(&self) -> &'static str {
+        if self.backend.shared() { "PostgreSQL" } else { "SQLite" }
+    }
+
     /// What the store last proved.
     pub fn health(&self) -> Health {
         self.health.borrow().clone()
