@@ -123,7 +123,7 @@ impl World<'_> {
         match self.rng.u32(0..100) {
             0..8 => {
                 self.postgres.kill()?;
-                // Now and then Redis is away as well, and a daemon dies meanwhile, which starts once there is a server.
+                // Now and then Redis is away as well.
                 let both = self.rng.bool();
                 if both {
                     self.redis.kill()?;
@@ -159,9 +159,10 @@ impl World<'_> {
             }
             34..50 => {
                 let which = self.rng.usize(0..2);
-                self.daemons[which].signal(Signal::SIGKILL)?;
-                let next = self.homes[which].start()?;
-                std::mem::replace(&mut self.daemons[which], next).wait()?;
+                let dead = &mut self.daemons[which];
+                dead.signal(Signal::SIGKILL)?;
+                wait_for("its end", || dead.ended())?;
+                self.daemons[which] = self.homes[which].start()?;
                 self.blows.daemons_killed += 1;
             }
             50..58 => {
