@@ -99,7 +99,7 @@ fn the_database_goes_and_comes_back() -> Result<()> {
     let (host, task) = (pid(&stage.home, "misbehaving")?, stage.begin("one")?);
     stage.postgres.kill()?;
     stage.end("one")?;
-    stage.refuses_and_holds("the database is away")?;
+    stage.refuses_and_holds("the database is down")?;
     let agent = stage.home.component("misbehaving")?;
     ensure!(agent["state"] == "ready" && agent["pid"] == host, "{agent}");
     stage.postgres.start_again()?;
@@ -115,7 +115,7 @@ fn both_go_and_come_back() -> Result<()> {
     stage.redis.kill()?;
     stage.postgres.kill()?;
     stage.end("one")?;
-    stage.refuses_and_holds("the database is away")?;
+    stage.refuses_and_holds("the database is down")?;
     stage.health("bus", "degraded")?;
     // One after the other, as it comes.
     stage.postgres.start_again()?;

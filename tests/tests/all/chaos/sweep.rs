@@ -48,10 +48,11 @@ impl Way {
     }
 }
 
-/// At which time it dies there: at the first, and once in the midst of work.
-fn times(way: &Way) -> &'static [u32] {
-    match way {
-        Way::Work => &[1, 7],
+/// At which time it dies there: at the first, and once in the midst of work. On a busy machine much is one batch.
+fn times(boundary: Boundary, way: &Way) -> &'static [u32] {
+    match (boundary, way) {
+        (Boundary::FollowUpWritten, _) => &[1, 2],
+        (_, Way::Work) => &[1, 7],
         _ => &[1],
     }
 }
@@ -76,7 +77,7 @@ fn every_boundary(mut database: impl FnMut(&str) -> Result<Option<String>>) -> R
         {
             continue;
         }
-        for time in times(&way) {
+        for time in times(boundary, &way) {
             let url = database(&format!("{}_{time}", name.replace('.', "_")))?;
             let asked = format!("{name}:{time}");
             one(&asked, &way, url.as_deref()).with_context(|| asked.clone())?;
