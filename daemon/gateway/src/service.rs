@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use tokio::time::timeout;
 
+use crate::desk::Desk;
 use crate::http::connection::{self, Seat};
 use crate::http::{Door, Drain};
 use crate::{Tokens, Whole};
@@ -91,16 +92,16 @@ impl Service {
         let Options { settings, tokens, listener, clock } = options;
         let (drain, stopping) = watch::channel(Drain::Open);
         let address = listener.local_addr()?;
-        let door = Arc::new(Door::new(settings, tokens, address, clock));
+        let door = Arc::new(Door::new(settings, tokens, address, clock, stopping.clone()));
         let handle = Handle { door: door.clone(), drain: Arc::new(drain) };
         Ok((Self { door, listener, drain: stopping }, handle))
     }
 
     /// Serves until it is [finished](Handle::finish).
-    pub async fn run(self, whole: Arc<dyn Whole>) {
+    pub async fn run(self, desk: Desk, whole: Arc<dyn Whole>) {
         let Self { door, listener, mut drain } = self;
         let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-        door.begin(whole);
+        door.begin(desk, whole);
         let mut seats = Seats { most: door.settings.max_connections as usize, ..Seats::default() };
         loop {
             let Seats { connections, taken, most } = &mut seats;

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use gateway::desk::Desk;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::Mode;
 use openclaw_agent_api::AgentName;
@@ -136,10 +137,11 @@ async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Res
     let this = board.get_or_init(|| this).clone();
 
     let mut services = JoinSet::new();
-    services.spawn(Arc::new(Server { board: this.clone(), tasks, libraries }).serve(listener));
+    let desk = Desk { supervisor: handle.clone(), store: store.clone(), clock, tasks, libraries };
+    services.spawn(Arc::new(Server { board: this.clone(), desk: desk.clone() }).serve(listener));
     services.spawn(heart::beat(handle.clone(), this.bus.clone(), clock, heartbeat));
     let (mut reaching, reached) = (JoinSet::new(), this.gateway.clone());
-    gateway.map(|(service, _)| reaching.spawn(service.run(Arc::new(this.clone()))));
+    gateway.map(|(service, _)| reaching.spawn(service.run(desk, Arc::new(this.clone()))));
     let mut supervising = JoinSet::new();
     supervising.spawn(supervisor.run());
     let mut welcome = JoinSet::new();
