@@ -156,14 +156,16 @@ impl Seats {
     }
 }
 
-/// Asks who is idle for longest to leave, again whenever somebody has become idle. Never returns: that somebody has left
-/// is what matters.
+/// Asks those who are idle for longest to leave, again whenever somebody has become idle. Never returns: that somebody has
+/// left is what matters.
 async fn make_room(taken: &HashMap<Id, Arc<Seat>>, door: &Door) {
     loop {
         let idle = taken.values().filter_map(|seat| Some((seat.idle_since()?, seat)));
-        if let Some((_, seat)) = idle.min_by_key(|(since, _)| *since) {
-            seat.leave();
-        }
+        let mut idle: Vec<_> = idle.collect();
+        idle.sort_unstable_by_key(|(since, _)| *since);
+        // Several at once: where one comes, others do.
+        let few = (taken.len() / 32).max(1);
+        idle.iter().take(few).for_each(|(_, seat)| seat.leave());
         door.became_idle.notified().await;
     }
 }

@@ -41,7 +41,8 @@ impl<T: DeserializeOwned + Default> FromRequest<()> for Maybe<T> {
             return Ok(Self(T::default()));
         }
         json?;
-        Json::from_bytes(&bytes).map(|Json(document)| Self(document)).map_err(malformed)
+        let read: Result<Json<Option<T>>, _> = Json::from_bytes(&bytes);
+        read.map(|Json(document)| Self(document.unwrap_or_default())).map_err(malformed)
     }
 }
 

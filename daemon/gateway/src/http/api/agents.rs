@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use supervisor::submission::misleads;
 use utoipa::ToSchema;
 
 use super::super::caller::Caller;
@@ -22,7 +23,12 @@ pub(crate) struct Agents {
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Why {
-    /// For its history.
+    /// For its history: 1 to 200 characters, none of them a control character or a direction mark.
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]+$"
+    )]
     reason: Option<String>,
 }
 
@@ -115,9 +121,8 @@ pub(crate) async fn restart(
     Named(name): Named,
     Maybe(why): Maybe<Why>,
 ) -> Result<Json<Settled>, Problem> {
-    let odd = |reason: &String| {
-        reason.chars().count() > REASON || reason.trim().is_empty() || reason.chars().any(char::is_control)
-    };
+    let odd =
+        |reason: &String| !(1..=REASON).contains(&reason.chars().count()) || reason.chars().any(misleads);
     if why.reason.as_ref().is_some_and(odd) {
         let detail = format!("a `reason` has 1 to {REASON} characters, none of them a control character");
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_reason", detail));

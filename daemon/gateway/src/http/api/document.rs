@@ -1,5 +1,6 @@
 //! The description of the API, for people and programs: OpenAPI 3.1.
 
+use serde_json::json;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder, SecurityRequirement};
@@ -49,10 +50,31 @@ pub(crate) fn json() -> serde_json::Result<String> {
     api.security = Some(vec![SecurityRequirement::new::<_, _, String>(BEARER, [])]);
     for (path, item) in &mut api.paths.paths {
         let named = path.contains('{') || path.ends_with("/messages") || path.ends_with("/tasks");
-        item.get.iter_mut().for_each(|operation| refusals(operation, false, named));
-        item.post.iter_mut().for_each(|operation| refusals(operation, true, named));
+        for (method, operation) in [("get", &mut item.get), ("post", &mut item.post)] {
+            if let Some(operation) = operation {
+                operation.operation_id = Some(id(method, path));
+                refusals(operation, method == "post", named);
+            }
+        }
     }
-    api.to_json()
+    let mut document = serde_json::to_value(api)?;
+    // What cannot be said of fields one by one.
+    if let Some(message) = document.pointer_mut("/components/schemas/NewMessage") {
+        let something = json!(["object", "array", "string", "number", "boolean"]);
+        message["anyOf"] = json!([
+            {"required": ["text"], "properties": {"text": {"type": "string"}}},
+            {"required": ["data"], "properties": {"data": {"type": something}}},
+        ]);
+        message["properties"]["data"]["type"] =
+            json!(["object", "array", "string", "number", "boolean", "null"]);
+    }
+    serde_json::to_string(&document)
+}
+
+/// `post /api/v1/tasks/{id}/retry` is `post_tasks_id_retry`.
+fn id(method: &str, path: &str) -> String {
+    let words = path.trim_start_matches("/api/v1").split(['/', '{', '}']).filter(|word| !word.is_empty());
+    words.fold(method.to_owned(), |id, word| id + "_" + word)
 }
 
 /// What everybody may be answered who looks or does, names something, or sends a body.
@@ -87,7 +109,7 @@ mod tests {
 
     #[test]
     fn every_reference_is_there_and_every_operation_is_secured_and_told() {
-        let text = json().unwrap();
+        let text = super::json().unwrap();
         let document: Value = serde_json::from_str(&text).unwrap();
         for reference in text.split("\"$ref\":\"#").skip(1) {
             let pointer = reference.split('"').next().unwrap();
@@ -95,13 +117,15 @@ mod tests {
         }
         let paths = document["paths"].as_object().unwrap();
         assert_eq!(paths.len(), 14, "{:?}", paths.keys());
+        let mut ids = std::collections::BTreeSet::new();
         for (path, item) in paths {
             for (method, operation) in item.as_object().unwrap() {
                 let told = operation["summary"].as_str().or(operation["description"].as_str());
                 assert!(told.is_some_and(|told| !told.is_empty()), "{method} {path}: {operation}");
+                assert!(ids.insert(operation["operationId"].to_string()), "{operation}");
                 assert!(operation["responses"]["401"].is_object(), "{method} {path}");
             }
         }
-        assert_eq!(document["security"][0][BEARER], serde_json::json!([]));
+        assert_eq!(document["security"][0][BEARER], json!([]));
     }
 }

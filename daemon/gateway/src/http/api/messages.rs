@@ -6,7 +6,8 @@ use axum::Json;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
@@ -27,18 +28,29 @@ pub(crate) struct NewMessage {
     /// To whom; `milkbot` by default.
     agent: Option<String>,
     /// What is said. Text or data, or both.
-    #[serde(default)]
-    text: String,
+    #[schema(min_length = 1)]
+    text: Option<String>,
     /// Structured input beside the text.
     #[schema(value_type = Option<Object>)]
     data: Option<Box<RawValue>>,
-    /// Messages of one session are handled in order, one at a time. 1 to 256 bytes without control characters.
+    /// Messages of one session are handled in order, one at a time. 1 to 256 bytes without control characters and direction
+    /// marks.
+    #[schema(
+        min_length = 1,
+        max_length = 256,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]+$"
+    )]
     session: Option<String>,
     /// A second message with the same key to the same agent is the first one: it is not delivered again. 1 to 256 bytes
-    /// without control characters. The header `Idempotency-Key` says the same.
+    /// without control characters and direction marks. The header `Idempotency-Key` says the same.
+    #[schema(
+        min_length = 1,
+        max_length = 256,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]+$"
+    )]
     idempotency_key: Option<String>,
     /// Higher first.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     priority: i32,
 }
 
@@ -47,7 +59,8 @@ pub(crate) struct NewMessage {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Wait {
-    /// Wait so long for the result: `30s`, at most [gateway] `max_wait`.
+    /// Wait so long for the result: `500ms`, `30s`, `2m`; no longer than [gateway] `max_wait`.
+    #[param(pattern = "^[0-9]{1,6}(ms|s|m|h)$")]
     wait: Option<String>,
 }
 
@@ -77,9 +90,13 @@ pub(crate) async fn send(
     Input(new): Input<NewMessage>,
 ) -> Result<Response, Problem> {
     let wait = asked.wait.map(|text| patience(&text, caller.door.settings.max_wait)).transpose()?;
+    if new.text.as_ref().is_some_and(String::is_empty) {
+        let detail = "`text` is empty: leave it out where `data` says all; nothing was stored";
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_message", detail));
+    }
     let message = Message {
         agent: new.agent.unwrap_or_else(|| FRONT_DESK.into()),
-        text: new.text,
+        text: new.text.unwrap_or_default(),
         data: new.data,
         session: new.session,
         key: key(new.idempotency_key, &headers)?,
@@ -98,14 +115,33 @@ pub(crate) async fn send(
     Ok(response)
 }
 
+/// A number without a fraction, in whichever way it is written: to JSON Schema `3.0` is an integer too.
+fn whole<'de, D: Deserializer<'de>>(input: D) -> Result<i32, D::Error> {
+    let number = serde_json::Number::deserialize(input)?;
+    let integer = number.as_i64().and_then(|number| i32::try_from(number).ok());
+    let written = || number.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 2_147_483_648.0);
+    let whole = integer.or_else(|| written().map(|number| number as i32));
+    whole.ok_or_else(|| D::Error::custom("a whole number of 32 bits was expected"))
+}
+
+/// `500ms`, `30s`, `2m`, `1h`, and at most `most`: what is waited for keeps, whoever wants to wait longer asks again.
 fn patience(text: &str, most: Duration) -> Result<Duration, Problem> {
-    let wrong = |why: String| Problem::new(StatusCode::BAD_REQUEST, "invalid_query", why);
-    let wait = settings::units::parse(text).map_err(|why| wrong(format!("`wait`: {why}")))?;
-    if wait <= most {
-        return Ok(wait);
-    }
-    let most = settings::units::text(most);
-    Err(wrong(format!("`wait` is at most [gateway] `max_wait`, {most}; the task keeps: ask for it later")))
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let number = digits.parse::<u64>().ok().filter(|_| digits.len() <= 6);
+    let wait = number.and_then(|number| match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_secs(60 * number)),
+        "h" => Some(Duration::from_secs(3600 * number)),
+        _ => None,
+    });
+    wait.map(|wait| wait.min(most)).ok_or_else(|| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_query",
+            "`wait` is no duration: write 500ms, 30s, 2m or 1h",
+        )
+    })
 }
 
 /// The key, which the body and the header must not say differently.
@@ -129,8 +165,22 @@ mod tests {
     fn a_wait_is_a_duration_within_the_bound() {
         let most = Duration::from_secs(120);
         assert_eq!(patience("30s", most).unwrap(), Duration::from_secs(30));
-        assert_eq!(patience("2m", most).unwrap(), most);
-        for wrong in ["", "30", "soon", "-1s", "2m 1s", "1e9s", "\u{202e}s03"] {
+        assert_eq!(patience("2h", most).unwrap(), most);
+        for wrong in [
+            "",
+            "0",
+            "30",
+            "soon",
+            "-1s",
+            "1e9s",
+            "1d",
+            "1s ",
+            "1 s",
+            "9999999s",
+            "999999999999999999999s",
+            "s",
+            "\u{202e}s03",
+        ] {
             assert!(patience(wrong, most).is_err(), "{wrong}");
         }
     }
