@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use openclaw_agent_api::AgentName;
 use settings::Tasks;
-use store::task::{Ended, NewTask, TaskId};
+use store::task::{Ended, NewTask, TaskId, TaskState};
 use store::{Clock, Posted, Store};
 use supervisor::Handle;
 use supervisor::library::{Entry, Hash, Libraries};
@@ -69,6 +69,10 @@ impl Desk {
         enough: impl Future<Output = ()>,
     ) -> Result<(Sent, bool), Error> {
         let submitted = sending.posted.submitted().await?;
+        if sending.wait.is_none() && !submitted.existing {
+            // What has become of it since is nobody's question, and costs a look at the database.
+            return Ok((queued(submitted.id), false));
+        }
         if let Some((agent, ended, wait)) = sending.wait {
             let ended = tokio::select! {
                 ended = end_of(&self.supervisor, &agent, ended, wait) => ended,
@@ -210,6 +214,11 @@ pub async fn end_of(
     });
     // Out of time; or the engine watches too much already.
     waited.await.unwrap_or(Ok(None))
+}
+
+fn queued(id: TaskId) -> Sent {
+    let state = TaskState::Queued.to_string();
+    Sent { task_id: id, state, result: None, error: None, attempts: 0, duration_ms: 0.0 }
 }
 
 fn sent(ended: Ended) -> Sent {

@@ -24,7 +24,7 @@ impl<T: DeserializeOwned> FromRequest<()> for Input<T> {
     async fn from_request(request: Request, (): &()) -> Result<Self, Problem> {
         is_json(request.headers())?;
         let bytes = whole(request).await?;
-        Json::from_bytes(&bytes).map(|Json(document)| Self(document)).map_err(malformed)
+        parse(&bytes).map(Self)
     }
 }
 
@@ -41,8 +41,8 @@ impl<T: DeserializeOwned + Default> FromRequest<()> for Maybe<T> {
             return Ok(Self(T::default()));
         }
         json?;
-        let read: Result<Json<Option<T>>, _> = Json::from_bytes(&bytes);
-        read.map(|Json(document)| Self(document.unwrap_or_default())).map_err(malformed)
+        let document: Option<T> = parse(&bytes)?;
+        Ok(Self(document.unwrap_or_default()))
     }
 }
 
@@ -83,6 +83,16 @@ fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
     }
     let detail = "send `Content-Type: application/json`";
     Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail))
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let Json(document) = Json::from_bytes(bytes).map_err(malformed)?;
+    // serde takes a list for an object, by the order of its fields, which nobody is promised.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        let detail = "send an object, not a list";
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "malformed", detail));
+    }
+    Ok(document)
 }
 
 fn malformed(rejection: JsonRejection) -> Problem {

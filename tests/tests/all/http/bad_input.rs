@@ -34,7 +34,8 @@ fn no_message_that_is_none_is_taken() -> Result<()> {
         ("{\"agent\": \"scout\", \"text\": \"\\ud800\"}", 400, "malformed", "hex escape"),
         (&format!("{{\"agent\": \"scout\", \"data\": {deep}}}"), 422, "invalid_message", "nested deeper"),
         // Another type, another key, the same key twice.
-        ("[]", 422, "invalid_message", ""),
+        ("[]", 422, "malformed", ""),
+        (r#"["scout", "x", {}, "s", "k", 0]"#, 422, "malformed", "object"),
         ("null", 422, "malformed", "null"),
         ("7", 422, "malformed", "integer"),
         (&message(json!({"text": 7})), 422, "malformed", "text: invalid type: integer `7`"),
