@@ -116,10 +116,11 @@ impl Home {
 
     /// Starts a daemon here, and waits for nothing; its log goes to `daemon.log`.
     pub fn spawn(&self) -> Result<Daemon> {
-        self.spawn_as(self.command(&["run"])?)
+        self.spawn_by(self.command(&["run"])?)
     }
 
-    fn spawn_as(&self, mut command: Command) -> Result<Daemon> {
+    /// As [`spawn`](Self::spawn), by a command that runs one in some other way.
+    pub fn spawn_by(&self, mut command: Command) -> Result<Daemon> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path().join("daemon.log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         Ok(Daemon { child: command.spawn()? })
@@ -132,7 +133,7 @@ impl Home {
 
     /// As [`start`](Self::start), called in this way.
     pub fn start_as(&self, command: Command) -> Result<Daemon> {
-        let mut daemon = self.spawn_as(command)?;
+        let mut daemon = self.spawn_by(command)?;
         wait_for("the daemon to answer", || {
             if let Some(status) = daemon.ended()? {
                 bail!("the daemon ended with {status}: {}", self.log());

@@ -4,6 +4,8 @@ pub mod arrival;
 pub mod daemon;
 pub mod http;
 pub mod ledger;
+pub mod network;
+pub mod postgres;
 pub mod socket;
 pub mod steady;
 pub mod variant;

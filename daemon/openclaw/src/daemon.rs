@@ -25,7 +25,7 @@ use crate::control::server::{self, Server};
 use crate::exit::{Code, Failure};
 use crate::home::{self, Home};
 use crate::status::Board;
-use crate::{buses, cli, database, heart, journal, reach};
+use crate::{buses, cli, database, heart, journal, nudges, reach};
 
 /// The first screen waits so long for the slowest agent.
 const FIRST_SCREEN: Duration = Duration::from_secs(3);
@@ -110,7 +110,11 @@ async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Res
         clock,
         libraries: libraries.clone(),
     };
+    // What another process can run: on a database of its own there is none.
+    let enabled = settings.agents.iter().filter(|(_, agent)| agent.is_enabled() && store.shared());
+    let elsewhere = enabled.map(|(name, _)| name.clone()).filter(|name| !components.agents.contains(name));
     let options = Options {
+        elsewhere: elsewhere.collect(),
         // An agent that nobody named is not asked for where somebody named others.
         discover: settings.agents.discover && components.are_all(),
         settings,
@@ -119,8 +123,11 @@ async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Res
         workspace: paths.workspace.clone(),
         around,
     };
+    // Within one process everybody is told already.
+    let several = store.shared() && options.settings.bus.url.is_some();
     let (discover, heartbeat) = (options.discover, options.settings.daemon.heartbeat);
     let (supervisor, handle) = Supervisor::new(options).await?;
+    let nudged = several.then(|| handle.known().clone());
     let this = Board {
         supervisor: handle.clone(),
         store: store.clone(),
@@ -140,6 +147,9 @@ async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Res
     let desk = Desk { supervisor: handle.clone(), store: store.clone(), clock, tasks, libraries };
     services.spawn(Arc::new(Server { board: this.clone(), desk: desk.clone() }).serve(listener));
     services.spawn(heart::beat(handle.clone(), this.bus.clone(), clock, heartbeat));
+    if let Some(known) = nudged {
+        services.spawn(nudges::exchange(store.clone(), this.bus.clone(), clock, known));
+    }
     let (mut reaching, reached) = (JoinSet::new(), this.gateway.clone());
     gateway.map(|(service, _)| reaching.spawn(service.run(desk, Arc::new(this.clone()))));
     let mut supervising = JoinSet::new();

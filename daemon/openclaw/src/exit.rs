@@ -80,6 +80,7 @@ impl From<supervisor::Error> for Failure {
         use supervisor::Error;
         let code = match &error {
             Error::Unknown { .. } => Code::Usage,
+            Error::Elsewhere { .. } | Error::StandsBy { .. } => Code::Unavailable,
             Error::Gone => Code::Unavailable,
             Error::Workspace { .. } => Code::Io,
             Error::Reload(_) => Code::Failed,
@@ -133,6 +134,7 @@ impl From<store::Error> for Failure {
             | Error::Database(_)
             | Error::QueueFull { .. }
             | Error::Away(_)
+            | Error::Down(_)
             | Error::Busy
             | Error::ReadOnly(_)
             | Error::InTheWay(_)

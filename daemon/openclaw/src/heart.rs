@@ -26,7 +26,8 @@ pub async fn beat(supervisor: Handle, bus: Arc<dyn Bus>, clock: Clock, interval:
         let next = Instant::now() + interval;
         let Ok(agents) = supervisor.status().await else { break };
         let now = clock.now();
-        let shown = agents.iter().flat_map(|agent| shown(agent, &host, now, interval * MISSED)).collect();
+        let led = agents.iter().filter(|agent| agent.led);
+        let shown = led.flat_map(|agent| shown(agent, &host, now, interval * MISSED)).collect();
         if let Err(error) = bus.project_all(shown).await {
             // Status shows how the bus is; the next beat tries again.
             tracing::debug!(%error, "a heartbeat was not shown");

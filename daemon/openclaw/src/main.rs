@@ -11,6 +11,7 @@ mod exit;
 mod heart;
 mod home;
 mod journal;
+mod nudges;
 mod reach;
 mod status;
 

@@ -64,6 +64,10 @@ pub struct Daemon {
     #[serde(with = "duration")]
     #[schemars(schema_with = "duration::schema")]
     pub heartbeat: Duration,
+    /// How long an agent's name is kept for a process that is not heard of, where several share a database.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub lead: Duration,
 }
 
 impl Default for Daemon {
@@ -76,6 +80,8 @@ impl Default for Daemon {
             restart_refill: secs(1),
             // Nobody acts on an agent's silence sooner, and a thousand of them cost little.
             heartbeat: secs(10),
+            // Outlives a stall of the database's disk; a stand-by takes over no later.
+            lead: secs(10),
         }
     }
 }

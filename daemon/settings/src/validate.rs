@@ -14,7 +14,7 @@ use crate::explain::at;
 use crate::mistakes::did_you_mean;
 use crate::model::{Agent, Gateway, Settings, Supervision, Tasks, Trust};
 use crate::redis::RedisUrl;
-use crate::units::ByteSize;
+use crate::units::{self, ByteSize};
 
 /// The first parts of [`methods::GRANTED`]: each grants all methods that begin with it.
 const GRANTS: [&str; 9] =
@@ -31,6 +31,13 @@ pub(crate) fn validate(settings: &Settings, document: &mut Document<'_>) {
         humantime::Duration::from(settings.daemon.heartbeat),
         least.into()..=most.into(),
     );
+    let graces = settings.agents.values().map(|agent| agent.supervision(&settings.supervision).kill_grace);
+    let grace = graces.chain([settings.supervision.kill_grace]).max().unwrap_or_default();
+    let what = |key| format!("{key} is less than three times the longest kill_grace, {}", units::text(grace));
+    let enough = settings.daemon.lead >= grace.saturating_mul(3) && !settings.daemon.lead.is_zero();
+    let remedy =
+        "a host must be gone before another process may start it: write more, or a shorter kill_grace";
+    daemon.demand(enough, &["lead"], what, remedy);
     let filter = log_filter(&settings.daemon.log);
     let what = |key| format!("{key}: `{}` is no filter of the log", settings.daemon.log.escape_debug());
     daemon.demand(filter.is_some(), &["log"], what, "write `info` or `warn,supervisor=debug`");

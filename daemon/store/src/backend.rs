@@ -200,6 +200,15 @@ impl Claimant {
     }
 }
 
+/// What came of a claim to lead an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It leads, under this fencing token.
+    Won(i64),
+    /// Another process leads it: its installation and life, as far as that is known.
+    Lost(String),
+}
+
 /// How many tasks are in each state, for one agent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Depth {
@@ -229,21 +238,21 @@ pub trait Backend: Send + Sync + 'static {
     async fn ended(&self, _tasks: &[TaskId]) -> Result<Vec<Ended>, Error> {
         Ok(Vec::new())
     }
-    /// Takes or keeps the lead of an agent for so long: its fencing token, unless somebody else has it.
-    async fn claim_agent(
+    /// Takes the leads of these agents for so long, where nobody else has them.
+    async fn claim_agents(
         &self,
-        _agent: &AgentName,
+        agents: &[AgentName],
         _claimant: &Claimant,
         _ttl: Duration,
-    ) -> Result<Option<i64>, Error> {
-        Ok(Some(0))
+    ) -> Result<Vec<(AgentName, Claim)>, Error> {
+        Ok(agents.iter().map(|agent| (agent.clone(), Claim::Won(0))).collect())
     }
-    /// Keeps the lead of an agent; false when it is lost.
-    async fn renew_agent(&self, _agent: &AgentName, _token: i64, _ttl: Duration) -> Result<bool, Error> {
-        Ok(true)
+    /// Keeps leads; answers those that are kept.
+    async fn renew_agents(&self, held: &[(AgentName, i64)], _ttl: Duration) -> Result<Vec<AgentName>, Error> {
+        Ok(held.iter().map(|(agent, _)| agent.clone()).collect())
     }
-    /// Gives the lead of an agent back.
-    async fn release_agent(&self, _agent: &AgentName, _token: i64) -> Result<(), Error> {
+    /// Gives leads back.
+    async fn release_agents(&self, _held: &[(AgentName, i64)]) -> Result<(), Error> {
         Ok(())
     }
     /// Frees what an earlier life of this daemon had leased; those tries do not count.

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use self::others::Others;
 use crate::Clock;
 use crate::Error;
+use crate::abroad::Abroad;
 use crate::backend::{Backend, Batch, Claimant, Depth, NewEvent, Record};
 use crate::inbox::{HELD_EVENTS, Inbox, Pending};
 use crate::lanes::Lanes;
@@ -98,6 +99,7 @@ pub(crate) struct Engine {
     /// A batch of which nobody knows whether it is stored.
     doubt: Option<Box<Batch>>,
     others: Others,
+    abroad: Arc<Abroad>,
     next_due: Option<DateTime<Utc>>,
     /// Whether a lease may be out: an idle store has nothing to sweep.
     lent: bool,
@@ -114,6 +116,7 @@ impl Engine {
         inbox: Arc<Inbox>,
         options: Options,
         claimant: Claimant,
+        abroad: Arc<Abroad>,
     ) -> Result<(Self, watch::Receiver<Health>), Error> {
         let clock = Clock::new();
         let now = clock.now();
@@ -130,6 +133,7 @@ impl Engine {
             held: Held::default(),
             doubt: None,
             others: Others::new(),
+            abroad,
             retry_at: None,
             retry: RETRY,
             backend,

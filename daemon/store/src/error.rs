@@ -1,5 +1,7 @@
 //! What can go wrong, and what each database's errors mean.
 
+use std::io::ErrorKind;
+
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use crate::task::{TaskId, TaskState};
@@ -20,6 +22,11 @@ pub enum Error {
         "the database is away ({0}): nothing was stored and results wait; try again, service resumes by itself"
     )]
     Away(String),
+    /// Nobody serves it: nothing listens at its address, or it is starting or stopping. Nobody else reaches it either.
+    #[error(
+        "the database is down ({0}): nothing was stored and results wait; try again, service resumes by itself"
+    )]
+    Down(String),
     /// It is there, and all our connections to it are busy.
     #[error("the database is too busy to answer: all connections to it are in use; try again")]
     Busy,
@@ -93,7 +100,7 @@ pub enum Error {
 impl Error {
     /// Whether the connection is of no more use. One that is read-only stays so, also when the database no longer is.
     pub(crate) fn is_away(&self) -> bool {
-        matches!(self, Self::Away(_) | Self::Refused(_) | Self::ReadOnly(_) | Self::Closed)
+        matches!(self, Self::Away(_) | Self::Down(_) | Self::Refused(_) | Self::ReadOnly(_) | Self::Closed)
     }
 
     fn of_sqlite(code: u32, error: &sqlx::Error) -> Self {
@@ -114,6 +121,8 @@ impl Error {
             "40001" | "40P01" | "23505" => Self::InTheWay(told),
             // Too slow: a statement or a lock took too long. The connection is as good as before.
             "57014" | "55P03" => Self::Database(told),
+            // It is starting or stopping. A connection that was ended says less: others may have theirs.
+            "57P03" => Self::Down(told),
             code if code.starts_with("08") || code.starts_with("53") || code.starts_with("57P") => {
                 Self::Away(told)
             }
@@ -134,7 +143,10 @@ impl From<sqlx::Error> for Error {
             (Some(code), _) => Self::of_sqlite(code, &error),
             (_, sqlx::Error::PoolClosed) => Self::Closed,
             (_, sqlx::Error::PoolTimedOut) => Self::Busy,
-            (_, sqlx::Error::Io(error)) => Self::Away(error.to_string()),
+            (_, sqlx::Error::Io(error)) => match error.kind() {
+                ErrorKind::ConnectionRefused | ErrorKind::NotFound => Self::Down(error.to_string()),
+                _ => Self::Away(error.to_string()),
+            },
             (_, sqlx::Error::Protocol(why)) => Self::Away(why.clone()),
             (_, sqlx::Error::Tls(why)) => Self::Refused(format!("no TLS ({why})")),
             _ => Self::Database(error.to_string()),

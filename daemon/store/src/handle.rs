@@ -1,6 +1,6 @@
 //! What others hold: the store, and a consumer of one agent's tasks.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +13,8 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::Error;
-use crate::backend::{Backend, Claimant, Depth, Event, MemoryChange, NewEvent, Order, Record};
+use crate::abroad::Abroad;
+use crate::backend::{Backend, Claim, Claimant, Depth, Event, MemoryChange, NewEvent, Order, Record};
 use crate::engine::{Engine, Health, Options, released};
 use crate::inbox::{Inbox, ROOM_KIB, Submission};
 use crate::lanes::{ConsumerId, LaneOp};
@@ -26,6 +27,7 @@ pub struct Store {
     backend: Arc<dyn Backend>,
     health: watch::Receiver<Health>,
     claimant: Claimant,
+    abroad: Arc<Abroad>,
     /// The agents that this process leads, and the token of each lead.
     leads: Arc<Mutex<HashMap<AgentName, i64>>>,
 }
@@ -39,11 +41,12 @@ impl Store {
         let inbox = Arc::new(Inbox::new());
         let (installation, lease) = (options.installation.clone(), options.lease);
         let claimant = Claimant { installation, life: Uuid::now_v7(), lease };
+        let abroad = Arc::new(Abroad::default());
         let (engine, health) =
-            Engine::start(backend.clone(), inbox.clone(), options, claimant.clone()).await?;
+            Engine::start(backend.clone(), inbox.clone(), options, claimant.clone(), abroad.clone()).await?;
         #[allow(clippy::disallowed_methods, reason = "the caller owns the handle")]
         let task = tokio::spawn(engine.run());
-        Ok((Self { inbox, backend, health, claimant, leads: Arc::default() }, task))
+        Ok((Self { inbox, backend, health, claimant, abroad, leads: Arc::default() }, task))
     }
 
     /// Stores a task; durable when this returns.
@@ -158,39 +161,66 @@ impl Store {
         self.inbox.put(|pending| drop(pending.records.insert(agent, record)));
     }
 
-    /// Takes or keeps the lead of an agent's name for `ttl`: answers its fencing token, or none while another process
-    /// has it. Where one process alone has the database it always succeeds.
+    /// Whether other processes use the database at the same time.
+    pub fn shared(&self) -> bool {
+        self.backend.shared()
+    }
+
+    /// Takes the leads of these agents' names for `ttl`, where no other process has them. Where one process alone has the
+    /// database it always succeeds.
     ///
     /// # Errors
-    /// [`Error::Away`], [`Error::Database`].
-    pub async fn claim_agent(&self, agent: &AgentName, ttl: Duration) -> Result<Option<i64>, Error> {
-        let token = self.backend.claim_agent(agent, &self.claimant, ttl).await?;
-        if let Some(token) = token {
-            self.leads().insert(agent.clone(), token);
+    /// [`Error::Away`], [`Error::Down`], [`Error::Database`]. Cancelled, it may have been done.
+    pub async fn claim_agents(
+        &self,
+        agents: &[AgentName],
+        ttl: Duration,
+    ) -> Result<Vec<(AgentName, Claim)>, Error> {
+        let claims = self.backend.claim_agents(agents, &self.claimant, ttl).await?;
+        let mut leads = self.leads();
+        for (agent, claim) in &claims {
+            if let Claim::Won(token) = claim {
+                leads.insert(agent.clone(), *token);
+            }
         }
-        Ok(token)
+        drop(leads);
+        Ok(claims)
     }
 
-    /// Keeps the lead for another `ttl`; false when it is lost, and then the agent must not run here.
+    /// Keeps leads for another `ttl`; answers those that are kept. The others are lost, and must not run here.
     ///
     /// # Errors
-    /// [`Error::Away`], [`Error::Database`]: it may be lost.
-    pub async fn renew_agent(&self, agent: &AgentName, token: i64, ttl: Duration) -> Result<bool, Error> {
-        self.backend.renew_agent(agent, token, ttl).await
+    /// [`Error::Away`], [`Error::Database`]: they may be lost. [`Error::Down`]: nobody can have taken them.
+    pub async fn renew_agents(
+        &self,
+        held: &[(AgentName, i64)],
+        ttl: Duration,
+    ) -> Result<Vec<AgentName>, Error> {
+        self.backend.renew_agents(held, ttl).await
     }
 
-    /// Gives the lead back, so that another process need not wait for its end. Nothing happens where it is lost.
+    /// Gives leads back, so that another process need not wait for their end. Nothing happens where they are lost.
     ///
     /// # Errors
-    /// [`Error::Away`], [`Error::Database`]: it ends with its time.
-    pub async fn release_agent(&self, agent: &AgentName, token: i64) -> Result<(), Error> {
-        self.leads().remove(agent);
-        self.backend.release_agent(agent, token).await
+    /// [`Error::Away`], [`Error::Down`], [`Error::Database`]: they end with their time.
+    pub async fn release_agents(&self, held: &[(AgentName, i64)]) -> Result<(), Error> {
+        self.backend.release_agents(held).await
     }
 
     fn leads(&self) -> std::sync::MutexGuard<'_, HashMap<AgentName, i64>> {
         // Each change is one insertion, so a poisoned lock is still good.
         self.leads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The agents of whose tasks other processes may want to know, since the last time; waits until there are some. To
+    /// be asked by one task. Safe to cancel.
+    pub async fn abroad(&self) -> BTreeSet<AgentName> {
+        self.abroad.next().await
+    }
+
+    /// Tells this life of this process from all others.
+    pub fn owner(&self) -> String {
+        self.claimant.owner()
     }
 
     /// Another process may have added or ended tasks of this agent: they are looked for at once.

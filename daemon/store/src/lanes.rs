@@ -75,6 +75,11 @@ impl Lanes {
         self.0.get_mut(queue).filter(|lane| lane.owner == id)
     }
 
+    /// Whether its tasks are taken here.
+    pub fn has(&self, queue: &AgentName) -> bool {
+        self.0.contains_key(queue)
+    }
+
     /// Something was added to this queue, or freed.
     pub fn touch(&mut self, queue: &AgentName) {
         if let Some(lane) = self.0.get_mut(queue) {

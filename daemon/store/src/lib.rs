@@ -13,6 +13,7 @@
 //! arrives meanwhile into one [`Batch`](backend::Batch). A [`Backend`](backend::Backend) owns the database and
 //! carries a batch out as one transaction. [`Store`] is the handle that others hold.
 
+mod abroad;
 pub mod admin;
 pub mod backend;
 pub mod clock;

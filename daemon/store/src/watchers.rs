@@ -35,11 +35,16 @@ impl Watchers {
         }
     }
 
-    pub fn tell(&mut self, ended: &Ended) {
-        for watcher in self.tasks.remove(&ended.id).unwrap_or_default() {
+    /// Answers whether anybody waited for it.
+    pub fn tell(&mut self, ended: &Ended) -> bool {
+        let watchers = self.tasks.remove(&ended.id).unwrap_or_default();
+        let awaited = !watchers.is_empty();
+        for watcher in watchers {
             let _ = watcher.send(ended.clone());
         }
+        awaited
     }
+
     /// Whether nobody waits.
     pub fn is_empty(&self) -> bool {
         self.tasks.is_empty()

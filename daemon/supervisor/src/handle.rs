@@ -24,6 +24,22 @@ pub enum Error {
         /// The nearest that there is.
         near: Option<String>,
     },
+    /// It is another process's.
+    #[error(
+        "`{name}` is not run by this process: ask the one that runs it, or start one with `openclaw run {name}`"
+    )]
+    Elsewhere {
+        /// Which.
+        name: AgentName,
+    },
+    /// Another process leads it.
+    #[error("`{name}` only stands by here: {why}")]
+    StandsBy {
+        /// Which.
+        name: AgentName,
+        /// Who leads it, as far as that is known.
+        why: String,
+    },
     /// The daemon ends.
     #[error("the supervisor has ended: the daemon is stopping")]
     Gone,
@@ -49,7 +65,7 @@ pub(crate) enum Ask {
     Do {
         name: AgentName,
         event: Event,
-        reply: Reply<bool>,
+        reply: Reply<Result<(), Error>>,
     },
     Reload {
         name: AgentName,
@@ -91,7 +107,7 @@ impl Handle {
         if let Some(known) = self.known.get(name) {
             return Ok(known);
         }
-        let names = self.known.names();
+        let names = self.known.all();
         let near = settings::nearest(name, names.iter().map(AgentName::as_str)).map(str::to_owned);
         Err(Error::Unknown { name: name.escape_debug().to_string(), near })
     }
@@ -157,9 +173,7 @@ impl Handle {
     }
 
     async fn act(&self, name: &AgentName, event: Event) -> Result<(), Error> {
-        let done = self.ask(|reply| Ask::Do { name: name.clone(), event, reply }).await?;
-        // Refused: it is unknown, or the daemon ends.
-        if done { Ok(()) } else { self.agent(name.as_str()).and(Err(Error::Gone)) }
+        self.ask(|reply| Ask::Do { name: name.clone(), event, reply }).await?
     }
 
     /// Waits until an agent is neither on its way up nor down, at most so long; answers how it stands then.
@@ -184,7 +198,7 @@ impl Handle {
         }
     }
 
-    /// Waits until only a person would bring an agent up again.
+    /// Waits until only a person would bring an agent up again. For one that another process runs that is never known here.
     ///
     /// # Errors
     /// [`Error::Unknown`], [`Error::Gone`].
@@ -192,8 +206,11 @@ impl Handle {
         let mut changes = self.changes.clone();
         loop {
             changes.mark_unchanged();
-            if self.one(name).await?.record.state.is_down() {
-                return Ok(());
+            match self.one(name).await {
+                Ok(stand) if stand.record.state.is_down() => return Ok(()),
+                Ok(_) => {}
+                Err(Error::Elsewhere { .. }) => std::future::pending().await,
+                Err(error) => return Err(error),
             }
             changes.changed().await.map_err(|_| Error::Gone)?;
         }
@@ -205,7 +222,7 @@ impl Handle {
     /// [`Error::Unknown`], [`Error::Gone`].
     pub async fn one(&self, name: &AgentName) -> Result<AgentStatus, Error> {
         let found = self.status().await?.into_iter().find(|status| status.name == *name);
-        found.ok_or_else(|| Error::Unknown { name: name.to_string(), near: None })
+        found.ok_or_else(|| missing(&self.known, name))
     }
 
     /// Drains and stops every agent, in reverse order within each group. The supervisor's task ends when all have.
@@ -220,5 +237,14 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.asks.send(ask(reply)).await.map_err(|_| Error::Gone)?;
         answer.await.map_err(|_| Error::Gone)
+    }
+}
+
+/// Why an agent is not among those of this process.
+pub(crate) fn missing(known: &Known, name: &AgentName) -> Error {
+    if known.get(name.as_str()).is_some() {
+        Error::Elsewhere { name: name.clone() }
+    } else {
+        Error::Unknown { name: name.to_string(), near: None }
     }
 }

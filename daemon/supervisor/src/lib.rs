@@ -13,7 +13,7 @@ pub mod grants;
 mod handle;
 pub mod host;
 pub mod instance;
-mod known;
+pub mod known;
 pub mod library;
 pub mod logs;
 mod manifest_check;

@@ -28,6 +28,8 @@ pub struct AgentStatus {
     pub sandbox: Option<InForce>,
     /// What its host last proved.
     pub vitals: Vitals,
+    /// Whether this process leads it: else what is said here is not how it stands.
+    pub led: bool,
     /// Why it is in this state.
     pub reason: String,
     /// Who brought it there.

@@ -1,5 +1,6 @@
 //! The one task that owns every agent's record: it hears what happened, lets the policy decide, and carries it out.
 
+mod leads;
 mod reloads;
 mod slot;
 
@@ -17,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::alerts::{self, Alert};
-use crate::handle::{Ask, Error, Handle};
+use crate::handle::{self, Ask, Error, Handle};
 use crate::instance::{
     self, Assignment, End, InstanceId, Order, Report, Reporter, SharedVitals, Surroundings,
 };
@@ -25,11 +26,12 @@ use crate::known::Known;
 use crate::library::watch::{Sighting, Watch};
 use crate::library::{self, Hash, Trust};
 use crate::logs::Line;
+use crate::policy::lead::Leads;
 use crate::policy::{
     self, Action, Budget, Event, Exit, ExitClass, Record, State, StopReason, Time, Transition, group,
 };
 use reloads::{Done, Why};
-use slot::{Host, Slot, Source};
+use slot::{Host, Lead, Slot, Source};
 
 /// Reports and requests that wait for the supervisor.
 const INBOX: usize = 1024;
@@ -44,6 +46,8 @@ pub struct Options {
     pub settings: Settings,
     /// The agents to run; others of the config are left out.
     pub agents: BTreeSet<AgentName>,
+    /// Agents of the config that other processes run: work can be left for them.
+    pub elsewhere: BTreeSet<AgentName>,
     /// A library in the agents folder that is nobody's becomes an agent.
     pub discover: bool,
     /// Where libraries without a folder are.
@@ -83,6 +87,13 @@ pub struct Supervisor {
     /// What is known of each from before.
     saved: BTreeMap<String, String>,
     workspace: PathBuf,
+    /// Who keeps the leads, before it runs; none where this process alone has the database.
+    keeper: Option<leads::Keeper>,
+    /// Names it agents; it gives all leads back once this is gone.
+    wanted: Option<mpsc::UnboundedSender<AgentName>>,
+    lead_changes: mpsc::Receiver<leads::Changed>,
+    /// Whose record is being read.
+    reading: BTreeSet<AgentName>,
     changed: watch::Sender<u64>,
     /// The daemon ends: nothing is started any more.
     ending: bool,
@@ -94,10 +105,10 @@ impl Supervisor {
     /// # Errors
     /// The store cannot be read, or an agent's working folder cannot be made.
     pub async fn new(options: Options) -> Result<(Self, Handle), Error> {
-        let Options { settings, agents, discover, libraries, workspace, around } = options;
+        let Options { settings, agents, elsewhere, discover, libraries, workspace, around } = options;
         let now = around.clock.now();
         let saved = around.store.records().await?.into_iter().collect();
-        let (team, known) = crate::known::new();
+        let (team, known) = crate::known::new(elsewhere);
         let (teller, sightings) = mpsc::channel(INBOX);
         let watched = library::watch::Options {
             agents: libraries.clone(),
@@ -110,6 +121,18 @@ impl Supervisor {
         let (asker, asks) = mpsc::channel(INBOX);
         let (changed, changes) = watch::channel(0);
         let handle = Handle::new(asker, changes, known.clone());
+        let (wanted, naming) = mpsc::unbounded_channel();
+        let (teller_of_leads, lead_changes) = mpsc::channel(INBOX);
+        let graces =
+            settings.agents.values().map(|agent| agent.supervision(&settings.supervision).kill_grace);
+        let longest = graces.max().unwrap_or(settings.supervision.kill_grace);
+        let keeper = around.store.shared().then(|| leads::Keeper {
+            store: around.store.clone(),
+            clock: around.clock,
+            leads: Leads::new(daemon.lead, longest),
+            wanted: naming,
+            changes: teller_of_leads,
+        });
         let mut supervisor = Self {
             slots: BTreeMap::new(),
             groups: settings.groups.values().cloned().collect(),
@@ -132,6 +155,10 @@ impl Supervisor {
             settings,
             saved,
             workspace,
+            wanted: keeper.is_some().then_some(wanted),
+            keeper,
+            lead_changes,
+            reading: BTreeSet::new(),
             changed,
             ending: false,
         };
@@ -147,9 +174,16 @@ impl Supervisor {
     fn add(&mut self, name: AgentName, agent: &Agent) -> Result<(), Error> {
         let config = agent.supervision(&self.settings.supervision);
         let now = self.around.clock.now();
-        // A record of an older form is as good as none: the agent starts with a clean history.
-        let record = self.saved.remove(name.as_str()).and_then(|json| serde_json::from_str(&json).ok());
-        let record = record.map_or_else(|| Record::new(now), |record: Record| record.restored(&config, now));
+        let saved = self.saved.remove(name.as_str());
+        // Where names are led, what is known of an agent is read once it is led here.
+        let (record, lead) = match &self.wanted {
+            None => (leads::read(saved.as_deref(), &config, now), Lead::Ours),
+            Some(wanted) => {
+                // Its keeper outlives this.
+                let _ = wanted.send(name.clone());
+                (Record::new(now), Lead::Elsewhere)
+            }
+        };
         let configured = agent.library_file(&name);
         let source = Source {
             // Joining an absolute path gives that path.
@@ -175,7 +209,7 @@ impl Supervisor {
         if !self.groups.iter().any(|group| group.agents.contains(&name)) {
             self.groups.push(Group { strategy: Strategy::OneForOne, agents: vec![name.clone()] });
         }
-        self.slots.insert(name, Slot::new(assignment, source, record));
+        self.slots.insert(name, Slot::new(assignment, source, record, lead));
         Ok(())
     }
 
@@ -207,6 +241,10 @@ impl Supervisor {
         if let Some(watch) = self.watch.take() {
             watching.spawn(watch.run());
         }
+        let mut keeping = JoinSet::new();
+        if let Some(keeper) = self.keeper.take() {
+            keeping.spawn(keeper.run());
+        }
         for name in self.slots.keys().cloned().collect::<Vec<_>>() {
             self.look(&name, Why::Boot);
         }
@@ -223,6 +261,7 @@ impl Supervisor {
                 Some((id, report)) = self.reports.recv() => self.reported(id, report),
                 Some(done) = self.beside.join_next() => self.looked_at(done),
                 Some(sighting) = self.sightings.recv(), if !self.ending => self.sighted(sighting),
+                Some(change) = self.lead_changes.recv() => self.lead_changed(change),
                 Some(ask) = self.asks.recv() => self.asked(ask),
                 Some(ended) = self.instances.join_next_with_id() => self.instance_ended(ended),
                 Some(ended) = watching.join_next(), if !self.ending => {
@@ -232,6 +271,13 @@ impl Supervisor {
             }
         }
         while self.instances.join_next().await.is_some() {}
+        // Nothing of them runs any more: whoever stands by need not wait. What is told meanwhile is of no use.
+        self.wanted = None;
+        tokio::select! {
+            Some(_) = keeping.join_next() => {}
+            () = async { while self.lead_changes.recv().await.is_some() {} } => {}
+            else => {}
+        }
         // What was learned of a library is not lost, unless the disk hangs.
         let rest = async { while self.beside.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(LAST_LOOKS, rest).await;
@@ -367,9 +413,14 @@ impl Supervisor {
             }
             Ask::Do { name, event, reply } => {
                 let Some(slot) = self.slots.get(name.as_str()).filter(|_| !self.ending) else {
-                    let _ = reply.send(false);
+                    let error = if self.ending { Error::Gone } else { handle::missing(&self.known, &name) };
+                    let _ = reply.send(Err(error));
                     return;
                 };
+                if let Some(why) = slot.stands_by() {
+                    let _ = reply.send(Err(slot.refusal(why)));
+                    return;
+                }
                 // Without a library there may be one by now.
                 match event {
                     Event::Start { actor } | Event::Restart { actor, .. }
@@ -381,7 +432,7 @@ impl Supervisor {
                     event => {
                         self.decide(&name, event);
                         self.move_on();
-                        let _ = reply.send(true);
+                        let _ = reply.send(Ok(()));
                     }
                 }
             }
@@ -428,7 +479,8 @@ impl Supervisor {
     /// While the daemon ends, nothing is started: only hosts that are still there have moments to come. Nor before
     /// its library has been looked at.
     fn has_moments(&self, slot: &Slot) -> bool {
-        slot.is_known() && (!self.ending || slot.record.state.has_host())
+        let has_host = slot.record.state.has_host();
+        has_host || slot.is_known() && !self.ending
     }
 
     /// Whatever one agent did may make it another one's turn to start or to stop.
@@ -436,6 +488,7 @@ impl Supervisor {
         if self.ending {
             self.stop_whose_turn_it_is();
         } else {
+            self.take_up_what_was_won();
             self.offer();
             self.start_whose_turn_it_is();
         }
@@ -634,7 +687,10 @@ impl Supervisor {
         if let Some(slot) = self.slots.get_mut(name) {
             slot.reason.clone_from(&transition.reason);
             slot.actor.clone_from(&transition.actor);
-            if let Ok(record) = serde_json::to_string(&slot.record) {
+            // Where it is led elsewhere, what is known of it is known there.
+            if slot.lead == Lead::Ours
+                && let Ok(record) = serde_json::to_string(&slot.record)
+            {
                 self.around.store.record(name.clone(), record);
             }
         }

@@ -1,25 +1,10 @@
 //! `[database]` and `openclaw db`: a home moves from SQLite to PostgreSQL, where two daemons share the queue, and back.
 
-use std::process::Command;
-
 use anyhow::{Context, Result, ensure};
 use openclaw_tests::daemon::Home;
-use tempfile::TempDir;
+use openclaw_tests::postgres::Postgres;
 
 use crate::support::quick;
-
-/// A server of this test's own, or none where there is no PostgreSQL. It ends by itself.
-pub fn server(folder: &TempDir) -> Result<Option<String>> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/postgres");
-    let output = Command::new(script).arg(std::process::id().to_string()).arg(folder.path()).output()?;
-    if output.status.success() {
-        return Ok(Some(format!("{}&dbname=postgres", String::from_utf8(output.stdout)?.trim())));
-    }
-    let ci = std::env::var("CI").as_deref() == Ok("true");
-    ensure!(!ci, "scripts/postgres starts no server: {}", String::from_utf8_lossy(&output.stderr));
-    eprintln!("skipped: there is no PostgreSQL (apt-get install postgresql)");
-    Ok(None)
-}
 
 pub fn on(url: &str) -> String {
     format!("[database]\nurl = \"{url}\"\n{}", quick("[agents.misbehaving]\n"))
@@ -27,12 +12,12 @@ pub fn on(url: &str) -> String {
 
 #[test]
 fn a_home_moves_to_a_server_and_back() -> Result<()> {
-    let folder = tempfile::Builder::new().prefix("pg").tempdir_in("/tmp")?;
-    let Some(url) = server(&folder)? else { return Ok(()) };
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let url = &server.url;
     let home = Home::new(&quick("[agents.misbehaving]\n"), &["misbehaving"])?;
     let daemon = home.start_ready(&["misbehaving"])?;
     home.ok(&["send", "misbehaving", "echo one", "--key", "first"])?;
-    let copy = ["db", "copy", "--from", "sqlite://openclaw.db", "--to", &url];
+    let copy = ["db", "copy", "--from", "sqlite://openclaw.db", "--to", url];
     let refused = home.cli(&copy)?;
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     ensure!(refused.status.code() == Some(75) && said.contains("already running"), "{said}");
@@ -40,13 +25,14 @@ fn a_home_moves_to_a_server_and_back() -> Result<()> {
     let said = home.ok(&copy)?;
     ensure!(said.contains("counts and checksums agree"), "{said}");
 
-    home.configure(&on(&url))?;
+    home.configure(&on(url))?;
     let daemon = home.start_ready(&["misbehaving"])?;
     // What was sent before is known there, and another home's daemon on the same database adds to the same queue.
     let again = home.json(&["send", "misbehaving", "echo one", "--key", "first", "--json"])?;
     ensure!(again["state"] == "done", "{again}");
-    let other = Home::new(&on(&url), &["misbehaving"])?;
-    let second = other.start_ready(&["misbehaving"])?;
+    let other = Home::new(&on(url), &["misbehaving"])?;
+    let second = other.start()?;
+    other.until("misbehaving", "standby")?;
     ensure!(other.ok(&["send", "misbehaving", "echo two"])?.contains("two"));
     ensure!(home.ok(&["tasks", "list"])?.contains("echo two"));
     second.stop()?;
@@ -58,7 +44,7 @@ fn a_home_moves_to_a_server_and_back() -> Result<()> {
     ensure!(tasks["rows"] == 2, "{status}");
     ensure!(home.ok(&["db", "check"])?.lines().all(|line| line.starts_with("ok")));
     ensure!(home.ok(&["db", "migrate"])?.contains("nothing was changed"));
-    home.ok(&["db", "copy", "--from", &url, "--to", "sqlite://back.db"])?;
+    home.ok(&["db", "copy", "--from", url, "--to", "sqlite://back.db"])?;
     let refused = home.cli(&copy)?;
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     ensure!(refused.status.code() == Some(1) && said.contains("is not empty"), "{said}");

@@ -9,6 +9,7 @@ mod full_disk;
 mod grants;
 mod groups;
 mod http;
+mod leads;
 mod messages;
 mod misbehaviour;
 mod order;

@@ -70,9 +70,11 @@ impl Engine {
             let _ = reply.send(lost.map(|(id, _)| id).collect());
         }
         for (queue, ended) in applied.ended {
-            let waiting = self.waiting.entry(queue).or_default();
+            let waiting = self.waiting.entry(queue.clone()).or_default();
             *waiting = waiting.saturating_sub(1);
-            self.watchers.tell(&ended);
+            if !self.watchers.tell(&ended) {
+                self.abroad.changed(&queue);
+            }
         }
         if applied.swept {
             self.lanes.touch_all();
@@ -90,6 +92,9 @@ impl Engine {
     }
 
     pub(super) fn waits(&mut self, queue: AgentName) {
+        if !self.lanes.has(&queue) {
+            self.abroad.changed(&queue);
+        }
         *self.waiting.entry(queue).or_default() += 1;
     }
 

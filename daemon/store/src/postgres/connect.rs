@@ -87,6 +87,7 @@ impl Server {
         match tokio::time::timeout(CONNECT, options.connect()).await {
             Ok(connected) => connected.map_err(|error| match Error::from(error) {
                 Error::Away(why) => Error::Away(format!("{}: {why}", self.shown())),
+                Error::Down(why) => Error::Down(format!("{}: {why}", self.shown())),
                 Error::Refused(why) => Error::Refused(format!("{}: {why}", self.shown())),
                 other => other,
             }),

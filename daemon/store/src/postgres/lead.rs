@@ -6,44 +6,75 @@ use openclaw_agent_api::AgentName;
 use sqlx::postgres::PgConnection;
 
 use crate::Error;
-use crate::backend::Claimant;
+use crate::backend::{Claim, Claimant};
 
-/// An earlier life of this installation is no other: it is gone.
-const CLAIM: &str =
-    "insert into agent_state as s (agent_name, updated_at, lease_owner, lease_token, lease_until)
-     values ($1, clock_timestamp(), $2, 1, clock_timestamp() + make_interval(secs => $4))
-     on conflict (agent_name) do update set
-       lease_owner = excluded.lease_owner, lease_token = s.lease_token + 1, lease_until = excluded.lease_until
-     where s.lease_until is null or s.lease_until < clock_timestamp() or starts_with(s.lease_owner, $3)
-     returning lease_token";
+/// An earlier life of this process is no other: it is gone. What has run out while the server was down may still be in
+/// use: whoever had it has as long as a lease lasts to renew it once the server is up again.
+const CLAIM: &str = "with wanted as (
+       select name from unnest($1::text[]) as name order by name
+     ), won as (
+       insert into agent_state as s (agent_name, updated_at, lease_owner, lease_token, lease_until)
+       select name, clock_timestamp(), $2, 1, clock_timestamp() + make_interval(secs => $4) from wanted
+       on conflict (agent_name) do update set
+         lease_owner = excluded.lease_owner, lease_token = s.lease_token + 1, lease_until = excluded.lease_until
+       where s.lease_until is null
+          or greatest(s.lease_until, pg_postmaster_start_time() + make_interval(secs => $4)) < clock_timestamp()
+          or starts_with(s.lease_owner, $3)
+       returning s.agent_name, s.lease_token
+     )
+     select name, won.lease_token, s.lease_owner
+       from wanted left join won on won.agent_name = name left join agent_state s on s.agent_name = name";
+
+/// One that has run out and that nobody has taken is kept as well.
+const RENEW: &str = "update agent_state s set lease_until = clock_timestamp() + make_interval(secs => $3)
+       from unnest($1::text[], $2::bigint[]) as held (name, token)
+      where s.agent_name = held.name and s.lease_token = held.token and s.lease_until is not null
+     returning s.agent_name";
+
+const RELEASE: &str = "update agent_state s set lease_owner = null, lease_until = null
+       from unnest($1::text[], $2::bigint[]) as held (name, token)
+      where s.agent_name = held.name and s.lease_token = held.token";
 
 pub async fn claim(
     db: &mut PgConnection,
-    agent: &AgentName,
+    agents: &[AgentName],
     claimant: &Claimant,
     ttl: Duration,
-) -> Result<Option<i64>, Error> {
-    let claim = sqlx::query_scalar(CLAIM).bind(agent.as_str()).bind(claimant.owner());
+) -> Result<Vec<(AgentName, Claim)>, Error> {
+    let claim = sqlx::query_as(CLAIM).bind(names(agents)).bind(claimant.owner());
     let claim = claim.bind(format!("{}/", claimant.installation)).bind(ttl.as_secs_f64());
-    Ok(claim.fetch_optional(db).await?)
+    let rows: Vec<(String, Option<i64>, Option<String>)> = claim.fetch_all(db).await?;
+    let claim = |(name, token, owner): (String, Option<i64>, Option<String>)| {
+        let claim = match (token, owner) {
+            (Some(token), _) => Claim::Won(token),
+            (None, owner) => Claim::Lost(owner.unwrap_or_default()),
+        };
+        Some((name.parse().ok()?, claim))
+    };
+    Ok(rows.into_iter().filter_map(claim).collect())
 }
 
-/// One that has run out and that nobody has taken is kept as well.
 pub async fn renew(
     db: &mut PgConnection,
-    agent: &AgentName,
-    token: i64,
+    held: &[(AgentName, i64)],
     ttl: Duration,
-) -> Result<bool, Error> {
-    let sql = "update agent_state set lease_until = clock_timestamp() + make_interval(secs => $3)
-               where agent_name = $1 and lease_token = $2 and lease_until is not null";
-    let renew = sqlx::query(sql).bind(agent.as_str()).bind(token).bind(ttl.as_secs_f64());
-    Ok(renew.execute(db).await?.rows_affected() > 0)
+) -> Result<Vec<AgentName>, Error> {
+    let (agents, tokens) = columns(held);
+    let renew = sqlx::query_scalar(RENEW).bind(agents).bind(tokens).bind(ttl.as_secs_f64());
+    let kept: Vec<String> = renew.fetch_all(db).await?;
+    Ok(kept.into_iter().filter_map(|name| name.parse().ok()).collect())
 }
 
-pub async fn release(db: &mut PgConnection, agent: &AgentName, token: i64) -> Result<(), Error> {
-    let sql = "update agent_state set lease_owner = null, lease_until = null
-               where agent_name = $1 and lease_token = $2";
-    sqlx::query(sql).bind(agent.as_str()).bind(token).execute(db).await?;
+pub async fn release(db: &mut PgConnection, held: &[(AgentName, i64)]) -> Result<(), Error> {
+    let (agents, tokens) = columns(held);
+    sqlx::query(RELEASE).bind(agents).bind(tokens).execute(db).await?;
     Ok(())
+}
+
+fn names(agents: &[AgentName]) -> Vec<&str> {
+    agents.iter().map(AgentName::as_str).collect()
+}
+
+fn columns(held: &[(AgentName, i64)]) -> (Vec<&str>, Vec<i64>) {
+    held.iter().map(|(agent, token)| (agent.as_str(), *token)).unzip()
 }

@@ -38,7 +38,7 @@ use self::commit::Doubt;
 pub(crate) use self::connect::MIGRATIONS;
 pub use self::connect::Server;
 use crate::Error;
-use crate::backend::{Applied, Backend, Batch, Claimant, Depth, Event};
+use crate::backend::{Applied, Backend, Batch, Claim, Claimant, Depth, Event};
 use crate::task::{Ended, Filter, NewTask, Task, TaskId};
 use crate::transaction::{self, Moment};
 
@@ -65,6 +65,8 @@ pub(crate) struct Postgres {
     server: Server,
     deciding: Deciding,
     writer: Mutex<Writer>,
+    /// Who keeps the leads; made when it is wanted.
+    leader: Mutex<Option<PgConnection>>,
     readers: PgPool,
 }
 
@@ -141,7 +143,7 @@ impl Postgres {
     pub(crate) async fn open(server: Server, deciding: Deciding) -> Result<Self, Error> {
         server.migrate().await?;
         let readers = server.readers();
-        let postgres = Self { server, deciding, writer: Mutex::default(), readers };
+        let postgres = Self { server, deciding, writer: Mutex::default(), leader: Mutex::default(), readers };
         // What it would refuse later is told now.
         postgres.write(async |_| Ok(())).await?;
         Ok(postgres)
@@ -157,6 +159,23 @@ impl Postgres {
         let done = bounded(work(&mut connection)).await;
         if done.is_ok() {
             writer.connection = Some(connection);
+        }
+        done
+    }
+
+    /// A connection of its own: a lead must not be lost since the queue is slow. What is cancelled leaves none behind.
+    async fn lead<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut leader = self.leader.lock().await;
+        let mut connection = match leader.take() {
+            Some(connection) => connection,
+            None => self.server.connect().await?,
+        };
+        let done = bounded(work(&mut connection)).await;
+        if done.is_ok() {
+            *leader = Some(connection);
         }
         done
     }
@@ -254,21 +273,21 @@ impl Backend for Postgres {
         list::ended(&self.readers, tasks).await
     }
 
-    async fn claim_agent(
+    async fn claim_agents(
         &self,
-        agent: &AgentName,
+        agents: &[AgentName],
         claimant: &Claimant,
         ttl: Duration,
-    ) -> Result<Option<i64>, Error> {
-        self.write(async |db| lead::claim(db, agent, claimant, ttl).await).await
+    ) -> Result<Vec<(AgentName, Claim)>, Error> {
+        self.lead(async |db| lead::claim(db, agents, claimant, ttl).await).await
     }
 
-    async fn renew_agent(&self, agent: &AgentName, token: i64, ttl: Duration) -> Result<bool, Error> {
-        self.write(async |db| lead::renew(db, agent, token, ttl).await).await
+    async fn renew_agents(&self, held: &[(AgentName, i64)], ttl: Duration) -> Result<Vec<AgentName>, Error> {
+        self.lead(async |db| lead::renew(db, held, ttl).await).await
     }
 
-    async fn release_agent(&self, agent: &AgentName, token: i64) -> Result<(), Error> {
-        self.write(async |db| lead::release(db, agent, token).await).await
+    async fn release_agents(&self, held: &[(AgentName, i64)]) -> Result<(), Error> {
+        self.lead(async |db| lead::release(db, held).await).await
     }
 
     async fn recover(&self, claimant: &Claimant, now: DateTime<Utc>) -> Result<u64, Error> {
@@ -340,5 +359,6 @@ impl Backend for Postgres {
     async fn close(&self) {
         self.readers.close().await;
         self.writer.lock().await.connection = None;
+        *self.leader.lock().await = None;
     }
 }

@@ -90,6 +90,11 @@ pub enum Event {
         /// How.
         call: Call,
     },
+    /// It must not run here any more: another process may lead it.
+    StandBy {
+        /// Why.
+        why: String,
+    },
     /// A member of its group fell.
     SiblingFell {
         /// Which.
@@ -227,6 +232,7 @@ impl Turn<'_, '_> {
             Event::CanaryEnded { why, to_blame } => self.canary_ended(&sentence(&why, REASON), to_blame),
             Event::Snapshot { outcome } => self.snapshot(outcome),
             Event::Restored { outcome } => self.restored(outcome, false),
+            Event::StandBy { why } => self.stand_by(why),
             Event::SiblingFell { name } => {
                 if matches!(
                     self.record.state,
@@ -235,6 +241,31 @@ impl Turn<'_, '_> {
                     let reason = format!("it falls with `{name}`");
                     self.drain(Next::Stopped { why: StopReason::FellWith { name } }, SUPERVISOR, reason);
                 }
+            }
+        }
+    }
+
+    /// At once: there is no time for a drain. What was in work is done again by whoever leads now.
+    fn stand_by(&mut self, why: String) {
+        let stop = StopReason::StandsBy { why };
+        let reason = stop.to_string();
+        match &mut self.record.state {
+            State::Draining { next, .. } => {
+                *next = Next::Stopped { why: stop };
+                self.note("draining", SUPERVISOR, reason);
+                self.actions.push(Action::Kill);
+            }
+            State::Starting { .. } | State::Ready { .. } | State::HalfOpen { .. } => {
+                let deadline = self.ctx.now + self.ctx.config.kill_grace + KILL_AGAIN;
+                self.change(
+                    State::Draining { deadline, next: Next::Stopped { why: stop } },
+                    SUPERVISOR,
+                    reason,
+                );
+                self.actions.push(Action::Kill);
+            }
+            State::Stopped { .. } | State::Backoff { .. } | State::Open { .. } | State::Refused { .. } => {
+                self.change(State::Stopped { why: stop }, SUPERVISOR, reason);
             }
         }
     }

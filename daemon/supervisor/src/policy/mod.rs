@@ -20,6 +20,7 @@ pub mod budget;
 pub mod decide;
 pub mod exit;
 pub mod group;
+pub mod lead;
 pub mod reload;
 pub mod retry;
 pub mod state;

@@ -31,6 +31,16 @@ pub struct Installed {
     pub probation: Option<Probation>,
 }
 
+impl Installed {
+    /// Only those of which that is so.
+    pub fn keep(&mut self, have: impl Fn(&Hash) -> bool) {
+        self.previous.retain(&have);
+        if self.current.take_if(|hash| !have(hash)).is_some() {
+            self.probation = None;
+        }
+    }
+}
+
 /// How long a library must still prove itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -108,6 +108,11 @@ pub enum StopReason {
         /// With whom.
         name: String,
     },
+    /// Another process leads it.
+    StandsBy {
+        /// Why, or which.
+        why: String,
+    },
     /// A person stopped it.
     Operator {
         /// Who.
@@ -127,6 +132,7 @@ impl fmt::Display for StopReason {
         match self {
             Self::NotStarted => f.write_str("not started yet"),
             Self::FellWith { name } => write!(f, "fell with `{name}`, and starts again when its turn comes"),
+            Self::StandsBy { why } => write!(f, "stands by: {why}"),
             Self::Operator { actor } => write!(f, "stopped by {actor}"),
             Self::Shutdown => f.write_str("the daemon stopped"),
             Self::Finished { exit } => write!(f, "ended ({exit}); its restart policy leaves it so"),
@@ -152,6 +158,7 @@ impl State {
     /// As JSON and the history have it.
     pub const fn name(&self) -> &'static str {
         match self {
+            Self::Stopped { why: StopReason::StandsBy { .. } } => "standby",
             Self::Stopped { .. } => "stopped",
             Self::Starting { .. } => "starting",
             Self::Ready { .. } => "ready",
@@ -185,7 +192,10 @@ impl State {
     pub const fn is_down(&self) -> bool {
         match self {
             Self::Refused { .. } => true,
-            Self::Stopped { why } => !matches!(why, StopReason::NotStarted | StopReason::FellWith { .. }),
+            Self::Stopped { why } => !matches!(
+                why,
+                StopReason::NotStarted | StopReason::FellWith { .. } | StopReason::StandsBy { .. }
+            ),
             _ => false,
         }
     }

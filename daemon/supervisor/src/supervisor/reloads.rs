@@ -8,6 +8,7 @@ use openclaw_agent_api::AgentName;
 use super::slot::{File, Slot, Verdictee, Wanted};
 use super::{Reply, Supervisor};
 use crate::alerts::Level;
+use crate::handle::Error;
 use crate::library::watch::Sighting;
 use crate::library::{Admitted, Hash, Refusal, Verdict};
 use crate::policy::decide::REASON;
@@ -23,7 +24,7 @@ pub(super) enum Why {
     /// A person asks for it.
     Asked { actor: String, reply: Verdictee },
     /// An agent without a library is to be started.
-    Start { actor: String, reply: Reply<bool> },
+    Start { actor: String, reply: Reply<Result<(), Error>> },
 }
 
 impl Why {
@@ -33,6 +34,15 @@ impl Why {
             Self::Boot => "boot".into(),
             Self::Watched => "watch".into(),
             Self::Asked { actor, .. } | Self::Start { actor, .. } => actor.clone(),
+        }
+    }
+
+    /// Who waits for a verdict.
+    pub(super) fn into_verdictee(self) -> Option<Verdictee> {
+        match self {
+            Self::Asked { reply, .. } => Some(reply),
+            // Its reply is dropped: whoever waits is told that it went away.
+            Self::Boot | Self::Watched | Self::Start { .. } => None,
         }
     }
 
@@ -55,6 +65,8 @@ pub(super) enum Done {
     },
     /// What to go back to.
     Back { name: AgentName, to: Result<Hash, String>, actor: String, reply: Verdictee },
+    /// What was known of an agent where it was led before.
+    Record { name: AgentName, record: Option<String> },
     /// Nobody waits for it.
     Nothing,
 }
@@ -63,6 +75,14 @@ impl Supervisor {
     /// Looks at an agent's file.
     pub(super) fn look(&mut self, name: &AgentName, why: Why) {
         let Some(slot) = self.slots.get_mut(name) else { return };
+        if let Some(why_not) = slot.stands_by() {
+            match why {
+                Why::Asked { reply, .. } => drop(reply.send(Err(slot.refusal(why_not).to_string()))),
+                Why::Start { reply, .. } => drop(reply.send(Err(slot.refusal(why_not)))),
+                Why::Boot | Why::Watched => {}
+            }
+            return;
+        }
         // The first look takes stock of what may run at all: no other is to overtake it.
         if !matches!(why, Why::Boot) && !slot.is_known() {
             return slot.later.push(why);
@@ -93,6 +113,9 @@ impl Supervisor {
         reply: Verdictee,
     ) {
         let Some(slot) = self.slots.get(&name) else { return };
+        if let Some(why) = slot.stands_by() {
+            return drop(reply.send(Err(slot.refusal(why).to_string())));
+        }
         let (libraries, trust) = (self.around.libraries.clone(), slot.source.trust.clone());
         let installed = slot.record.library.clone();
         self.beside.spawn_blocking(move || {
@@ -119,6 +142,7 @@ impl Supervisor {
                 self.looked(&name, why, look, found, distrusted);
             }
             Done::Back { name, to, actor, reply } => self.looked_back(&name, to, actor, reply),
+            Done::Record { name, record } => self.take_up(&name, record),
             Done::Nothing => {}
         }
     }
@@ -160,10 +184,11 @@ impl Supervisor {
                 }
             }
             (Why::Start { actor, reply }, _) => {
-                if !self.ending {
+                let ended = self.ending;
+                if !ended {
                     self.decide(name, Event::Start { actor });
                 }
-                let _ = reply.send(!self.ending);
+                let _ = reply.send(if ended { Err(Error::Gone) } else { Ok(()) });
             }
             (Why::Boot | Why::Watched, _) => {}
         }
@@ -393,7 +418,7 @@ impl Supervisor {
     }
 
     /// Answers who waits, once what was decided is durable.
-    fn answer(&mut self, waiting: Vec<Verdictee>, answer: Answer) {
+    pub(super) fn answer(&mut self, waiting: Vec<Verdictee>, answer: Answer) {
         if waiting.is_empty() {
             return;
         }

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use openclaw_agent_api::AgentName;
 use openclaw_agent_api::manifest::Manifest;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use super::Reply;
 use super::reloads::Why;
+use crate::handle::Error;
 use crate::instance::{Assignment, InstanceId, Order, SharedVitals, vitals};
 use crate::library::{Hash, Libraries, Trust, Verdict};
 use crate::policy::{Candidate, Next, Record, State};
@@ -48,11 +50,23 @@ pub(super) struct Source {
     pub trust: Trust,
 }
 
+/// Why it stands as it does, at the start.
+fn reason(name: &AgentName, record: &Record) -> String {
+    match &record.state {
+        State::Stopped { why } => why.to_string(),
+        state => {
+            let what = if matches!(state, State::Open { .. }) { "open breaker" } else { "pause" };
+            format!("the {what} outlives the daemon's restart: `openclaw agents history {name}` tells why")
+        }
+    }
+}
+
 /// One agent.
 pub(super) struct Slot {
     pub assignment: Assignment,
     pub source: Source,
     pub record: Record,
+    pub lead: Lead,
     /// What it said of itself last.
     pub manifest: Option<Box<Manifest>>,
     /// What held its host, as it was last started.
@@ -81,10 +95,21 @@ pub(super) struct Slot {
     pub later: Vec<Why>,
 }
 
+/// Whose an agent's name is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lead {
+    /// Another process's, or nobody's yet.
+    Elsewhere,
+    /// This one's: what it left here has to end, and its record to be read.
+    Won,
+    /// This one's.
+    Ours,
+}
+
 /// A host on its way out.
 pub(super) struct Leaving {
     /// Without somebody to give it orders it would end at once.
-    _orders: mpsc::Sender<Order>,
+    orders: mpsc::Sender<Order>,
     /// It served, and its end is of interest.
     pub served: bool,
 }
@@ -99,21 +124,13 @@ pub(super) struct Wanted {
 pub(super) type Verdictee = Reply<Result<(Hash, String), String>>;
 
 impl Slot {
-    pub fn new(assignment: Assignment, source: Source, record: Record) -> Self {
-        let reason = match &record.state {
-            State::Stopped { why } => why.to_string(),
-            state => {
-                let what = if matches!(state, State::Open { .. }) { "open breaker" } else { "pause" };
-                let name = &assignment.name;
-                format!(
-                    "the {what} outlives the daemon's restart: `openclaw agents history {name}` tells why"
-                )
-            }
-        };
+    pub fn new(assignment: Assignment, source: Source, record: Record, lead: Lead) -> Self {
+        let reason = reason(&assignment.name, &record);
         Self {
             assignment,
             source,
             record,
+            lead,
             manifest: None,
             sandbox: None,
             serving: None,
@@ -131,12 +148,42 @@ impl Slot {
         }
     }
 
+    /// What another process saved of it last is how it stands.
+    pub fn take_up(&mut self, record: Record) {
+        self.reason = reason(&self.assignment.name, &record);
+        (self.record, self.lead, self.actor) = (record, Lead::Ours, "boot".into());
+    }
+
+    /// Everything of it here ends at once, and nothing is looked at until it is led here again. Answers who waits for
+    /// what will not come.
+    pub fn let_go(&mut self) -> Vec<Verdictee> {
+        (self.lead, self.file) = (Lead::Elsewhere, File::Unknown);
+        self.looks += 1;
+        for leaving in self.leaving.values() {
+            // Full: it has orders enough to end by.
+            let _ = leaving.orders.try_send(Order::Kill);
+        }
+        let wanted = [self.wanted.take(), self.taken.take()].into_iter().flatten();
+        let later = std::mem::take(&mut self.later).into_iter().filter_map(Why::into_verdictee);
+        wanted.flat_map(|wanted| wanted.waiting).chain(later).collect()
+    }
+
+    /// What is said to whoever wants something of it meanwhile.
+    pub fn refusal(&self, why: String) -> Error {
+        Error::StandsBy { name: self.assignment.name.clone(), why }
+    }
+
+    /// Why it does not run here, while another process leads it.
+    pub fn stands_by(&self) -> Option<String> {
+        (self.lead != Lead::Ours).then(|| self.reason.clone())
+    }
+
     /// One of its hosts has nothing more to do here, but to end.
     pub fn leave(&mut self, host: Option<Host>, order: Order) {
         if let Some(host) = host {
             let served = matches!(order, Order::Retire(_));
             host.order(&self.assignment.name, order);
-            self.leaving.insert(host.id, Leaving { _orders: host.orders, served });
+            self.leaving.insert(host.id, Leaving { orders: host.orders, served });
         }
     }
 
@@ -211,6 +258,7 @@ impl Slot {
             manifest: self.manifest.clone(),
             sandbox: self.sandbox.clone(),
             vitals: self.serving.as_ref().map(|host| vitals(&host.vitals).clone()).unwrap_or_default(),
+            led: self.lead == Lead::Ours,
             reason: self.reason.clone(),
             actor: self.actor.clone(),
             stale: self.assignment.config.ping_interval + self.assignment.config.ping_timeout,

@@ -1,15 +1,14 @@
 //! `/healthz` and `/readyz`: evidence, and what fails by name.
 
 use anyhow::{Context, Result};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use openclaw_tests::daemon::{BIND, Home};
 use openclaw_tests::http::Http;
+use openclaw_tests::postgres::Postgres;
 use openclaw_tests::wait_for;
 use serde_json::{Value, json};
 
 use super::{READ, secrets, tokens};
-use crate::database::{on, server};
+use crate::database::on;
 use crate::support::quick;
 
 /// `/readyz`, once it answers that.
@@ -66,15 +65,12 @@ fn what_fails_is_named() -> Result<()> {
 
 #[test]
 fn a_database_that_is_gone_is_what_fails_until_it_is_back() -> Result<()> {
-    let folder = tempfile::Builder::new().prefix("pg").tempdir_in("/tmp")?;
-    let Some(url) = server(&folder)? else { return Ok(()) };
-    let home = Home::new(&on(&url), &["scout", "misbehaving"])?;
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let home = Home::new(&on(&server.url), &["scout", "misbehaving"])?;
     let daemon = home.start_ready(&["scout", "misbehaving"])?;
     let http = Http::of(&home, None)?;
     ready(&http, 200)?;
-    let note = std::fs::read_to_string(folder.path().join("data/postmaster.pid"))?;
-    let server_pid = note.lines().next().context("a pid")?.parse()?;
-    kill(Pid::from_raw(server_pid), Signal::SIGQUIT)?;
+    server.crash()?;
     let gone = ready(&http, 503)?;
     assert_eq!(gone["failing"], json!(["store"]), "{gone}");
     assert!(
@@ -83,8 +79,7 @@ fn a_database_that_is_gone_is_what_fails_until_it_is_back() -> Result<()> {
     );
     // The loop turns all the same.
     assert_eq!(http.get("/healthz")?.status, 200);
-    wait_for("the server to be gone", || Ok((kill(Pid::from_raw(server_pid), None).is_err()).then_some(())))?;
-    server(&folder)?;
+    server.back()?;
     ready(&http, 200)?;
     assert!(daemon.stop()?.success());
     Ok(())

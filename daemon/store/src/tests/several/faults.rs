@@ -15,12 +15,12 @@ async fn each_fault_has_its_name_and_no_password_is_shown() {
     let nobody = Server::new("postgres://postgres@127.0.0.1:1/x", Some("hidden")).unwrap();
     let error = refusal(nobody).await;
     assert!(
-        matches!(&error, Error::Away(why) if why.contains("127.0.0.1:1") && !why.contains("hidden")),
+        matches!(&error, Error::Down(why) if why.contains("127.0.0.1:1") && !why.contains("hidden")),
         "{error}"
     );
     let nowhere = Server::new("postgres://postgres@localhost/x?host=/nowhere", None).unwrap();
     let error = refusal(nowhere).await;
-    assert!(matches!(&error, Error::Away(why) if why.contains("/nowhere")), "{error}");
+    assert!(matches!(&error, Error::Down(why) if why.contains("/nowhere")), "{error}");
 
     let database = Database::new(On::Postgres).await;
     let error = refusal(database.named("nobody_made_this")).await;

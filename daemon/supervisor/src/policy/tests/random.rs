@@ -63,6 +63,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         4 => Just(Happening::Told(hang())),
         10 => call.prop_map(|call| Happening::Told(task(call))),
         3 => Just(Happening::Told(sibling())),
+        1 => Just(Happening::Told(Event::StandBy { why: "lost".into() })),
         6 => Just(Happening::Told(TURN)),
         2 => Just(Happening::Reboot),
         6 => prop::sample::select(vec!['a', 'b', 'c']).prop_map(|letter| Happening::Told(candidate(letter))),
@@ -197,7 +198,11 @@ impl World {
         // A new library is a reason to try that somebody gave.
         let operator = matches!(
             event,
-            Event::Start { .. } | Event::Stop { .. } | Event::Restart { .. } | Event::Candidate(_)
+            Event::Start { .. }
+                | Event::StandBy { .. }
+                | Event::Stop { .. }
+                | Event::Restart { .. }
+                | Event::Candidate(_)
         );
         let (was, is) = (&before.library, &self.record.library);
         let rolled_back =

@@ -162,3 +162,33 @@ fn news_of_a_host_that_is_long_gone_changes_nothing() {
         story.goes(&[(1.0, READY, &before, "limit 0")]);
     }
 }
+
+#[test]
+fn whoever_lost_the_lead_ends_at_once_and_is_led_anew_without_a_fault() {
+    let lost = || Event::StandBy { why: "lost".into() };
+    let mut story = ready();
+    story.goes(&[
+        (2.0, lost(), "draining by 8 to standby", "limit 0, kill"),
+        (2.5, exits(ExitClass::Signal), "standby", ""),
+        (2.6, lost(), "standby", ""),
+        (3.0, DUE, "standby", ""),
+        (3.0, SHUTDOWN, "standby", ""),
+    ]);
+    assert_eq!((story.record.breaker.failures, story.record.attempt), (0, 0));
+    let restored = story.record.restored(&story.config, at(6.0));
+    assert_eq!(told(&restored.state), "stopped (not started)");
+    // One that drains has no time left for that.
+    let mut story = ready();
+    story.goes(&[
+        (2.0, restart(), "draining by 12 to start", "limit 0, drain by 12"),
+        (3.0, lost(), "draining by 12 to standby", "kill"),
+        (3.5, exits(ExitClass::Clean), "standby", ""),
+    ]);
+    for state in [
+        State::Backoff { until: at(9.0), attempt: 3 },
+        State::Open { until: at(9.0) },
+        State::Refused { why: "no".into() },
+    ] {
+        Story::of(state).goes(&[(2.0, lost(), "standby", "")]);
+    }
+}

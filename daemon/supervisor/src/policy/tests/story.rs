@@ -121,6 +121,7 @@ pub fn told(state: &State) -> String {
     let after_stop = |why: &StopReason| match why {
         StopReason::NotStarted => "stopped (not started)".to_owned(),
         StopReason::FellWith { name } => format!("stopped (fell with {name})"),
+        StopReason::StandsBy { .. } => "standby".into(),
         StopReason::Operator { actor } => format!("stopped ({actor})"),
         StopReason::Shutdown => "stopped (shutdown)".into(),
         StopReason::Finished { exit } => format!("stopped (finished: {})", exit.class),

@@ -1,0 +1,232 @@
+//! An agent's name runs in one place at a time: claims and renews the leads of this process's agents, and takes up or
+//! lets go of those that it wins or loses.
+
+use std::time::Duration;
+
+use openclaw_agent_api::AgentName;
+use store::backend::Claim;
+use store::{Clock, Error, Store};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::Supervisor;
+use super::reloads::{Done, Why};
+use super::slot::{Lead, Slot};
+use crate::alerts::Level;
+use crate::policy::lead::{Change, Leads, Said};
+use crate::policy::{Event, Record, State, StopReason};
+
+/// How often what another process leads is asked for: what it gives back is taken up no later.
+const POLL: Duration = Duration::from_millis(500);
+/// Pause before a question that failed is asked again.
+const AGAIN: Duration = Duration::from_millis(250);
+/// How long the end waits for leads to be given back; they run out by themselves.
+const LAST: Duration = Duration::from_millis(500);
+/// Pause before a record that could not be read is read again.
+const REREAD: Duration = Duration::from_secs(1);
+
+/// What a change is about.
+pub(super) type Changed = (AgentName, Change);
+
+/// Asks the database; a task of the supervisor's. It ends, and gives its leads back, when nobody names agents any more.
+pub(super) struct Keeper {
+    pub store: Store,
+    pub clock: Clock,
+    pub leads: Leads,
+    /// Agents that are to be led here.
+    pub wanted: mpsc::UnboundedReceiver<AgentName>,
+    pub changes: mpsc::Sender<Changed>,
+}
+
+impl Keeper {
+    pub async fn run(mut self) {
+        let (mut renew_at, mut claim_at) = (Instant::now(), Instant::now());
+        loop {
+            let next = if self.leads.held().is_empty() { claim_at } else { renew_at.min(claim_at) };
+            tokio::select! {
+                agent = self.wanted.recv() => match agent {
+                    Some(agent) => {
+                        self.leads.want(agent);
+                        while let Ok(agent) = self.wanted.try_recv() {
+                            self.leads.want(agent);
+                        }
+                        claim_at = Instant::now();
+                    }
+                    None => break,
+                },
+                () = sleep_until(next) => {}
+            }
+            let now = Instant::now();
+            if renew_at <= now {
+                renew_at = now + self.renew().await;
+            }
+            if claim_at <= now {
+                claim_at = now + self.claim().await;
+            }
+        }
+        let _ = tokio::time::timeout(LAST, self.store.release_agents(&self.leads.held())).await;
+    }
+
+    /// Answers when to renew next.
+    async fn renew(&mut self) -> Duration {
+        let held = self.leads.held();
+        if held.is_empty() {
+            return AGAIN;
+        }
+        let asked = self.clock.now();
+        let answer = timeout_at(self.deadline(), self.store.renew_agents(&held, self.leads.ttl())).await;
+        let (said, pause) = match answer {
+            Ok(Ok(kept)) => (Said::Told(kept), self.leads.ttl() / 3),
+            // A full disk takes nobody's claim either.
+            Ok(Err(Error::Down(_) | Error::Full)) => (Said::Down, AGAIN),
+            Ok(Err(error)) => (Said::Nothing(error.to_string()), AGAIN),
+            Err(_) => (Said::Nothing("the database has not answered".into()), AGAIN),
+        };
+        let changes = self.leads.renewed(&held, said, asked, self.clock.now());
+        self.tell(changes).await;
+        pause
+    }
+
+    /// Answers when to claim next.
+    async fn claim(&mut self) -> Duration {
+        let wanted = self.leads.wanted();
+        if wanted.is_empty() {
+            return self.leads.ttl();
+        }
+        let asked = self.clock.now();
+        let answer = timeout_at(self.deadline(), self.store.claim_agents(&wanted, self.leads.ttl())).await;
+        match answer {
+            Ok(Ok(claims)) => {
+                let claim = |claim| match claim {
+                    Claim::Won(token) => Ok(token),
+                    Claim::Lost(owner) => Err(leader(&owner)),
+                };
+                let claims = claims.into_iter().map(|(agent, one)| (agent, claim(one))).collect();
+                let changes = self.leads.claimed(claims, asked);
+                self.tell(changes).await;
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "no lead could be claimed"),
+            Err(_) => {
+                let changes = self.leads.expired(self.clock.now(), "the database has not answered");
+                self.tell(changes).await;
+            }
+        }
+        POLL.min(self.leads.ttl() / 4)
+    }
+
+    /// Until when an answer may be waited for.
+    fn deadline(&self) -> Instant {
+        let longest = Instant::now() + self.leads.ttl();
+        self.leads.deadline().map_or(longest, |at| self.clock.instant(at).min(longest))
+    }
+
+    async fn tell(&self, changes: Vec<Changed>) {
+        for change in changes {
+            // The supervisor outlives this task.
+            let _ = self.changes.send(change).await;
+        }
+    }
+}
+
+/// `installation:process@host/life`, for people.
+fn leader(owner: &str) -> String {
+    let process = owner.split_once('/').map_or(owner, |(installation, _)| installation);
+    match process.split_once(':') {
+        Some((_, process)) => process.into(),
+        None if process.is_empty() => "another process".into(),
+        None => process.into(),
+    }
+}
+
+impl Supervisor {
+    /// What the keeper tells.
+    pub(super) fn lead_changed(&mut self, (name, change): Changed) {
+        let Some(slot) = self.slots.get_mut(&name) else { return };
+        match change {
+            Change::Won(token) => {
+                tracing::info!(agent = %name, token, "led here from now on");
+                slot.lead = Lead::Won;
+            }
+            Change::StandsBy { leader } => {
+                let why = StopReason::StandsBy { why: format!("{leader} leads it") };
+                let reason = why.to_string();
+                if matches!(slot.record.state, State::Stopped { .. }) && slot.reason != reason {
+                    tracing::info!(agent = %name, "{reason}");
+                    slot.record.state = State::Stopped { why };
+                    slot.reason = reason;
+                    self.changed.send_modify(|count| *count += 1);
+                }
+            }
+            Change::Lost { why } => {
+                let text = format!("it is stopped here: {why}");
+                // First: what is saved stays as it is, so that a wait goes on wherever it is led next.
+                let waiting = slot.let_go();
+                self.alert(&name, Level::Warning, text.clone());
+                self.decide(&name, Event::StandBy { why });
+                self.answer(waiting, Err(text));
+            }
+        }
+        self.move_on();
+    }
+
+    /// What was won is begun here once nothing of an earlier lead is left: as it was left where it was led last.
+    pub(super) fn take_up_what_was_won(&mut self) {
+        let won = |slot: &&Slot| slot.lead == Lead::Won && !slot.lives();
+        let won: Vec<_> = self.slots.values().filter(won).map(|slot| slot.assignment.name.clone()).collect();
+        for name in won {
+            if !self.reading.insert(name.clone()) {
+                continue;
+            }
+            let store = self.around.store.clone();
+            self.beside.spawn(async move {
+                let records = loop {
+                    match store.records().await {
+                        Ok(records) => break records,
+                        Err(error) => {
+                            tracing::warn!(agent = %name, %error, "its record cannot be read yet");
+                            tokio::time::sleep(REREAD).await;
+                        }
+                    }
+                };
+                let record = records.into_iter().find(|(agent, _)| agent == name.as_str());
+                Done::Record { record: record.map(|(_, record)| record), name }
+            });
+        }
+    }
+
+    /// Begins with an agent that was won.
+    pub(super) fn take_up(&mut self, name: &AgentName, record: Option<String>) {
+        self.reading.remove(name);
+        let now = self.around.clock.now();
+        let Some(slot) = self.slots.get_mut(name).filter(|slot| slot.lead == Lead::Won && !slot.lives())
+        else {
+            return;
+        };
+        let mut record = read(record.as_deref(), &slot.assignment.config, now);
+        // Where it was led before, the libraries may have been others: then this vault's file is what it begins with.
+        let vault = &self.around.libraries;
+        record.library.keep(|hash| vault.path(hash).is_file());
+        slot.take_up(record);
+        if !self.ending {
+            self.look(name, Why::Boot);
+        }
+    }
+}
+
+/// What is known of an agent. A record of an older form is as good as none: the agent starts with a clean history.
+pub(super) fn read(json: Option<&str>, config: &settings::Supervision, now: crate::policy::Time) -> Record {
+    let record = json.and_then(|json| serde_json::from_str(json).ok());
+    record.map_or_else(|| Record::new(now), |record: Record| record.restored(config, now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::leader;
+
+    #[test]
+    fn a_leader_is_named_as_people_know_it() {
+        assert_eq!(leader("0199-7:atlas@box/55"), "atlas@box");
+        assert_eq!(leader("1/55"), "1");
+        assert_eq!(leader(""), "another process");
+    }
+}

@@ -1,0 +1,180 @@
+//! Several daemons on one PostgreSQL: an agent's name runs in one of them.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use openclaw_tests::daemon::{Daemon, Home};
+use openclaw_tests::network::Network;
+use openclaw_tests::postgres::Postgres;
+use openclaw_tests::wait_for;
+
+use crate::support::{quick, reply};
+
+/// Short, so that the test is; what is tried does not depend on it.
+fn on(url: &str) -> String {
+    let lead = quick("[agents.misbehaving]\n").replace("[daemon]", "[daemon]\nlead = \"2s\"");
+    format!("[database]\nurl = \"{url}\"\n{lead}")
+}
+
+fn homes(url: &str) -> Result<[Home; 2]> {
+    let home = || Home::new(&on(url), &["scout", "misbehaving"]);
+    Ok([home()?, home()?])
+}
+
+#[test]
+fn who_stands_by_takes_over_what_was_known_when_the_leader_dies_and_when_it_stops() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let [first, second] = homes(&server.url)?;
+    let leader = first.start_ready(&["scout", "misbehaving"])?;
+    // Known of it: a restart.
+    first.ok(&["agents", "restart", "misbehaving"])?;
+    first.until("misbehaving", "ready")?;
+    let stand_by = second.start()?;
+    let stands = second.until("misbehaving", "standby")?;
+    ensure!(stands["reason"].as_str().is_some_and(|why| why.contains("leads it")), "{stands}");
+    ensure!(stands["pid"].is_null() && second.hosts()?.is_empty(), "{stands}");
+    // It is in nobody's way: messages pass, orders are refused with a reason.
+    ensure!(reply(&second, "misbehaving", "echo here")? == "here");
+    let refused = second.cli(&["agents", "stop", "misbehaving"])?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(refused.status.code() == Some(69) && said.contains("stands by"), "{said}");
+
+    leader.kill()?;
+    second.until("scout", "ready")?;
+    let taken = second.until("misbehaving", "ready")?;
+    ensure!(taken["restarts"] == 1, "what the first knew is not known: {taken}");
+    ensure!(reply(&second, "misbehaving", "echo there")? == "there");
+
+    // The first is back and stands by; a stop hands over without a wait for the lease to end.
+    let back = first.start()?;
+    first.until("misbehaving", "standby")?;
+    second.ok(&["agents", "stop", "misbehaving"])?;
+    ensure!(stand_by.stop()?.success());
+    first.until("scout", "ready")?;
+    // What the operator wanted is known as well.
+    first.until("misbehaving", "stopped")?;
+    ensure!(back.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn agents_outlive_an_outage_of_the_server_that_is_longer_than_their_lease() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let [first, second] = homes(&server.url)?;
+    let leader = first.start_ready(&["scout", "misbehaving"])?;
+    let stand_by = second.start()?;
+    second.until("scout", "standby")?;
+    let sorted = |mut hosts: Vec<i32>| {
+        hosts.sort_unstable();
+        hosts
+    };
+    let hosts = sorted(first.hosts()?);
+    server.crash()?;
+    // Long enough that its lease has run out, and is claimed at once by whoever may.
+    let began = Instant::now();
+    wait_for("two leases' time", || {
+        ensure!(sorted(first.hosts()?) == hosts, "the agents were stopped");
+        Ok((began.elapsed() > Duration::from_secs(5)).then_some(()))
+    })?;
+    let refused = first.cli(&["send", "misbehaving", "echo nothing"])?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(refused.status.code() == Some(75) && said.contains("the database is down"), "{said}");
+    server.back()?;
+    wait_for("messages to pass again", || Ok(reply(&first, "misbehaving", "echo again").ok()))?;
+    let began = Instant::now();
+    wait_for("another two leases' time", || {
+        ensure!(second.hosts()?.is_empty(), "two run");
+        Ok((began.elapsed() > Duration::from_secs(5)).then_some(()))
+    })?;
+    ensure!(sorted(first.hosts()?) == hosts, "the agents were stopped");
+    ensure!(leader.stop()?.success() && stand_by.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn processes_of_one_home_are_one_to_the_command_line() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let home = Home::new(&on(&server.url), &["scout", "misbehaving"])?;
+    let scout = home.spawn_by(home.command(&["run", "scout"])?)?;
+    let other = home.spawn_by(home.command(&["run", "misbehaving"])?)?;
+    let answers = |name: &str| home.path().join("run").join(name).exists();
+    wait_for("both sockets", || Ok((answers("scout.sock") && answers("misbehaving.sock")).then_some(())))?;
+    home.until("scout", "ready")?;
+    home.until("misbehaving", "ready")?;
+    let status = home.status()?;
+    ensure!(status["others"].as_array().is_some_and(|others| others.len() == 1), "{status}");
+    for agent in ["scout", "misbehaving"] {
+        ensure!(home.ok(&["agents", "restart", agent])?.contains("is ready"));
+    }
+    ensure!(home.ok(&["send", "misbehaving", "echo well"])?.contains("well"));
+    // The same components twice are refused, and others beside them stand by.
+    let again = home.cli(&["run", "scout"])?;
+    ensure!(again.status.code() == Some(75), "{again:?}");
+    let whole = home.start()?;
+    let table = home.ok(&["status"])?;
+    ensure!(table.contains("store@scout") && !table.contains("standby"), "{table}");
+    ensure!(scout.stop()?.success());
+    wait_for("the other process to lead scout", || {
+        let component = home.component("scout")?;
+        Ok((component["state"] == "ready" && component["process"] == "openclaw").then_some(()))
+    })?;
+    ensure!(whole.stop()?.success() && other.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn a_file_is_one_process_s_own() -> Result<()> {
+    let home = Home::new(&quick(""), &["scout"])?;
+    let daemon = home.start_ready(&["scout"])?;
+    let second = home.cli(&["run", "scout"])?;
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    ensure!(second.status.code() == Some(75) && said.contains("one process's own"), "{said}");
+    ensure!(said.contains(&format!("pid {}", daemon.pid())), "{said}");
+    ensure!(daemon.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn one_that_is_cut_off_stops_its_agents_before_the_other_starts_them() -> Result<()> {
+    let Some(network) = Network::new(3)? else { return Ok(()) };
+    let Some(server) = Postgres::start_on(network.on(1), &network.address(1))? else { return Ok(()) };
+    let [first, second] = homes(&server.url)?;
+    let start = |home: &Home, machine: usize| -> Result<Daemon> {
+        let (mut there, run) = (network.on(machine), home.command(&["run"])?);
+        there.arg(run.get_program()).args(run.get_args()).current_dir(home.path());
+        home.spawn_by(there)
+    };
+    let leader = start(&first, 2)?;
+    wait_for("the first to lead", || Ok(first.component("scout").ok().filter(|c| c["state"] == "ready")))?;
+    let stand_by = start(&second, 3)?;
+    wait_for("the second to stand by", || {
+        Ok(second.component("scout").ok().filter(|c| c["state"] == "standby"))
+    })?;
+    ensure!(first.hosts()?.len() == 2 && second.hosts()?.is_empty());
+
+    network.cut(2, true)?;
+    wait_for("the second to start what the first had", || {
+        let started = !second.hosts()?.is_empty();
+        let runs = first.hosts()?;
+        ensure!(!started || runs.is_empty(), "both run: {runs:?}");
+        Ok(started.then_some(()))
+    })?;
+    second.until("scout", "ready")?;
+    ensure!(reply(&second, "misbehaving", "echo there")? == "there");
+    let alone = first.until("scout", "standby")?;
+    ensure!(alone["reason"].as_str().is_some_and(|why| why.contains("lead")), "{alone}");
+    let refused = first.cli(&["send", "misbehaving", "echo nobody", "--timeout", "1s"])?;
+    ensure!(refused.status.code() == Some(75), "{refused:?}");
+
+    // Back on the network it stands by, and takes over in its turn.
+    network.cut(2, false)?;
+    wait_for("the first to see who leads", || {
+        let scout = first.component("scout")?;
+        Ok(scout["reason"].as_str().is_some_and(|why| why.contains("leads it")).then_some(()))
+    })?;
+    ensure!(first.hosts()?.is_empty());
+    ensure!(stand_by.stop()?.success());
+    first.until("scout", "ready")?;
+    ensure!(leader.stop()?.success());
+    Ok(())
+}
