@@ -28,6 +28,8 @@ impl From<supervisor::Error> for Problem {
         let (status, code) = match error {
             Error::Store(error) => return error.into(),
             Error::Unknown { .. } => (StatusCode::NOT_FOUND, "unknown_agent"),
+            // Work can be left here for an agent that is elsewhere; it is moved where it runs.
+            Error::Elsewhere { .. } | Error::StandsBy { .. } => (StatusCode::CONFLICT, "elsewhere"),
             Error::Gone => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
             Error::Reload(_) => (StatusCode::CONFLICT, "reload_failed"),
             Error::Workspace { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),

@@ -6,6 +6,7 @@
 
 mod failover;
 mod footprint;
+mod http;
 mod lifecycle;
 mod measure;
 mod reload;
@@ -60,7 +61,7 @@ struct Benchmark {
     run: fn(&Options) -> Result<Vec<Row>>,
 }
 
-const BENCHMARKS: [Benchmark; 11] = [
+const BENCHMARKS: [Benchmark; 15] = [
     Benchmark { rows: &[lifecycle::RESTART], run: lifecycle::restart },
     Benchmark {
         rows: &[lifecycle::FRESH, lifecycle::AGAIN, lifecycle::STOP],
@@ -77,6 +78,10 @@ const BENCHMARKS: [Benchmark; 11] = [
         run: traffic::messages_on_a_server,
     },
     Benchmark { rows: &[failover::FAILOVER], run: failover::failover },
+    Benchmark { rows: &[http::ROUND_TRIP], run: http::round_trip },
+    Benchmark { rows: &[http::ACCEPTED, http::ACCEPTANCE], run: http::accepted },
+    Benchmark { rows: &[http::HEALTHZ], run: http::healthz },
+    Benchmark { rows: &[http::GROWTH], run: http::growth },
     Benchmark { rows: &[footprint::CROWD], run: footprint::crowd },
 ];
 
