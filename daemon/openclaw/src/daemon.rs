@@ -298,8 +298,11 @@ async fn first_screen(board: Board, origin: Origin) {
     let program = std::env::args().next().unwrap_or_else(|| "openclaw".into());
     let default = std::env::current_dir().is_ok_and(|here| here.join(".openclaw") == document.daemon.home);
     let call = if default { program } else { format!("{program} --home {home}") };
+    let http =
+        board.gateway.as_ref().map(|gateway| format!("  http    http://{}\n", gateway.health().address));
+    let http = http.unwrap_or_default();
     let screen = format!(
-        "\nOpenClaw {} is up, pid {}.\n  home    {home}\n  config  {config}\n\n{table}\n\n\
+        "\nOpenClaw {} is up, pid {}.\n  home    {home}\n  config  {config}\n{http}\n{table}\n\n\
          Next, in another terminal:\n  {call} send {talker} /help\n  {call} status\n\
          Ctrl-C drains and stops; twice stops at once.\n",
         document.daemon.version, document.daemon.pid,

@@ -89,6 +89,7 @@ async fn all_goes_by_indexes() {
         goes_by(shared::SPEAKERS, &["agent_turns_agent"]).await;
         goes_by(shared::TRANSITIONS, &["agent_events_history"]).await;
         goes_by(shared::ALERTS, &["agent_events_alerts"]).await;
+        goes_by(shared::EVENTS_AFTER, &["agent_events_pkey"]).await;
         goes_by(shared::DEPTHS, &[]).await;
     }
 }
