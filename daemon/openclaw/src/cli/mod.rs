@@ -4,6 +4,7 @@ pub mod agents;
 pub mod alert;
 pub mod config;
 pub mod db;
+mod heartbeats;
 mod keys;
 mod libraries;
 pub mod send;
