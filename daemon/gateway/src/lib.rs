@@ -7,11 +7,13 @@
 //!                                                          Whole: what the daemon knows of itself ◀───┘
 //! ```
 
+pub mod desk;
 mod error;
 pub mod http;
 mod listen;
 pub mod readiness;
 mod service;
+pub mod status;
 pub mod tokens;
 mod whole;
 
@@ -19,4 +21,4 @@ pub use error::Error;
 pub use listen::{adopt, bind};
 pub use service::{Handle, Health, Options, Service};
 pub use tokens::Tokens;
-pub use whole::{Part, PartKind, Whole};
+pub use whole::Whole;

@@ -3,10 +3,14 @@
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 
+use nix::sys::socket::{Backlog, listen};
 use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{FDTarget, all_processes};
 
 use crate::{Error, Tokens};
+
+/// Who may wait to be taken: std's 128 are soon full, and whoever comes then waits for a second.
+const BACKLOG: i32 = 1024;
 
 /// Takes the port.
 ///
@@ -19,7 +23,12 @@ pub fn bind(bind: SocketAddr, tokens: &Tokens) -> Result<TcpListener, Error> {
         ErrorKind::AddrNotAvailable | ErrorKind::PermissionDenied => Error::NotOurs { bind, source },
         _ => Error::Listen { bind, source },
     })?;
-    listener.set_nonblocking(true).map_err(|source| Error::Listen { bind, source })?;
+    listener
+        .set_nonblocking(true)
+        .and_then(|()| {
+            Backlog::new(BACKLOG).and_then(|backlog| listen(&listener, backlog)).map_err(Into::into)
+        })
+        .map_err(|source| Error::Listen { bind, source })?;
     Ok(listener)
 }
 

@@ -11,7 +11,38 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use supervisor::Health;
 
-use crate::whole::{Part, PartKind};
+use crate::status::{Component, Document};
+
+/// What kind of part it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartKind {
+    /// Where everything durable is.
+    Store,
+    /// What carries signals.
+    Bus,
+    /// Another service.
+    Service,
+    /// An agent.
+    Agent,
+}
+
+/// A part of this process, and what it last proved.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: PartKind,
+    /// What follows from the evidence.
+    pub health: Health,
+    /// Why.
+    pub reason: String,
+    /// What it last proved.
+    pub evidence: String,
+    /// When.
+    pub at: Option<DateTime<Utc>>,
+}
 
 /// What follows from all parts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -62,6 +93,32 @@ fn verdict(kind: PartKind, health: Health) -> Verdict {
         (Bus, Health::Degraded | Health::Failed) | (Service, Health::Degraded) => Verdict::Ready,
         (Agent | Bus | Service, Health::Unknown) => Verdict::Neither,
     }
+}
+
+impl From<Component> for Part {
+    fn from(component: Component) -> Self {
+        let kind = match (component.kind.as_str(), component.name.as_str()) {
+            ("agent", _) => PartKind::Agent,
+            (_, "store") => PartKind::Store,
+            (_, "bus") => PartKind::Bus,
+            _ => PartKind::Service,
+        };
+        let health = match component.health.as_str() {
+            // Whoever leads it answers for it.
+            _ if component.stands_by() => Health::Unknown,
+            "ok" => Health::Ok,
+            "degraded" => Health::Degraded,
+            "failed" => Health::Failed,
+            _ => Health::Unknown,
+        };
+        let Component { name, reason, evidence, .. } = component;
+        Self { name, kind, health, reason, evidence: evidence.what, at: evidence.at }
+    }
+}
+
+/// Judges this process.
+pub fn of(document: Document) -> Readiness {
+    judge(document.components.into_iter().map(Part::from).collect(), document.daemon.now)
 }
 
 /// Judges.

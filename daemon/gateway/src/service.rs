@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use tokio::time::timeout;
 
+use crate::desk::Desk;
 use crate::http::connection::{self, Seat};
 use crate::http::{Door, Drain};
 use crate::{Tokens, Whole};
@@ -91,16 +92,16 @@ impl Service {
         let Options { settings, tokens, listener, clock } = options;
         let (drain, stopping) = watch::channel(Drain::Open);
         let address = listener.local_addr()?;
-        let door = Arc::new(Door::new(settings, tokens, address, clock));
+        let door = Arc::new(Door::new(settings, tokens, address, clock, stopping.clone()));
         let handle = Handle { door: door.clone(), drain: Arc::new(drain) };
         Ok((Self { door, listener, drain: stopping }, handle))
     }
 
     /// Serves until it is [finished](Handle::finish).
-    pub async fn run(self, whole: Arc<dyn Whole>) {
+    pub async fn run(self, desk: Desk, whole: Arc<dyn Whole>) {
         let Self { door, listener, mut drain } = self;
         let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-        door.begin(whole);
+        door.begin(desk, whole);
         let mut seats = Seats { most: door.settings.max_connections as usize, ..Seats::default() };
         loop {
             let Seats { connections, taken, most } = &mut seats;
@@ -155,14 +156,16 @@ impl Seats {
     }
 }
 
-/// Asks who is idle for longest to leave, again whenever somebody has become idle. Never returns: that somebody has left
-/// is what matters.
+/// Asks those who are idle for longest to leave, again whenever somebody has become idle. Never returns: that somebody has
+/// left is what matters.
 async fn make_room(taken: &HashMap<Id, Arc<Seat>>, door: &Door) {
     loop {
         let idle = taken.values().filter_map(|seat| Some((seat.idle_since()?, seat)));
-        if let Some((_, seat)) = idle.min_by_key(|(since, _)| *since) {
-            seat.leave();
-        }
+        let mut idle: Vec<_> = idle.collect();
+        idle.sort_unstable_by_key(|(since, _)| *since);
+        // Several at once: where one comes, others do.
+        let few = (taken.len() / 32).max(1);
+        idle.iter().take(few).for_each(|(_, seat)| seat.leave());
         door.became_idle.notified().await;
     }
 }

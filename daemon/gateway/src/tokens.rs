@@ -18,7 +18,7 @@ const SHORTEST: usize = 16;
 const LONGEST: usize = 512;
 
 /// What a token lets do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Look.
     Read,

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use gateway::desk::Desk;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::Mode;
 use openclaw_agent_api::AgentName;
@@ -152,13 +153,14 @@ async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Res
     };
     let this = board.get_or_init(|| this).clone();
 
-    services.spawn(Arc::new(Server { board: this.clone(), tasks, libraries }).serve(listener));
+    let desk = Desk { supervisor: handle.clone(), store: store.clone(), clock, tasks, libraries };
+    services.spawn(Arc::new(Server { board: this.clone(), desk: desk.clone() }).serve(listener));
     services.spawn(heart::beat(handle.clone(), this.bus.clone(), clock, heartbeat));
     if let Some(known) = nudged {
         services.spawn(nudges::exchange(store.clone(), this.bus.clone(), clock, known));
     }
     let (mut reaching, reached) = (JoinSet::new(), this.gateway.clone());
-    gateway.map(|(service, _)| reaching.spawn(service.run(Arc::new(this.clone()))));
+    gateway.map(|(service, _)| reaching.spawn(service.run(desk, Arc::new(this.clone()))));
     let mut supervising = JoinSet::new();
     supervising.spawn(supervisor.run());
     let mut welcome = JoinSet::new();
@@ -309,8 +311,11 @@ async fn first_screen(board: Board, origin: Origin) {
     let program = std::env::args().next().unwrap_or_else(|| "openclaw".into());
     let default = std::env::current_dir().is_ok_and(|here| here.join(".openclaw") == document.daemon.home);
     let call = if default { program } else { format!("{program} --home {home}") };
+    let http =
+        board.gateway.as_ref().map(|gateway| format!("  http    http://{}\n", gateway.health().address));
+    let http = http.unwrap_or_default();
     let screen = format!(
-        "\nOpenClaw {} is up, pid {}.\n  home    {home}\n  config  {config}\n\n{table}\n\n\
+        "\nOpenClaw {} is up, pid {}.\n  home    {home}\n  config  {config}\n{http}\n{table}\n\n\
          Next, in another terminal:\n  {call} send {talker} /help\n  {call} status\n\
          Ctrl-C drains and stops; twice stops at once.\n",
         document.daemon.version, document.daemon.pid,

@@ -102,6 +102,18 @@ impl From<supervisor::library::sign::Error> for Failure {
     }
 }
 
+impl From<gateway::desk::Error> for Failure {
+    fn from(error: gateway::desk::Error) -> Self {
+        use gateway::desk::Error;
+        match error {
+            Error::Wrong(why) => Self::new(Code::Usage, why),
+            Error::Supervisor(error) => error.into(),
+            Error::Store(error) => error.into(),
+            Error::WentBack { .. } => Self::of(Code::Failed, &error),
+        }
+    }
+}
+
 impl From<gateway::Error> for Failure {
     fn from(error: gateway::Error) -> Self {
         use gateway::Error;

@@ -1,15 +1,13 @@
 //! The gateway as a part of this process: opened before any work starts, told how the whole stands.
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
-use gateway::{Handle, Options, Part, PartKind, Tokens, Whole};
+use gateway::{Handle, Options, Tokens, Whole};
 use settings::{Gateway, Secrets};
 use store::Clock;
-use supervisor::Health;
 
 use crate::components::{Components, Service};
 use crate::exit::{Code, Failure};
-use crate::status::{Board, Component, Evidence};
+use crate::status::{Board, Component, Document, Evidence};
 
 /// Takes the port, where this process has a gateway.
 ///
@@ -55,37 +53,7 @@ impl Board {
 
 #[async_trait]
 impl Whole for Board {
-    fn now(&self) -> DateTime<Utc> {
-        self.clock.now()
-    }
-
-    async fn parts(&self) -> Result<Vec<Part>, String> {
-        let document = self.document().await.map_err(|failure| failure.message)?;
-        Ok(document.components.into_iter().map(part).collect())
-    }
-}
-
-fn part(component: Component) -> Part {
-    let kind = match (component.kind.as_str(), component.name.as_str()) {
-        ("agent", _) => PartKind::Agent,
-        (_, "store") => PartKind::Store,
-        (_, "bus") => PartKind::Bus,
-        _ => PartKind::Service,
-    };
-    let health = match component.health.as_str() {
-        // Whoever leads it answers for it.
-        _ if component.stands_by() => Health::Unknown,
-        "ok" => Health::Ok,
-        "degraded" => Health::Degraded,
-        "failed" => Health::Failed,
-        _ => Health::Unknown,
-    };
-    Part {
-        name: component.name,
-        kind,
-        health,
-        reason: component.reason,
-        evidence: component.evidence.what,
-        at: component.evidence.at,
+    async fn document(&self) -> Result<Document, String> {
+        Board::document(self).await.map_err(|failure| failure.message)
     }
 }

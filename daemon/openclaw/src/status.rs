@@ -7,196 +7,19 @@ use std::time::Duration;
 use bus::Bus;
 use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
-use openclaw_agent_api::manifest::{Command, PanicStrategy};
-use serde::{Deserialize, Serialize};
+use openclaw_agent_api::manifest::PanicStrategy;
 use settings::ProcessName;
 use store::task::Ended;
 use store::{Clock, Store};
-use supervisor::library::Hash;
 use supervisor::policy::{Probation, State, StopReason};
-use supervisor::sandbox::InForce;
 use supervisor::{AgentStatus, Handle, Health, LibraryStatus};
 use tokio::sync::oneshot;
 use workers::bridge::Watched;
 
+pub use gateway::status::{Breaker, Component, Daemon, Document, Evidence, LastExit, Library, Sandbox};
+
 use crate::bridge::{self, Bridge};
 use crate::exit::Failure;
-
-/// The document.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Document {
-    /// The daemon; of several processes the first, which is the one that runs all where there is such.
-    pub daemon: Daemon,
-    /// The home's other processes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub others: Vec<Daemon>,
-    /// Processes that do not answer.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub silent: Vec<String>,
-    /// Their parts.
-    pub components: Vec<Component>,
-}
-
-impl Document {
-    /// The home as a whole, of what each of its processes says. An agent that one of them leads is shown as it is there.
-    pub fn of_all(documents: impl IntoIterator<Item = Self>) -> Option<Self> {
-        let mut documents = documents.into_iter();
-        let mut whole = documents.next()?;
-        for document in documents {
-            whole.others.push(document.daemon);
-            for component in document.components {
-                let same = |known: &&mut Component| {
-                    known.kind == "agent" && component.kind == "agent" && known.name == component.name
-                };
-                match whole.components.iter_mut().find(same) {
-                    None => whole.components.push(component),
-                    Some(known) if known.stands_by() => *known = component,
-                    Some(_) => {}
-                }
-            }
-        }
-        whole.components.sort_by_key(|component| component.kind == "agent");
-        Some(whole)
-    }
-
-    /// The agent of that name.
-    pub fn agent(&self, name: &str) -> Option<&Component> {
-        self.components.iter().find(|component| component.kind == "agent" && component.name == name)
-    }
-}
-
-/// The daemon.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Daemon {
-    /// What it is called: `openclaw` where it runs all, else after its components.
-    pub process: String,
-    /// Its version.
-    pub version: String,
-    /// Its process.
-    pub pid: u32,
-    /// Since its start.
-    pub uptime_seconds: u64,
-    /// Its home.
-    pub home: PathBuf,
-    /// Whether a library that is nobody's becomes an agent.
-    #[serde(default)]
-    pub discover: bool,
-    /// Its clock, which all times here are of.
-    pub now: DateTime<Utc>,
-}
-
-/// An agent, or a service within the daemon.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Component {
-    /// Its name.
-    pub name: String,
-    /// `agent` or `service`.
-    pub kind: String,
-    /// The process that it is a part of.
-    pub process: String,
-    /// standby, stopped, starting, ready, backoff, open, half_open, draining, refused.
-    pub state: String,
-    /// ok, degraded, failed, unknown.
-    pub health: String,
-    /// What it last proved.
-    pub evidence: Evidence,
-    /// Its process.
-    pub pid: Option<u32>,
-    /// In this state since.
-    pub since: DateTime<Utc>,
-    /// Successors started so far.
-    pub restarts: u64,
-    /// Its breaker.
-    pub breaker: Breaker,
-    /// Its version.
-    pub version: Option<String>,
-    /// The hash of its library.
-    pub sha256: Option<String>,
-    /// How its last host ended.
-    pub last_exit: Option<LastExit>,
-    /// Why it is in this state.
-    pub reason: String,
-    /// Tasks in work.
-    pub running: u32,
-    /// What it says of itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
-    /// What can be typed to it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub commands: Vec<Command>,
-    /// An agent's library.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub library: Option<Library>,
-    /// Set when its panics cannot be caught.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub panic: Option<PanicStrategy>,
-    /// What holds its process.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sandbox: Option<Sandbox>,
-}
-
-impl Component {
-    /// Whether another process leads it.
-    pub fn stands_by(&self) -> bool {
-        self.state == "standby"
-    }
-}
-
-/// What holds an agent's process.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Sandbox {
-    /// How it was started last.
-    #[serde(flatten)]
-    pub held: InForce,
-    /// What was refused to the process that runs now; its log says what.
-    pub violations: u64,
-}
-
-/// An agent's library; what runs is `sha256`.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Library {
-    /// The file that is watched.
-    pub file: PathBuf,
-    /// Why that is not what runs.
-    pub note: Option<String>,
-    /// What it goes back to.
-    pub previous: Option<Hash>,
-    /// It must prove itself until then.
-    pub probation_until: Option<DateTime<Utc>>,
-    /// How far a reload is: waiting, canary, handing over.
-    pub reload: Option<String>,
-}
-
-/// A proof, and when it was given.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Evidence {
-    /// What was proved.
-    pub what: String,
-    /// When.
-    pub at: Option<DateTime<Utc>>,
-}
-
-/// A breaker.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Breaker {
-    /// closed, open, half_open.
-    pub state: String,
-    /// Failures since it closed last.
-    pub failures: u64,
-    /// Until when it is open.
-    pub open_until: Option<DateTime<Utc>>,
-}
-
-/// The end of a host.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct LastExit {
-    /// clean, error, signal, panic, hang, out_of_memory, start_timeout, not_started, refused.
-    pub class: String,
-    /// The rest.
-    pub detail: String,
-    /// When.
-    pub at: DateTime<Utc>,
-}
 
 /// Who can tell how the whole stands. Cheap to clone.
 #[derive(Clone)]
@@ -221,31 +44,18 @@ pub struct Board {
     pub watched: Option<Watched>,
 }
 
-/// An agent that has not answered within this is worth a look at its state.
-const AT_ONCE: Duration = Duration::from_millis(50);
 /// A bus that has not answered for so long proves nothing: it is asked every five seconds.
 const UNHEARD: Duration = Duration::from_secs(15);
 
 impl Board {
-    /// Waits for the end of a task of `agent`, at most so long; an agent that will not come up by itself is not
-    /// waited for: the task keeps.
+    /// Waits for the end of a task of `agent`, at most so long.
     pub async fn end_of(
         &self,
         agent: &AgentName,
-        mut ended: oneshot::Receiver<Ended>,
+        ended: oneshot::Receiver<Ended>,
         most: Duration,
     ) -> Result<Option<Ended>, supervisor::Error> {
-        let waited = tokio::time::timeout(most, async {
-            if let Ok(ended) = tokio::time::timeout(AT_ONCE, &mut ended).await {
-                return Ok(ended.ok());
-            }
-            tokio::select! {
-                ended = &mut ended => Ok(ended.ok()),
-                down = self.supervisor.down(agent) => down.map(|()| None),
-            }
-        });
-        // Out of time; or the engine watches too much already.
-        waited.await.unwrap_or(Ok(None))
+        gateway::desk::end_of(&self.supervisor, agent, ended, most).await
     }
 
     /// The whole as it stands.

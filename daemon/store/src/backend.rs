@@ -305,6 +305,10 @@ pub trait Backend: Send + Sync + 'static {
     async fn events(&self, agent: &AgentName, kind: &str, limit: u32) -> Result<Vec<Event>, Error>;
     /// The alerts of all agents, newest first.
     async fn alerts(&self, limit: u32) -> Result<Vec<Event>, Error>;
+    /// The events of all agents after that id, oldest first.
+    async fn events_after(&self, id: i64, limit: u32) -> Result<Vec<Event>, Error>;
+    /// The id of the newest event, 0 when there is none.
+    async fn last_event(&self) -> Result<i64, Error>;
     /// The newest heartbeats of one agent, newest first.
     async fn heartbeats(&self, agent: &AgentName, limit: u32) -> Result<Vec<Heartbeat>, Error>;
     /// The newest heartbeat of each agent that has one.

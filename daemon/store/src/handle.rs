@@ -249,6 +249,11 @@ impl Store {
         self.health.borrow().clone()
     }
 
+    /// Changes with each transaction that this process commits.
+    pub fn commits(&self) -> watch::Receiver<Health> {
+        self.health.clone()
+    }
+
     /// One task.
     ///
     /// # Errors
@@ -296,6 +301,22 @@ impl Store {
     /// [`Error::Database`].
     pub async fn alerts(&self, limit: u32) -> Result<Vec<Event>, Error> {
         self.backend.alerts(limit).await
+    }
+
+    /// The events of all agents after that id, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn events_after(&self, id: i64, limit: u32) -> Result<Vec<Event>, Error> {
+        self.backend.events_after(id, limit).await
+    }
+
+    /// The id of the newest event, 0 when there is none.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn last_event(&self) -> Result<i64, Error> {
+        self.backend.last_event().await
     }
 
     /// The newest heartbeats of one agent, newest first.

@@ -99,6 +99,18 @@ macro_rules! shared_statements {
             Ok(query.fetch_all(db).await?.iter().map(event).collect())
         }
 
+        pub const EVENTS_AFTER: &str = "select id, agent_name, event_type, payload, created_at from agent_events
+             where id > $1 order by id limit $2";
+
+        pub async fn events_after(db: &Pool, id: i64, limit: u32) -> Result<Vec<Event>, Error> {
+            let rows = sqlx::query(EVENTS_AFTER).bind(id).bind(i64::from(limit)).fetch_all(db).await?;
+            Ok(rows.iter().map(event).collect())
+        }
+
+        pub async fn last_event(db: &Pool) -> Result<i64, Error> {
+            Ok(sqlx::query_scalar("select coalesce(max(id), 0) from agent_events").fetch_one(db).await?)
+        }
+
         fn event(row: &Row) -> Event {
             let payload = dialect::maybe_value(row, 3).unwrap_or_default();
             let at = dialect::get_time(row, 4);

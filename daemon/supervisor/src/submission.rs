@@ -10,6 +10,9 @@ use store::task::{NewTask, TaskId};
 /// The longest session or key, in bytes: a longer one is somebody's mistake.
 const KEY: usize = 256;
 
+/// The deepest data: whoever reads it, agents and databases too, must be able to, and serde_json stops at 128.
+const DEPTH: usize = 100;
+
 /// What a message's row holds.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Payload {
@@ -37,6 +40,32 @@ pub struct Draft {
     pub source: String,
 }
 
+/// Whether a character is not seen and changes how others are: control characters, and Unicode's direction marks:
+/// <https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters>.
+pub fn misleads(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// How deep a JSON text is nested.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
 impl Draft {
     /// The task.
     ///
@@ -47,12 +76,15 @@ impl Draft {
             if text.as_ref().is_some_and(|text| text.len() > KEY || text.is_empty()) {
                 return Err(format!("a {what} has 1 to {KEY} bytes: nothing was stored"));
             }
-            if text.as_ref().is_some_and(|text| text.chars().any(char::is_control)) {
+            if text.as_ref().is_some_and(|text| text.chars().any(misleads)) {
                 return Err(format!("a {what} has no control characters: nothing was stored"));
             }
         }
         if self.payload.text.is_empty() && self.payload.data.is_none() {
             return Err("there is nothing to say, neither text nor data: nothing was stored".into());
+        }
+        if self.payload.data.as_ref().is_some_and(|data| depth(data.get()) > DEPTH) {
+            return Err(format!("the data is nested deeper than {DEPTH} levels: nothing was stored"));
         }
         let payload = serde_json::to_string(&self.payload).map_err(|error| error.to_string())?;
         let (size, limit) = (payload.len(), tasks.max_payload);
@@ -73,5 +105,33 @@ impl Draft {
             run_at: None,
             source: self.source,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brackets_within_texts_are_no_depth() {
+        for (json, deep) in [
+            ("1", 0),
+            ("[]", 1),
+            (r#"{"a": [1, {"b": []}], "c": {}}"#, 4),
+            (r#"["[[[", "\"[[", "\\", [2]]"#, 2),
+        ] {
+            assert_eq!(depth(json), deep, "{json}");
+        }
+        assert_eq!(depth(&"[".repeat(100_000)), 100_000);
+    }
+
+    #[test]
+    fn what_is_not_seen_misleads() {
+        assert!(
+            ['\0', '\n', '\u{7f}', '\u{9b}', '\u{202e}', '\u{2069}', '\u{200f}', '\u{61c}']
+                .into_iter()
+                .all(misleads)
+        );
+        assert!(!['a', ' ', '\u{fc}', '\u{5d0}', '\u{1f98e}', '\u{200d}'].into_iter().any(misleads));
     }
 }

@@ -1,54 +1,95 @@
 //! From a request to its answer.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use axum::body::Body;
-use axum::http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::header::{ALLOW, CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hyper::Request;
 use hyper::body::Incoming;
+use tower_service::Service;
 
 use super::connection::Seat;
-use super::health;
 use super::problem::Problem;
-use crate::tokens::Role;
+use super::{Door, api, caller, health, metrics};
 
-/// What a proxy adds: behind one, everybody comes from this machine.
-const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "cf-connecting-ip"];
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The longest id that is taken over from a client.
+const LONGEST_ID: usize = 64;
+/// The longest path: none of ours has more than a hundred bytes.
+const LONGEST_PATH: usize = 2048;
 
 /// Answers.
 pub(crate) async fn answer(seat: &Seat, request: Request<Incoming>) -> Response<Body> {
-    let path = request.uri().path();
-    let mut response = match path {
-        "/healthz" | "/readyz" if !looks(request.method()) => {
-            let mut response =
-                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "use GET").into_response();
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            response
-        }
-        "/healthz" => health::alive(),
-        "/readyz" => health::ready(&seat.door, is_known(seat, request.headers())).await,
-        _ => Problem::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here").into_response(),
-    };
+    let id = request_id(&seat.door, request.headers());
+    let began = tokio::time::Instant::now();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut response = route(&seat.door, seat.peer.ip(), request).await;
+    let status = response.status();
+    seat.door.tally.count(status);
+    tracing::debug!(%method, ?path, status = status.as_u16(), took = ?began.elapsed(), ?id, "answered");
     let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, id);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
 
-fn looks(method: &Method) -> bool {
-    method == Method::GET || method == Method::HEAD
+async fn route(door: &Arc<Door>, from: IpAddr, request: Request<Incoming>) -> Response {
+    let looks = matches!(*request.method(), Method::GET | Method::HEAD);
+    let known = || caller::is_known(door, from, request.headers());
+    match request.uri().path() {
+        "/healthz" | "/readyz" | "/metrics" | api::OPENAPI if !looks => not_allowed(),
+        "/healthz" => health::alive(),
+        "/readyz" => health::ready(door, known()).await,
+        "/metrics" | api::OPENAPI if !known() => caller::unauthorized(door, false),
+        "/metrics" => metrics::show(door).await,
+        api::OPENAPI => api::openapi(),
+        path if path.len() > LONGEST_PATH => {
+            Problem::new(StatusCode::URI_TOO_LONG, "path_too_long", "no path here is that long")
+                .into_response()
+        }
+        path if path.starts_with("/api/") => {
+            match caller::admit(door, from, request.method(), request.headers()) {
+                Ok(caller) => api(caller, request.map(Body::new)).await,
+                Err(answer) => *answer,
+            }
+        }
+        _ => Problem::nothing_here().into_response(),
+    }
 }
 
-/// Whether somebody may see details: a program of this machine that speaks for nobody else, or who has a token.
-fn is_known(seat: &Seat, headers: &HeaderMap) -> bool {
-    let from_here = seat.peer.ip().to_canonical().is_loopback();
-    let for_another = FORWARDED.iter().any(|name| headers.contains_key(*name));
-    (from_here && !for_another) || role(seat, headers).is_some()
+async fn api(caller: caller::Caller, mut request: Request<Body>) -> Response {
+    let mut routes = caller.door.routes();
+    request.extensions_mut().insert(caller);
+    match routes.call(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
 }
 
-/// What the token of a request lets do.
-fn role(seat: &Seat, headers: &HeaderMap) -> Option<Role> {
-    let given = headers.get(AUTHORIZATION)?.as_bytes();
-    let (scheme, token) = given.split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| seat.door.tokens.role(token.trim_ascii())).flatten()
+fn not_allowed() -> Response {
+    let mut response = Problem::not_allowed().into_response();
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
+}
+
+/// The client's, where that is a word; else a new one.
+fn request_id(door: &Door, headers: &HeaderMap) -> HeaderValue {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let word = |value: &&HeaderValue| {
+        let bytes = value.as_bytes();
+        (1..=LONGEST_ID).contains(&bytes.len())
+            && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte))
+    };
+    if let Some(given) = headers.get(REQUEST_ID).filter(word) {
+        return given.clone();
+    }
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let text = format!("{:x}-{number:x}", door.since.timestamp_millis());
+    // Hexadecimal digits and a hyphen.
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("-"))
 }

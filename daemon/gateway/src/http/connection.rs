@@ -19,8 +19,8 @@ use super::body::Guarded;
 use super::{Door, Drain, answer};
 use crate::listen::unread_limit;
 
-/// The largest head of a request, and of what is read of a body at once.
-const HEAD: usize = 64 * 1024;
+/// The largest head of a request, give or take what is read at once, which is as much.
+const HEAD: usize = 32 * 1024;
 /// The most headers of a request.
 const HEADERS: usize = 64;
 /// How long a peer may take nothing of what it is sent.

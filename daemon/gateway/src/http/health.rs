@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::Door;
-use crate::readiness::{Readiness, judge};
+use crate::readiness::{self, Readiness};
 
 /// Whoever asks wants to know now.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -43,12 +43,12 @@ enum Why {
 
 /// Whether work that is left here now is done.
 pub(crate) async fn ready(door: &Door, known: bool) -> Response {
-    let told = match door.whole() {
-        Some(whole) => tokio::time::timeout(PATIENCE, whole.parts())
+    let told = match door.within() {
+        Ok(within) => tokio::time::timeout(PATIENCE, within.whole.document())
             .await
             .unwrap_or_else(|_| Err(format!("it has not told how its agents stand within {PATIENCE:?}")))
-            .map(|parts| judge(parts, whole.now())),
-        None => Err("the daemon is starting".into()),
+            .map(readiness::of),
+        Err(_) => Err("the daemon is starting".into()),
     };
     let ready = told.as_ref().is_ok_and(|readiness| readiness.ready);
     let why = match told {

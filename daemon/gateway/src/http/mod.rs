@@ -1,19 +1,33 @@
 //! HTTP/1.1: what is served, to whom, within which bounds.
+//!
+//! ```text
+//!  connection ─▶ answer ─┬─ /healthz, /readyz          everybody; details: see `caller`
+//!  (a task each)         ├─ /metrics, openapi.json     whoever is known
+//!                        └─ /api/v1/…                  a token: admitted by `caller`, then `api`'s routes
+//! ```
 
 mod answer;
+mod api;
 mod body;
+mod caller;
 pub mod connection;
+mod errors;
 mod health;
+mod input;
+mod limits;
+mod metrics;
 mod problem;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use axum::Router;
 use chrono::{DateTime, Utc};
 use store::Clock;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, watch};
 
+use crate::desk::Desk;
 use crate::{Health, Tokens, Whole};
 
 /// How far a stop is.
@@ -32,41 +46,72 @@ pub(crate) struct Door {
     pub settings: settings::Gateway,
     pub tokens: Tokens,
     pub clock: Clock,
+    /// How far a stop is.
+    pub drain: watch::Receiver<Drain>,
     /// Told whenever a connection has nothing in work any more.
     pub became_idle: Notify,
+    limits: Mutex<limits::Limits>,
+    /// Room for listeners to events.
+    listeners: Arc<Semaphore>,
+    tally: metrics::Tally,
     address: SocketAddr,
     since: DateTime<Utc>,
-    whole: OnceLock<Arc<dyn Whole>>,
+    within: OnceLock<Within>,
+    /// Made for the first who needs it.
+    routes: OnceLock<Router>,
     running: AtomicU32,
     /// Microseconds since the epoch; 0: never.
     answered_at: AtomicU64,
     error: Mutex<Option<String>>,
 }
 
+/// What is behind the door.
+pub(crate) struct Within {
+    pub desk: Desk,
+    pub whole: Arc<dyn Whole>,
+}
+
 impl Door {
-    pub fn new(settings: settings::Gateway, tokens: Tokens, address: SocketAddr, clock: Clock) -> Self {
+    pub fn new(
+        settings: settings::Gateway,
+        tokens: Tokens,
+        address: SocketAddr,
+        clock: Clock,
+        drain: watch::Receiver<Drain>,
+    ) -> Self {
+        // Others must find a seat whatever listeners do.
+        let listeners = settings.max_listeners.min(settings.max_connections / 2);
         Self {
+            limits: Mutex::new(limits::Limits::new(settings.rate, settings.bad_tokens)),
+            listeners: Arc::new(Semaphore::new(listeners as usize)),
             settings,
             tokens,
             clock,
+            drain,
             became_idle: Notify::new(),
+            tally: metrics::Tally::default(),
             address,
             since: clock.now(),
-            whole: OnceLock::new(),
+            within: OnceLock::new(),
+            routes: OnceLock::new(),
             running: AtomicU32::new(0),
             answered_at: AtomicU64::new(0),
             error: Mutex::default(),
         }
     }
 
-    /// From now on there is something to tell.
-    pub fn begin(&self, whole: Arc<dyn Whole>) {
-        let _ = self.whole.set(whole);
+    /// From now on there is something behind it.
+    pub fn begin(&self, desk: Desk, whole: Arc<dyn Whole>) {
+        let _ = self.within.set(Within { desk, whole });
     }
 
-    /// What knows how the whole stands; nobody is served before it is there.
-    fn whole(&self) -> Option<&Arc<dyn Whole>> {
-        self.whole.get()
+    /// What is behind it; nobody is served before it is there.
+    fn within(&self) -> Result<&Within, problem::Problem> {
+        self.within.get().ok_or_else(problem::Problem::starting)
+    }
+
+    fn routes(&self) -> Router {
+        self.routes.get_or_init(api::routes).clone()
     }
 
     /// Whether connections are taken at the moment.
@@ -84,6 +129,12 @@ impl Door {
             running: self.running.load(Ordering::Relaxed),
             error: self.error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
+    }
+
+    /// Returns once requests are to be answered as they stand.
+    async fn finishing(&self) {
+        // Its other end lives as long as the daemon.
+        let _ = self.drain.clone().wait_for(|drain| *drain == Drain::Finishing).await;
     }
 
     fn began(&self) {

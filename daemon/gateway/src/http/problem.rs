@@ -7,17 +7,24 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A problem. `type` is `about:blank`: the status says which kind it is, `code` the rest.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Problem {
     #[serde(rename = "type")]
+    #[schema(value_type = String)]
     kind: &'static str,
+    /// The status in words.
+    #[schema(value_type = String)]
     title: &'static str,
+    /// The status.
     status: u16,
     /// For programs.
+    #[schema(value_type = String)]
     code: &'static str,
     /// For people: what failed, why, and what to do.
+    #[schema(value_type = String)]
     detail: Cow<'static, str>,
     #[serde(skip)]
     retry_after: Option<u64>,
@@ -35,8 +42,25 @@ impl Problem {
         }
     }
 
+    /// What there is to serve is not there yet.
+    pub fn starting() -> Self {
+        let detail = "the daemon is starting: try again in a moment";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "starting", detail).retry_after(1)
+    }
+
+    /// No such path.
+    pub fn nothing_here() -> Self {
+        let detail = "there is nothing here: GET /api/v1/openapi.json tells what there is";
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
+    /// The path is there, and not for this method.
+    pub fn not_allowed() -> Self {
+        let detail = "not with this method: the header `Allow` tells which";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+    }
+
     /// Tells when to try again.
-    #[expect(dead_code, reason = "what answers 429 comes with the API")]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self

@@ -5,24 +5,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gateway::desk::{Desk, Sending};
 use nix::unistd::{Uid, User};
-use openclaw_agent_api::AgentName;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use settings::Tasks;
-use store::Posted;
 use store::backend::TRANSITION;
-use store::task::{Ended, NewTask, TaskId};
-use supervisor::library::{Entry, Hash, Libraries};
-use supervisor::submission::{Draft, Payload};
 use supervisor::wire::{self, Decoder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use super::{Action, Answer, Ask, Kept, Message, Reloaded, Request, Sent, Settled};
+use super::{Answer, Ask, Message, Request, Sent};
 use crate::exit::{Code, Failure};
 use crate::status::Board;
 
@@ -30,14 +25,11 @@ use crate::status::Board;
 const CONNECTIONS: usize = 256;
 /// Requests of one connection that are under way at once; further ones wait in the socket.
 const UNDER_WAY: usize = 1024;
-/// Beyond an agent's own time-outs.
-const SETTLE: Duration = Duration::from_secs(60);
 
 /// Answers requests.
 pub struct Server {
     pub board: Board,
-    pub tasks: Tasks,
-    pub libraries: Arc<Libraries>,
+    pub desk: Desk,
 }
 
 /// Binds the socket, for its owner only.
@@ -148,27 +140,15 @@ impl Server {
     }
 
     async fn answer(&self, ask: Ask, actor: &str) -> Result<Box<RawValue>, Failure> {
+        let actor = format!("operator {actor}");
         let Board { supervisor, store, .. } = &self.board;
         match ask {
             Ask::Status => json(&self.board.document().await?),
             Ask::Send(message) => json(&self.sent(self.post(message).await?).await?),
-            Ask::Agent { name, action, reason } => json(&self.act(&name, action, reason, actor).await?),
-            Ask::Reload { name } => {
-                let name = supervisor.agent(&name)?;
-                let verdict = supervisor.reload(&name, format!("operator {actor}")).await?;
-                json(&self.reloaded(name, verdict).await?)
-            }
-            Ask::Rollback { name, to } => {
-                let name = supervisor.agent(&name)?;
-                let verdict = supervisor.rollback(&name, to, format!("operator {actor}")).await?;
-                json(&self.reloaded(name, verdict).await?)
-            }
-            Ask::Libraries { name } => {
-                let name = supervisor.agent(&name)?;
-                let current = supervisor.one(&name).await?.library.installed.current;
-                let kept = |entry: Entry| Kept { running: current.as_ref() == Some(&entry.hash), entry };
-                json(&self.libraries.entries(&name).into_iter().map(kept).collect::<Vec<_>>())
-            }
+            Ask::Agent { name, action, reason } => json(&self.desk.act(&name, action, reason, actor).await?),
+            Ask::Reload { name } => json(&self.desk.reload(&name, actor).await?),
+            Ask::Rollback { name, to } => json(&self.desk.rollback(&name, to, actor).await?),
+            Ask::Libraries { name } => json(&self.desk.libraries(&name).await?),
             Ask::Alerts { limit } => json(&store.alerts(limit).await?),
             Ask::History { name, limit } => {
                 let name = supervisor.agent(&name)?;
@@ -197,118 +177,21 @@ impl Server {
         }
     }
 
-    async fn reloaded(&self, name: AgentName, verdict: (Hash, String)) -> Result<Reloaded, Failure> {
-        let stand = self.board.supervisor.settled(&name, SETTLE).await?;
-        let (asked, verdict) = verdict;
-        // It did not run, was started with it, and went back already.
-        if stand.library.installed.current.as_ref() != Some(&asked) {
-            return Err(Failure::new(
-                Code::Failed,
-                format!("{name} does not run {}: {}", asked.short(), stand.reason),
-            ));
-        }
-        Ok(Reloaded {
-            name,
-            state: stand.record.state.name().into(),
-            verdict,
-            sha256: stand.library.installed.current,
-            version: stand.manifest.map(|manifest| manifest.version),
-            reason: stand.reason,
-        })
-    }
-
-    async fn act(
-        &self,
-        name: &str,
-        action: Action,
-        reason: Option<String>,
-        actor: &str,
-    ) -> Result<Settled, Failure> {
-        let supervisor = &self.board.supervisor;
-        let name = supervisor.agent(name)?;
-        let actor = format!("operator {actor}");
-        match action {
-            Action::Start => supervisor.start(&name, actor).await?,
-            Action::Stop => supervisor.stop(&name, actor).await?,
-            Action::Restart => {
-                let reason = reason.unwrap_or_else(|| format!("restarted by {actor}"));
-                supervisor.restart(&name, actor, reason).await?;
-            }
-        }
-        let stand = supervisor.settled(&name, SETTLE).await?;
-        Ok(Settled { name, state: stand.record.state.name().into(), reason: stand.reason })
-    }
-
     /// Leaves a message to be stored; it is not accepted yet.
     async fn post(&self, message: Message) -> Result<Sending, Failure> {
-        let wait = message.wait_ms.map(Duration::from_millis);
-        let task = self.task(message)?;
-        let agent = task.queue.clone();
-        let (watch, ended) = oneshot::channel();
-        let posted = self.board.store.post(task, wait.map(|_| watch)).await?;
-        Ok(Sending { posted, wait: wait.map(|wait| (agent, ended, wait)) })
+        Ok(self.desk.post(message, "cli".into()).await?)
     }
 
     /// Waits until a message is durable, and for its end where that is asked for.
     async fn sent(&self, sending: Sending) -> Result<Sent, Failure> {
-        let id = sending.posted.submitted().await?.id;
-        if let Some((agent, ended, wait)) = sending.wait
-            && let Some(ended) = self.board.end_of(&agent, ended, wait).await?
-        {
-            return Ok(sent(ended));
-        }
-        self.standing(id).await
+        Ok(self.desk.sent(sending, std::future::pending()).await?.0)
     }
-
-    async fn standing(&self, id: TaskId) -> Result<Sent, Failure> {
-        let task = self.board.store.task(id).await?;
-        let until = task.finished_at.unwrap_or_else(|| self.board.clock.now());
-        let duration = (until - task.created_at).to_std().unwrap_or_default();
-        Ok(Sent {
-            task_id: id,
-            state: task.state.to_string(),
-            result: task.result,
-            error: task.error,
-            attempts: task.attempts,
-            duration_ms: duration.as_secs_f64() * 1e3,
-        })
-    }
-
-    /// What is wrong with a message is said before anything is stored.
-    fn task(&self, message: Message) -> Result<NewTask, Failure> {
-        let draft = Draft {
-            to: self.board.supervisor.agent(&message.agent)?,
-            payload: Payload { text: message.text, data: message.data },
-            session: message.session,
-            key: message.key,
-            priority: message.priority,
-            source: "cli".into(),
-        };
-        draft.task(&self.tasks).map_err(|why| Failure::new(Code::Usage, why))
-    }
-}
-
-/// A message on its way into the store, and who waits for its end.
-struct Sending {
-    posted: Posted,
-    wait: Option<(AgentName, oneshot::Receiver<Ended>, Duration)>,
 }
 
 /// What was begun in the order in which it came.
 enum Begun {
     Posted(Result<Sending, Failure>),
     Not(Ask),
-}
-
-fn sent(ended: Ended) -> Sent {
-    Sent {
-        task_id: ended.id,
-        state: ended.state.to_string(),
-        result: ended.result.as_deref().and_then(|json| serde_json::from_str(json).ok()),
-        error: ended.error,
-        attempts: ended.attempts,
-        duration_ms: ended.duration.as_secs_f64() * 1e3,
-    }
 }
 
 fn json<T: Serialize>(value: &T) -> Result<Box<RawValue>, Failure> {

@@ -136,6 +136,14 @@ impl Backend for Sqlite {
         shared::events(&self.readers, agent, kind, limit).await
     }
 
+    async fn events_after(&self, id: i64, limit: u32) -> Result<Vec<Event>, Error> {
+        shared::events_after(&self.readers, id, limit).await
+    }
+
+    async fn last_event(&self) -> Result<i64, Error> {
+        shared::last_event(&self.readers).await
+    }
+
     async fn alerts(&self, limit: u32) -> Result<Vec<Event>, Error> {
         shared::alerts(&self.readers, limit).await
     }

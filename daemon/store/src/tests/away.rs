@@ -80,6 +80,12 @@ impl Backend for Flaky {
         self.inner.events(agent, kind, limit).await
     }
 
+    async fn events_after(&self, id: i64, limit: u32) -> Result<Vec<Event>, Error> {
+        self.inner.events_after(id, limit).await
+    }
+    async fn last_event(&self) -> Result<i64, Error> {
+        self.inner.last_event().await
+    }
     async fn alerts(&self, limit: u32) -> Result<Vec<Event>, Error> {
         self.inner.alerts(limit).await
     }

@@ -7,6 +7,7 @@
 mod failover;
 mod footprint;
 mod heartbeats;
+mod http;
 mod lifecycle;
 mod measure;
 mod reload;
@@ -61,7 +62,7 @@ struct Benchmark {
     run: fn(&Options) -> Result<Vec<Row>>,
 }
 
-const BENCHMARKS: [Benchmark; 12] = [
+const BENCHMARKS: [Benchmark; 16] = [
     Benchmark { rows: &[lifecycle::RESTART], run: lifecycle::restart },
     Benchmark {
         rows: &[lifecycle::FRESH, lifecycle::AGAIN, lifecycle::STOP],
@@ -79,6 +80,10 @@ const BENCHMARKS: [Benchmark; 12] = [
     },
     Benchmark { rows: &[failover::FAILOVER], run: failover::failover },
     Benchmark { rows: &[heartbeats::HEARTBEATS], run: heartbeats::heartbeats },
+    Benchmark { rows: &[http::ROUND_TRIP], run: http::round_trip },
+    Benchmark { rows: &[http::ACCEPTED, http::ACCEPTANCE], run: http::accepted },
+    Benchmark { rows: &[http::HEALTHZ], run: http::healthz },
+    Benchmark { rows: &[http::GROWTH], run: http::growth },
     Benchmark { rows: &[footprint::CROWD], run: footprint::crowd },
 ];
 

@@ -133,18 +133,23 @@ pub fn messages(options: &Options) -> Result<Vec<Row>> {
     ])
 }
 
-/// Messages on a PostgreSQL server that is started for it.
-pub fn messages_on_a_server(options: &Options) -> Result<Vec<Row>> {
-    let folder = tempfile::Builder::new().prefix("pg").tempdir_in("/tmp")?;
+/// A PostgreSQL server of a benchmark's own, in `folder`, that syncs as in life: what a configuration says of it.
+pub fn server(folder: &std::path::Path) -> Result<String> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/postgres");
     let mut start = std::process::Command::new(script);
-    let start = start.env("FSYNC", "on").arg(std::process::id().to_string()).arg(folder.path());
+    let start = start.env("FSYNC", "on").arg(std::process::id().to_string()).arg(folder);
     let server = start.output().context("scripts/postgres does not run")?;
     if !server.status.success() {
         bail!("there is no PostgreSQL: {}", String::from_utf8_lossy(&server.stderr).trim());
     }
     let url = format!("{}&dbname=postgres", String::from_utf8(server.stdout)?.trim());
-    let database = format!("[database]\nurl = \"{url}\"\n");
+    Ok(format!("[database]\nurl = \"{url}\"\n"))
+}
+
+/// Messages on a PostgreSQL server that is started for it.
+pub fn messages_on_a_server(options: &Options) -> Result<Vec<Row>> {
+    let folder = tempfile::Builder::new().prefix("pg").tempdir_in("/tmp")?;
+    let database = server(folder.path())?;
     let (one, sustained) = through_an_agent(options, [ONE_MESSAGE_SERVER, SUSTAINED_SERVER], &database)?;
     Ok(vec![
         Row::new(ONE_MESSAGE_SERVER, "ms", &[Bound::Median(3.0)], one),

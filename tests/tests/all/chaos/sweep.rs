@@ -51,7 +51,7 @@ impl Way {
 /// At which time it dies there: at the first, and once in the midst of work. On a busy machine much is one batch.
 fn times(boundary: Boundary, way: &Way) -> &'static [u32] {
     match (boundary, way) {
-        (Boundary::FollowUpWritten, _) => &[1, 2],
+        (Boundary::FollowUpWritten | Boundary::FollowUpCommitted, _) => &[1, 2],
         (_, Way::Work) => &[1, 7],
         _ => &[1],
     }
