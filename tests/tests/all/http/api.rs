@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use openclaw_tests::daemon::Home;
 use openclaw_tests::http::Http;
-use openclaw_tests::postgres::Postgres;
+use openclaw_tests::server::Postgres;
 use openclaw_tests::wait_for;
 use serde_json::{Value, json};
 
@@ -270,7 +270,7 @@ fn what_is_answered_is_what_the_description_says() -> Result<()> {
 #[test]
 fn a_gateway_alone_takes_messages_for_agents_of_other_processes() -> Result<()> {
     let Some(server) = Postgres::start()? else { return Ok(()) };
-    let home = Home::new(&on(&server.url), &["misbehaving"])?;
+    let home = Home::new(&on(&server.url("postgres")), &["misbehaving"])?;
     super::secrets(&home, &super::tokens())?;
     let gateway = home.spawn_by(home.command(&["run", "gateway"])?)?;
     wait_for("the gateway", || Ok(home.component("gateway").ok().filter(|part| part["state"] == "ready")))?;
