@@ -13,6 +13,9 @@ use tempfile::TempDir;
 use crate::socket::Socket;
 use crate::{built, wait_for};
 
+/// Where HTTP is served.
+pub const BIND: &str = "OPENCLAW_GATEWAY__BIND";
+
 /// A home with a configuration and libraries; removed when dropped, unless `OPENCLAW_TESTS_KEEP` is set.
 pub struct Home {
     folder: TempDir,
@@ -60,6 +63,8 @@ impl Home {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("OPENCLAW_")) {
             command.env_remove(name);
         }
+        // Each daemon has a port of its own.
+        command.env(BIND, "127.0.0.1:0");
         Ok(command)
     }
 
@@ -123,7 +128,12 @@ impl Home {
 
     /// Starts a daemon here and waits until it answers: it, and not one that was killed a moment ago.
     pub fn start(&self) -> Result<Daemon> {
-        let mut daemon = self.spawn()?;
+        self.start_as(self.command(&["run"])?)
+    }
+
+    /// As [`start`](Self::start), called in this way.
+    pub fn start_as(&self, command: Command) -> Result<Daemon> {
+        let mut daemon = self.spawn_by(command)?;
         wait_for("the daemon to answer", || {
             if let Some(status) = daemon.ended()? {
                 bail!("the daemon ended with {status}: {}", self.log());

@@ -2,6 +2,7 @@
 
 pub mod arrival;
 pub mod daemon;
+pub mod http;
 pub mod ledger;
 pub mod network;
 pub mod postgres;

@@ -35,6 +35,11 @@ impl Service {
         Self::Dashboard,
     ];
 
+    /// Those that this version has.
+    pub fn built() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|service| service.is_built())
+    }
+
     /// As it is typed and shown.
     pub const fn name(self) -> &'static str {
         match self {
@@ -47,11 +52,19 @@ impl Service {
         }
     }
 
+    /// Whether it runs where nothing is named.
+    const fn is_enabled(self, settings: &Settings) -> bool {
+        match self {
+            Self::Gateway => settings.gateway.enabled,
+            _ => self.is_built(),
+        }
+    }
+
     /// Whether this version has it.
     const fn is_built(self) -> bool {
         match self {
-            Self::Gateway
-            | Self::HeartbeatBridge
+            Self::Gateway => true,
+            Self::HeartbeatBridge
             | Self::MissionWorker
             | Self::EventReactor
             | Self::Learning
@@ -87,7 +100,7 @@ impl Components {
             let enabled = settings.agents.iter().filter(|(_, agent)| agent.is_enabled());
             return Ok(Self {
                 process: ProcessName::whole(),
-                services: Service::ALL.into_iter().filter(|service| service.is_built()).collect(),
+                services: Service::ALL.into_iter().filter(|service| service.is_enabled(settings)).collect(),
                 agents: enabled.map(|(name, _)| name.clone()).collect(),
             });
         }

@@ -102,6 +102,18 @@ impl From<supervisor::library::sign::Error> for Failure {
     }
 }
 
+impl From<gateway::Error> for Failure {
+    fn from(error: gateway::Error) -> Self {
+        use gateway::Error;
+        let code = match &error {
+            Error::Token { .. } | Error::Open { .. } | Error::NotOurs { .. } => Code::Config,
+            Error::Taken { .. } | Error::Listen { .. } => Code::TryAgain,
+            Error::HandedOver(_) => Code::Io,
+        };
+        Self::of(code, &error)
+    }
+}
+
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
         use store::Error;

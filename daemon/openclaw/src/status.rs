@@ -203,6 +203,8 @@ pub struct Board {
     pub started_at: DateTime<Utc>,
     pub home: PathBuf,
     pub process: ProcessName,
+    /// HTTP, where this process has it.
+    pub gateway: Option<gateway::Handle>,
     /// What holds the queue, for people.
     pub database: String,
     pub discover: bool,
@@ -252,6 +254,7 @@ impl Board {
             now,
         };
         let mut components = vec![self.store(now), self.bus(now)];
+        components.extend(self.gateway());
         components.extend(agents.iter().map(|agent| component(agent, &self.process, now)));
         Ok(Document { daemon, others: Vec::new(), components })
     }
@@ -290,7 +293,7 @@ impl Board {
     }
 
     /// A part of the daemon.
-    fn service(
+    pub(crate) fn service(
         &self,
         name: &str,
         (state, health): (&str, &str),

@@ -1,6 +1,7 @@
 //! What can be configured. Every default says why.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::agents::{self, Agents};
 use crate::redis::{RedisUrl, blank};
 use crate::trust::{PublicKey, Sha256};
-use crate::units::{ByteSize, duration};
+use crate::units::{ByteSize, address, duration};
 
 const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -30,6 +31,8 @@ pub struct Settings {
     pub tasks: Tasks,
     /// Signals between components, and what is shown to the outside.
     pub bus: Bus,
+    /// How the team is reached from outside.
+    pub gateway: Gateway,
     /// The vault of libraries.
     pub libraries: Libraries,
     /// What every agent inherits.
@@ -157,6 +160,56 @@ impl Default for Tasks {
             max_queued: 100_000,
             keep: secs(7 * 24 * 3600),
             keep_rows: 100_000,
+        }
+    }
+}
+
+/// `[gateway]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Gateway {
+    /// Whether a daemon that runs everything has it as well.
+    pub enabled: bool,
+    /// The address and port of HTTP. One that is not loopback needs the secret `OPENCLAW_GATEWAY_TOKEN`.
+    #[serde(with = "address")]
+    #[schemars(with = "String")]
+    pub bind: SocketAddr,
+    /// Connections at once; beyond, the one that is idle for longest gives way.
+    pub max_connections: u32,
+    /// The largest body of a request.
+    pub max_body: ByteSize,
+    /// How long a request's head may take to arrive, and then its body.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub request_timeout: Duration,
+    /// The longest that `?wait=` may wait for a result.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub max_wait: Duration,
+    /// Requests a second that are served to one token, and as many at once.
+    pub rate: u32,
+    /// Requests with a wrong token that an address may make in a minute before it is told to wait.
+    pub bad_tokens: u32,
+    /// Listeners of `/api/v1/events` at once.
+    pub max_listeners: u32,
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 18789)),
+            // Half of the 1,024 descriptors that a process usually has.
+            max_connections: 512,
+            // The largest message, with what JSON's escapes make of it.
+            max_body: ByteSize::mib(2),
+            request_timeout: secs(10),
+            // As long as a handler may take.
+            max_wait: secs(120),
+            // More than the store can take, so that it stops loops and nobody's work.
+            rate: 10_000,
+            bad_tokens: 10,
+            max_listeners: 64,
         }
     }
 }

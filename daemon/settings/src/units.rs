@@ -56,6 +56,34 @@ pub mod duration {
     }
 }
 
+/// `SocketAddr` as a text such as `"127.0.0.1:18789"`, `"[::1]:18789"`.
+pub mod address {
+    use super::*;
+    use std::net::SocketAddr;
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(address: &SocketAddr, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(address)
+    }
+
+    /// Reads a text with an address and a port.
+    ///
+    /// # Errors
+    /// A name, or an address without a port.
+    pub fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<SocketAddr, D::Error> {
+        let text = String::deserialize(input)?;
+        text.parse().map_err(|_| {
+            let shown = text.escape_debug();
+            de::Error::custom(format!(
+                "`{shown}` is no address with a port; write \"127.0.0.1:18789\", or \"[::1]:18789\""
+            ))
+        })
+    }
+}
+
 /// Reads a duration such as `30s`, for the command line.
 ///
 /// # Errors

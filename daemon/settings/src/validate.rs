@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 use crate::document::Document;
 use crate::explain::at;
 use crate::mistakes::did_you_mean;
-use crate::model::{Agent, Settings, Supervision, Tasks, Trust};
+use crate::model::{Agent, Gateway, Settings, Supervision, Tasks, Trust};
 use crate::redis::RedisUrl;
 use crate::units::{self, ByteSize};
 
@@ -50,6 +50,7 @@ pub(crate) fn validate(settings: &Settings, document: &mut Document<'_>) {
     let tls = settings.bus.url.as_ref().is_some_and(RedisUrl::is_tls) || bus.document.lost(&["bus", "url"]);
     let what = |key| format!("{key} vouches for a server, and `url` names none with TLS");
     bus.demand(tls || settings.bus.ca.as_os_str().is_empty(), &["ca"], what, "write rediss://… as `url`");
+    gateway(&settings.gateway, &mut Rules { document, scope: &["gateway"] });
     let libraries = &mut Rules { document, scope: &["libraries"] };
     libraries.nonzero("settle", settings.libraries.settle);
     libraries.least("keep", settings.libraries.keep, 2);
@@ -82,6 +83,17 @@ fn tasks(tasks: &Tasks, rules: &mut Rules<'_, '_>) {
     rules.least("max_queued", tasks.max_queued, 1);
     rules.least("keep_rows", tasks.keep_rows, 100);
     rules.nonzero("keep", tasks.keep);
+}
+
+fn gateway(gateway: &Gateway, rules: &mut Rules<'_, '_>) {
+    rules.range("max_connections", gateway.max_connections, 8..=65_536);
+    rules.range("max_body", gateway.max_body, ByteSize::kib(1)..=ByteSize::mib(64));
+    let bounds = |least, most| Duration::from_secs(least).into()..=Duration::from_secs(most).into();
+    rules.range("request_timeout", humantime::Duration::from(gateway.request_timeout), bounds(1, 600));
+    rules.range("max_wait", humantime::Duration::from(gateway.max_wait), bounds(1, 3600));
+    rules.least("rate", gateway.rate, 1);
+    rules.least("bad_tokens", gateway.bad_tokens, 1);
+    rules.range("max_listeners", gateway.max_listeners, 1..=4096);
 }
 
 fn supervision(s: &Supervision, rules: &mut Rules<'_, '_>) {

@@ -42,6 +42,8 @@ pub(crate) struct Pending {
     pub events: VecDeque<NewEvent>,
     pub records: HashMap<AgentName, Record>,
     pub nudged: HashSet<AgentName>,
+    /// Who wants to know that the engine turns.
+    pub asked: Vec<oneshot::Sender<()>>,
     pub closing: bool,
 }
 

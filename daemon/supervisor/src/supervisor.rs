@@ -658,6 +658,8 @@ impl Supervisor {
     /// Into the journal, the agent's log, the history and the record.
     fn note(&mut self, name: &AgentName, transition: Transition) {
         let Transition { from, to, actor, reason, at } = &transition;
+        let exit = self.slots.get(name).and_then(|slot| slot.record.last_exit.as_ref());
+        let exit_class = exit.filter(|exit| exit.at == *at).map(|exit| exit.class.to_string());
         // A wait that goes on for the same reason is one line of the history, not hundreds.
         if from == to && self.slots.get(name).is_some_and(|slot| slot.reason == *reason) {
             return;
@@ -668,9 +670,9 @@ impl Supervisor {
             _ => Level::Info,
         };
         match level {
-            Level::Error => tracing::error!(agent = %name, %actor, "{from} → {to}: {reason}"),
-            Level::Warn => tracing::warn!(agent = %name, %actor, "{from} → {to}: {reason}"),
-            _ => tracing::info!(agent = %name, %actor, "{from} → {to}: {reason}"),
+            Level::Error => tracing::error!(agent = %name, event = "transition", exit_class, %actor, "{from} → {to}: {reason}"),
+            Level::Warn => tracing::warn!(agent = %name, event = "transition", exit_class, %actor, "{from} → {to}: {reason}"),
+            _ => tracing::info!(agent = %name, event = "transition", exit_class, %actor, "{from} → {to}: {reason}"),
         }
         let line = Line {
             at: *at,

@@ -127,8 +127,8 @@ fn a_component_that_there_is_not_is_told_with_the_nearest() -> Result<()> {
     let home = Home::new(&quick(""), &["scout"])?;
     let said = fails(&home, 64, &["run", "scuot"])?;
     assert!(said.contains("no component `scuot`") && said.contains("did you mean `scout`?"), "{said}");
-    let said = fails(&home, 69, &["run", "gateway"])?;
-    assert!(said.contains("`gateway` is not built yet"), "{said}");
+    let said = fails(&home, 69, &["run", "learning"])?;
+    assert!(said.contains("`learning` is not built yet"), "{said}");
     Ok(())
 }
 

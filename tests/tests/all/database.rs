@@ -6,7 +6,7 @@ use openclaw_tests::postgres::Postgres;
 
 use crate::support::quick;
 
-fn on(url: &str) -> String {
+pub fn on(url: &str) -> String {
     format!("[database]\nurl = \"{url}\"\n{}", quick("[agents.misbehaving]\n"))
 }
 

@@ -1,5 +1,7 @@
 //! Several daemons on one PostgreSQL: an agent's name runs in one of them.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Result, ensure};
 use openclaw_tests::daemon::{Daemon, Home};
 use openclaw_tests::network::Network;
@@ -52,6 +54,40 @@ fn who_stands_by_takes_over_what_was_known_when_the_leader_dies_and_when_it_stop
     // What the operator wanted is known as well.
     first.until("misbehaving", "stopped")?;
     ensure!(back.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn agents_outlive_an_outage_of_the_server_that_is_longer_than_their_lease() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let [first, second] = homes(&server.url)?;
+    let leader = first.start_ready(&["scout", "misbehaving"])?;
+    let stand_by = second.start()?;
+    second.until("scout", "standby")?;
+    let sorted = |mut hosts: Vec<i32>| {
+        hosts.sort_unstable();
+        hosts
+    };
+    let hosts = sorted(first.hosts()?);
+    server.crash()?;
+    // Long enough that its lease has run out, and is claimed at once by whoever may.
+    let began = Instant::now();
+    wait_for("two leases' time", || {
+        ensure!(sorted(first.hosts()?) == hosts, "the agents were stopped");
+        Ok((began.elapsed() > Duration::from_secs(5)).then_some(()))
+    })?;
+    let refused = first.cli(&["send", "misbehaving", "echo nothing"])?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(refused.status.code() == Some(75) && said.contains("the database is down"), "{said}");
+    server.back()?;
+    wait_for("messages to pass again", || Ok(reply(&first, "misbehaving", "echo again").ok()))?;
+    let began = Instant::now();
+    wait_for("another two leases' time", || {
+        ensure!(second.hosts()?.is_empty(), "two run");
+        Ok((began.elapsed() > Duration::from_secs(5)).then_some(()))
+    })?;
+    ensure!(sorted(first.hosts()?) == hosts, "the agents were stopped");
+    ensure!(leader.stop()?.success() && stand_by.stop()?.success());
     Ok(())
 }
 

@@ -8,6 +8,7 @@ mod first;
 mod full_disk;
 mod grants;
 mod groups;
+mod http;
 mod leads;
 mod messages;
 mod misbehaviour;

@@ -30,7 +30,7 @@ agents = ["atlas", "atlsa"]
             "T:7: `grants` in [agents.atlas] cannot be integer `7`; write a text in quotes",
             "T:4: `drain_timeout` in [daemon] cannot be integer `30`; write a duration such as \"250ms\", \"30s\", \"5m\" or \"1h\"",
             "T:3: `log` in [daemon] cannot be integer `5`; write a text in quotes",
-            "T:16: unknown key `dragons`; known are `daemon`, `database`, `tasks`, `bus`, `libraries`, `supervision`, `agents`, `groups`",
+            "T:16: unknown key `dragons`; known are `daemon`, `database`, `tasks`, `bus`, `gateway`, `libraries`, `supervision`, `agents`, `groups`",
             "T:10: `restart` in [supervision] cannot be `alway`; did you mean `always`?",
             "T:11: `ping_timeout` in [supervision]: `ping_timeout` is not longer than `ping_interval`; make it three times as long",
             "T:13: `backoff.initial` (1h) is longer than `backoff.max` (30s) in [supervision]; lower `backoff.initial` or raise `backoff.max`",
@@ -100,6 +100,26 @@ fn bounds_are_checked_where_they_are_broken_and_nowhere_else() {
             "T:7: `breaker.open` (2h) is longer than `breaker.open_max` (10m) in [agents.b]; lower `breaker.open` or raise `breaker.open_max`",
             "T:10: `a` in [groups.x] is in a group already; name it once: an agent is in one group at most",
             "T:12: `a` in [groups.y] is in a group already; name it once: an agent is in one group at most",
+        ]
+    );
+}
+
+#[test]
+fn where_http_is_served_is_an_address_with_a_port() {
+    let remedy = "write \"127.0.0.1:18789\", or \"[::1]:18789\"";
+    for wrong in ["localhost:18789", "127.0.0.1", "18789", "", "::1:99999"] {
+        let told = told(&format!("[gateway]\nbind = '{wrong}'\n"), &[]);
+        let expected = format!("T:2: `bind` in [gateway]: `{wrong}` is no address with a port; {remedy}");
+        assert_eq!(told, [expected]);
+    }
+    let told = told("[gateway]\nmax_connections = 1\nrate = 0\nmax_wait = '1y'\nmax_listeners = 0\n", &[]);
+    assert_eq!(
+        told,
+        [
+            "T:2: `max_connections` in [gateway] is 1; write 8 to 65536",
+            "T:4: `max_wait` in [gateway] is 1year; write 1s to 1h",
+            "T:3: `rate` in [gateway] is 0; write 1 or more",
+            "T:5: `max_listeners` in [gateway] is 0; write 1 to 4096",
         ]
     );
 }

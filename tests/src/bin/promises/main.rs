@@ -4,6 +4,7 @@
 //! `scripts/bench`, which builds the release that it measures. A promise without a percentile is held at the median,
 //! one of memory, size or idle work at its worst.
 
+mod failover;
 mod footprint;
 mod lifecycle;
 mod measure;
@@ -59,7 +60,7 @@ struct Benchmark {
     run: fn(&Options) -> Result<Vec<Row>>,
 }
 
-const BENCHMARKS: [Benchmark; 10] = [
+const BENCHMARKS: [Benchmark; 11] = [
     Benchmark { rows: &[lifecycle::RESTART], run: lifecycle::restart },
     Benchmark {
         rows: &[lifecycle::FRESH, lifecycle::AGAIN, lifecycle::STOP],
@@ -75,6 +76,7 @@ const BENCHMARKS: [Benchmark; 10] = [
         rows: &[traffic::ONE_MESSAGE_SERVER, traffic::SUSTAINED_SERVER],
         run: traffic::messages_on_a_server,
     },
+    Benchmark { rows: &[failover::FAILOVER], run: failover::failover },
     Benchmark { rows: &[footprint::CROWD], run: footprint::crowd },
 ];
 
