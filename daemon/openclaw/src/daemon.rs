@@ -172,12 +172,15 @@ async fn serve(
     let (mut reaching, reached) = (JoinSet::new(), this.gateway.clone());
     gateway.map(|(service, _)| reaching.spawn(service.run(Arc::new(this.clone()))));
     let mut supervising = JoinSet::new();
-    supervising.spawn(unit::wedged(this.home.join("run/wedge-supervisor"), supervisor.run()));
+    supervising.spawn(unit::wedged(own.socket.with_extension("wedged"), supervisor.run()));
     services.spawn(unit.clone().watch(this.clone()));
     services.spawn(unit.clone().tell(this.clone()));
     services.spawn(unit::take_alerts(this.home.clone(), store.clone()));
     let mut welcome = JoinSet::new();
-    welcome.spawn(first_screen(this, origin));
+    // Under systemd the status line says it, and nobody types anything there.
+    if !notify.is_heard() {
+        welcome.spawn(first_screen(this, origin));
+    }
 
     let (mut reloading, mut again) = (JoinSet::new(), false);
     // None of these ends by itself: a daemon that has lost one must not go on as if it were well.

@@ -31,8 +31,10 @@ pub fn units() -> Option<Vec<UnitStatus>> {
     let mut args = vec!["show", SHOWN];
     args.extend(names);
     let text = call(&args)?;
-    let uptime: f64 = std::fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()?;
-    let blocks = text.split("\n\n").map(|block| block.lines().filter_map(|line| line.split_once('=')).collect());
+    let uptime: f64 =
+        std::fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()?;
+    let blocks =
+        text.split("\n\n").map(|block| block.lines().filter_map(|line| line.split_once('=')).collect());
     let shown = blocks.filter_map(|keys: BTreeMap<&str, &str>| {
         let key = |name| keys.get(name).copied().unwrap_or_default();
         if key("LoadState") == "not-found" || key("Id").is_empty() {
@@ -63,6 +65,7 @@ pub fn version() -> Option<u32> {
 }
 
 fn call(args: &[&str]) -> Option<String> {
-    let output = Command::new("systemctl").args(args).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    let output =
+        Command::new("systemctl").args(args).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }

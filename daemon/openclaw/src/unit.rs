@@ -115,7 +115,10 @@ impl Unit {
                         pace.rest
                     }
                     Verdict::Withhold(reason) => {
-                        tracing::error!(event = "watchdog", "systemd's watchdog is not told that all is well: {reason}");
+                        tracing::error!(
+                            event = "watchdog",
+                            "systemd's watchdog is not told that all is well: {reason}"
+                        );
                         self.notify.status(&format!("wedged: {reason}; systemd will restart this unit"));
                         pace.soon
                     }
@@ -158,11 +161,17 @@ impl Unit {
         }
         match settings::load(&self.inputs) {
             Err(error) => {
-                tracing::error!(event = "reload", "the configuration is wrong, and what was in effect stays so: {error}");
+                tracing::error!(
+                    event = "reload",
+                    "the configuration is wrong, and what was in effect stays so: {error}"
+                );
                 said.push("the configuration is wrong and was not applied: `openclaw config check`".into());
             }
             Ok(loaded) if loaded.settings != self.as_started => {
-                tracing::warn!(event = "reload", "the configuration was edited: a restart of this unit applies it");
+                tracing::warn!(
+                    event = "reload",
+                    "the configuration was edited: a restart of this unit applies it"
+                );
                 said.push("the configuration was edited: restart this unit to apply it".into());
             }
             Ok(_) => {}
@@ -192,8 +201,10 @@ async fn settle(board: &Board) {
         let Ok(agents) = board.supervisor.status().await else { return };
         let settled = |agent: &AgentStatus| {
             let waits = !agent.led && begun.elapsed() < LED;
-            let begins = matches!(agent.record.state, State::Stopped { why: supervisor::policy::StopReason::NotStarted })
-                && begun.elapsed() < LED;
+            let begins = matches!(
+                agent.record.state,
+                State::Stopped { why: supervisor::policy::StopReason::NotStarted }
+            ) && begun.elapsed() < LED;
             agent.record.state.is_settled() && !waits && !begins
         };
         if agents.iter().all(settled) {
@@ -210,7 +221,8 @@ async fn settle(board: &Board) {
 fn line(document: &Document) -> String {
     let wrong = |component: &&Component| matches!(component.health.as_str(), "failed" | "degraded");
     let agents = document.components.iter().filter(|component| component.kind == "agent");
-    let (all, ready) = (agents.clone().count(), agents.clone().filter(|agent| agent.state == "ready").count());
+    let (all, ready) =
+        (agents.clone().count(), agents.clone().filter(|agent| agent.state == "ready").count());
     let standby = agents.filter(|agent| agent.stands_by()).count();
     let said: Vec<_> = document
         .components
@@ -248,5 +260,6 @@ pub async fn wedged<T>(file: PathBuf, work: impl Future<Output = T>) -> T {
         return work.await;
     }
     let mut work = pin!(work);
-    std::future::poll_fn(|context| if file.exists() { Poll::Pending } else { work.as_mut().poll(context) }).await
+    std::future::poll_fn(|context| if file.exists() { Poll::Pending } else { work.as_mut().poll(context) })
+        .await
 }

@@ -670,9 +670,15 @@ impl Supervisor {
             _ => Level::Info,
         };
         match level {
-            Level::Error => tracing::error!(agent = %name, event = "transition", exit_class, %actor, "{from} → {to}: {reason}"),
-            Level::Warn => tracing::warn!(agent = %name, event = "transition", exit_class, %actor, "{from} → {to}: {reason}"),
-            _ => tracing::info!(agent = %name, event = "transition", exit_class, %actor, "{from} → {to}: {reason}"),
+            Level::Error => {
+                tracing::error!(agent = %name, event = "transition", exit_class, %actor, "{from} → {to}: {reason}")
+            }
+            Level::Warn => {
+                tracing::warn!(agent = %name, event = "transition", exit_class, %actor, "{from} → {to}: {reason}")
+            }
+            _ => {
+                tracing::info!(agent = %name, event = "transition", exit_class, %actor, "{from} → {to}: {reason}")
+            }
         }
         let line = Line {
             at: *at,

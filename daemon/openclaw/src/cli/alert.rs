@@ -11,10 +11,10 @@ use supervisor::alerts::Alert;
 
 use super::table::table;
 use super::{print, print_json};
-use crate::systemd;
 use crate::control::Ask;
 use crate::control::client::Client;
 use crate::exit::{Code, Failure};
+use crate::systemd;
 
 /// `openclaw alert`
 #[derive(Subcommand)]
@@ -52,7 +52,8 @@ fn unit_failed(inputs: &Inputs, unit: String) -> Result<(), Failure> {
         "69" => "it is not built in this version, or what it needs is away",
         _ => "`journalctl -u` it, then `systemctl reset-failed` and `start`",
     };
-    let text = format!("the unit {unit} failed and stays down (result {result}, exit code {status}): {remedy}");
+    let text =
+        format!("the unit {unit} failed and stays down (result {result}, exit code {status}): {remedy}");
     // systemd reads the level from the prefix: critical.
     eprintln!("<2>{text}");
     let paths = settings::Paths::resolve(inputs)?;

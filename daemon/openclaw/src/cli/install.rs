@@ -65,7 +65,8 @@ impl Place {
     fn folders(&self) -> Result<Folders, Failure> {
         if self.user {
             let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-            let home = home.ok_or_else(|| Failure::new(Code::Usage, "HOME is not set: whose units are meant?"))?;
+            let home =
+                home.ok_or_else(|| Failure::new(Code::Usage, "HOME is not set: whose units are meant?"))?;
             let share = home.join(".local/share");
             return Ok(Folders {
                 prefix: self.prefix.clone().unwrap_or_else(|| share.join("openclaw")),
@@ -165,7 +166,8 @@ const fn next(manager: Manager) -> &'static str {
 /// What ran goes on, as it was.
 fn taken_back(applied: &Applied, folders: &Folders, restart: &[&str], why: String) -> Failure {
     let mut said = format!("{why}\nwhat was installed has been taken back; what ran before runs");
-    let back = install::restore(applied).and_then(|()| install::systemctl(folders.manager, &["daemon-reload"]));
+    let back =
+        install::restore(applied).and_then(|()| install::systemctl(folders.manager, &["daemon-reload"]));
     let back = back.and_then(|()| {
         if restart.is_empty() {
             return Ok(());
@@ -203,7 +205,11 @@ fn built() -> Vec<String> {
 fn running() -> Vec<String> {
     let ours = |name: &str| UNITS.iter().any(|unit| unit.name == name && unit.text.contains("Type=notify"));
     let units = systemd::units().unwrap_or_default();
-    units.into_iter().filter(|unit| unit.state.starts_with("active") && ours(&unit.unit)).map(|unit| unit.unit).collect()
+    units
+        .into_iter()
+        .filter(|unit| unit.state.starts_with("active") && ours(&unit.unit))
+        .map(|unit| unit.unit)
+        .collect()
 }
 
 /// The shipped configuration. On a machine several processes share a PostgreSQL, and speak over its Redis.
@@ -245,5 +251,8 @@ fn pages(command: &clap::Command, folder: &Path, pages: &mut Vec<(PathBuf, Vec<u
     let rendered = clap_mangen::Man::new(command.clone()).title(name.clone()).render(&mut page);
     rendered.map_err(|error| Failure::of(Code::Failed, &error))?;
     pages.push((folder.join(format!("{name}.1")), page));
-    command.get_subcommands().filter(|inner| !inner.is_hide_set()).try_for_each(|inner| self::pages(inner, folder, pages))
+    command
+        .get_subcommands()
+        .filter(|inner| !inner.is_hide_set())
+        .try_for_each(|inner| self::pages(inner, folder, pages))
 }
