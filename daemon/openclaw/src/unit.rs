@@ -74,7 +74,11 @@ impl Unit {
     pub async fn tell(self, board: Board) {
         if self.notify.is_heard() {
             let settled = settle(&board);
-            self.notify.during("starting: agents are on their way", Duration::from_secs(3600), settled).await;
+            // Past what the agents may take, the unit's own time applies: a wedged loop is no slow start.
+            let agents = self.as_started.agents.values();
+            let longest =
+                agents.map(|agent| agent.supervision(&self.as_started.supervision).start_timeout).sum();
+            self.notify.during("starting: agents are on their way", longest, settled).await;
             self.notify.ready(&self.line(&board).await);
             let mut changes = board.supervisor.changes();
             loop {
@@ -259,7 +263,14 @@ pub async fn wedged<T>(file: PathBuf, work: impl Future<Output = T>) -> T {
     if !cfg!(debug_assertions) || std::env::var_os("OPENCLAW_FAIL_POINTS").is_none() {
         return work.await;
     }
-    let mut work = pin!(work);
-    std::future::poll_fn(|context| if file.exists() { Poll::Pending } else { work.as_mut().poll(context) })
-        .await
+    let (mut work, mut look) = (pin!(work), pin!(sleep(Duration::ZERO)));
+    std::future::poll_fn(|context| {
+        if !file.exists() {
+            return work.as_mut().poll(context);
+        }
+        look.as_mut().reset(Instant::now() + TOGETHER);
+        let _ = look.as_mut().poll(context);
+        Poll::Pending
+    })
+    .await
 }
