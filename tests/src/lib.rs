@@ -6,6 +6,7 @@ pub mod http;
 pub mod ledger;
 pub mod network;
 pub mod postgres;
+pub mod redis;
 pub mod socket;
 pub mod steady;
 pub mod variant;

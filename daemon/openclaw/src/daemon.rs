@@ -21,12 +21,12 @@ use tokio::task::JoinSet;
 
 use crate::capabilities::Doors;
 use crate::cli::RunArgs;
-use crate::components::Components;
+use crate::components::{Components, Service};
 use crate::control::server::{self, Server};
 use crate::exit::{Code, Failure};
 use crate::home::{self, Home};
 use crate::status::Board;
-use crate::{buses, cli, database, heart, journal, nudges, reach, unit};
+use crate::{bridge, buses, cli, database, heart, journal, nudges, reach, unit};
 
 /// The first screen waits so long for the slowest agent.
 const FIRST_SCREEN: Duration = Duration::from_secs(3);
@@ -137,6 +137,7 @@ async fn serve(
         workspace: paths.workspace.clone(),
         around,
     };
+    let (bridged, alone) = (components.services.contains(&Service::HeartbeatBridge), signalling.is_empty());
     // Within one process everybody is told already.
     let several = store.shared() && options.settings.bus.url.is_some();
     let (discover, heartbeat) = (options.discover, options.settings.daemon.heartbeat);
@@ -148,7 +149,16 @@ async fn serve(
     };
     let (supervisor, handle) = Supervisor::new(options).await?;
     let nudged = several.then(|| handle.known().clone());
+    let mut services = JoinSet::new();
+    let (shared, known) = ((bus.clone(), alone, store.clone(), clock), handle.known().clone());
+    let here = move || if alone { known.names() } else { known.all().into_iter().collect() };
+    let watching = bridged.then(|| bridge::start(&mut services, shared, heartbeat, here));
+    let watched = components.services.contains(&Service::Gateway);
+    let watched =
+        watched.then(|| bridge::watch(&mut services, (bus.clone(), store.clone(), clock), heartbeat));
     let this = Board {
+        bridge: watching,
+        watched,
         supervisor: handle.clone(),
         store: store.clone(),
         bus,
@@ -163,7 +173,6 @@ async fn serve(
     };
     let this = board.get_or_init(|| this).clone();
 
-    let mut services = JoinSet::new();
     services.spawn(Arc::new(Server { board: this.clone(), tasks, libraries }).serve(listener));
     services.spawn(heart::beat(handle.clone(), this.bus.clone(), clock, heartbeat));
     if let Some(known) = nudged {
@@ -201,7 +210,7 @@ async fn serve(
                 }
             }
             _ = supervising.join_next() => break Err(lost("the supervisor")),
-            _ = services.join_next() => break Err(lost("the control socket or the heartbeat")),
+            _ = services.join_next() => break Err(lost("the control socket, the heartbeat or the heartbeat bridge")),
             Some(_) = reaching.join_next() => break Err(lost("the gateway")),
             Some(_) = signalling.join_next() => break Err(lost("the bus")),
             _ = &mut engine => break Err(lost("the store")),
@@ -210,6 +219,7 @@ async fn serve(
     drop((welcome, reloading));
     notify.stopping("draining: running handlers may end");
     reached.iter().for_each(gateway::Handle::stop);
+    let ours = heart::ours(&handle).await;
     // Refused where it was the supervisor that was lost.
     let _ = handle.shutdown().await;
     tokio::select! {
@@ -223,6 +233,9 @@ async fn serve(
     reached.iter().for_each(gateway::Handle::finish);
     while reaching.join_next().await.is_some() {}
     services.shutdown().await;
+    if let (Ok(()), Some(this)) = (&ended, board.get()) {
+        heart::rest(&*this.bus, ours, heartbeat).await;
+    }
     signalling.shutdown().await;
     let _ = home::clear_socket(&own.socket);
     store.close();

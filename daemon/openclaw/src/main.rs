@@ -1,5 +1,6 @@
 //! OpenClaw: keeps a team of AI agents alive and working.
 
+mod bridge;
 mod buses;
 mod capabilities;
 mod cli;

@@ -17,7 +17,9 @@ use supervisor::policy::{Probation, State, StopReason};
 use supervisor::sandbox::InForce;
 use supervisor::{AgentStatus, Handle, Health, LibraryStatus};
 use tokio::sync::oneshot;
+use workers::bridge::Watched;
 
+use crate::bridge::{self, Bridge};
 use crate::exit::Failure;
 
 /// The document.
@@ -28,6 +30,9 @@ pub struct Document {
     /// The home's other processes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<Daemon>,
+    /// Processes that do not answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<String>,
     /// Their parts.
     pub components: Vec<Component>,
 }
@@ -210,6 +215,10 @@ pub struct Board {
     pub discover: bool,
     /// A commit older than this proves nothing: the store proves itself more often.
     pub stale: Duration,
+    /// The heartbeat bridge, where this process has it.
+    pub bridge: Option<Bridge>,
+    /// Who watches it, where this process has a gateway.
+    pub watched: Option<Watched>,
 }
 
 /// An agent that has not answered within this is worth a look at its state.
@@ -255,8 +264,12 @@ impl Board {
         };
         let mut components = vec![self.store(now), self.bus(now)];
         components.extend(self.gateway());
+        components.extend(self.bridge.as_ref().map(|bridge| bridge::component(self, bridge, now)));
+        // Where the bridge is a part of this process, it is shown already.
+        let watched = self.watched.as_ref().filter(|_| self.bridge.is_none());
+        components.extend(watched.map(|watched| bridge::seen(self, watched)));
         components.extend(agents.iter().map(|agent| component(agent, &self.process, now)));
-        Ok(Document { daemon, others: Vec::new(), components })
+        Ok(Document { daemon, others: Vec::new(), silent: Vec::new(), components })
     }
 
     fn store(&self, now: DateTime<Utc>) -> Component {
@@ -293,7 +306,7 @@ impl Board {
     }
 
     /// A part of the daemon.
-    pub(crate) fn service(
+    pub fn service(
         &self,
         name: &str,
         (state, health): (&str, &str),

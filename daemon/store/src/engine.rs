@@ -18,8 +18,8 @@ use self::others::Others;
 use crate::Clock;
 use crate::Error;
 use crate::abroad::Abroad;
-use crate::backend::{Backend, Batch, Claimant, Depth, NewEvent, Record};
-use crate::inbox::{HELD_EVENTS, Inbox, Pending};
+use crate::backend::{Backend, Batch, Claimant, Depth, NewEvent, NewHeartbeat, Record};
+use crate::inbox::{HELD_EVENTS, HELD_HEARTBEATS, Inbox, Pending};
 use crate::lanes::Lanes;
 use crate::task::{Completion, LeasedTask, NewTask, Outcome};
 use crate::watchers::Watchers;
@@ -61,25 +61,30 @@ pub struct Health {
     pub held: usize,
 }
 
-/// What could not be stored yet and must not be lost; bounded by the leases, `HELD_EVENTS` and the agents.
+/// What could not be stored yet and must not be lost; bounded by the leases, `HELD_EVENTS`,
+/// `HELD_HEARTBEATS` and the agents.
 #[derive(Default)]
 struct Held {
     completions: Vec<Completion>,
     events: VecDeque<NewEvent>,
+    heartbeats: VecDeque<NewHeartbeat>,
     records: HashMap<AgentName, Record>,
 }
 
 impl Held {
-    /// Adds what came later: newer records win, the oldest events give way.
+    /// Adds what came later: newer records win, the oldest events and heartbeats give way.
     fn add(
         &mut self,
         completions: Vec<Completion>,
         events: impl IntoIterator<Item = NewEvent>,
+        heartbeats: impl IntoIterator<Item = NewHeartbeat>,
         records: impl IntoIterator<Item = (AgentName, Record)>,
     ) {
         self.completions.extend(completions);
         self.events.extend(events);
         self.events.drain(..self.events.len().saturating_sub(HELD_EVENTS));
+        self.heartbeats.extend(heartbeats);
+        self.heartbeats.drain(..self.heartbeats.len().saturating_sub(HELD_HEARTBEATS));
         self.records.extend(records);
     }
 }
@@ -215,6 +220,7 @@ impl Engine {
         self.held.add(
             std::mem::take(&mut arrived.completions),
             std::mem::take(&mut arrived.events),
+            std::mem::take(&mut arrived.heartbeats),
             std::mem::take(&mut arrived.records),
         );
     }
@@ -247,6 +253,7 @@ impl Engine {
         let mut batch = Batch {
             completions: held.completions,
             events: held.events.into(),
+            heartbeats: held.heartbeats.into(),
             records: held.records.into_iter().collect(),
             orders: arrived.orders.iter().map(|(order, _)| order.clone()).collect(),
             submissions: arrived.submissions.iter().map(|s| s.task.clone()).collect(),

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use nix::sys::signal::Signal;
 use openclaw_tests::daemon::{Daemon, Home};
 use openclaw_tests::network::Network;
 use openclaw_tests::postgres::Postgres;
@@ -119,6 +120,30 @@ fn processes_of_one_home_are_one_to_the_command_line() -> Result<()> {
         Ok((component["state"] == "ready" && component["process"] == "openclaw").then_some(()))
     })?;
     ensure!(whole.stop()?.success() && other.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn a_process_that_does_not_answer_is_named_and_hides_nobody() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let home = Home::new(&on(&server.url), &["scout", "misbehaving"])?;
+    let wedged = home.spawn_by(home.command(&["run", "scout"])?)?;
+    let other = home.spawn_by(home.command(&["run", "misbehaving"])?)?;
+    wait_for("both to be ready", || {
+        let ready = |name| home.component(name).is_ok_and(|component| component["state"] == "ready");
+        Ok((ready("scout") && ready("misbehaving")).then_some(()))
+    })?;
+    wedged.signal(Signal::SIGSTOP)?;
+    let shown = home.cli(&["status"])?;
+    let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+    ensure!(shown.status.code() == Some(1) && text.contains("scout: does not answer"), "{text}");
+    ensure!(home.component("misbehaving")?["state"] == "ready");
+    other.stop()?;
+    let alone = home.cli(&["status"])?;
+    let text = String::from_utf8_lossy(&alone.stderr).into_owned();
+    ensure!(alone.status.code() == Some(69) && text.contains("scout does not answer"), "{text}");
+    wedged.signal(Signal::SIGCONT)?;
+    ensure!(wedged.stop()?.success());
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! The shipped binary, tried from outside.
 
 mod breaker;
+mod bridge;
 mod chaos;
 mod configuration;
 mod database;

@@ -15,7 +15,8 @@ fn missing(what: &str) -> Result<()> {
 }
 
 fn has(program: &str) -> bool {
-    std::env::var("PATH").is_ok_and(|path| path.split(':').any(|folder| Path::new(folder).join(program).exists()))
+    std::env::var("PATH")
+        .is_ok_and(|path| path.split(':').any(|folder| Path::new(folder).join(program).exists()))
 }
 
 fn repository() -> PathBuf {

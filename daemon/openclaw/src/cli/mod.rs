@@ -5,6 +5,7 @@ pub mod alert;
 pub mod config;
 pub mod db;
 pub mod health;
+mod heartbeats;
 pub mod install;
 mod keys;
 mod libraries;

@@ -20,7 +20,8 @@ use crate::systemd::{self, UnitStatus};
 #[derive(Args)]
 #[command(
     after_help = "Health is evidence: `ok` means proved lately, `unknown` that nothing is proved and nothing known\n\
-                        to be wrong. Exit code 1 when a component is failed."
+                        to be wrong. Exit code 1 when a component is failed, or a process\n\
+                        does not answer."
 )]
 pub struct StatusArgs {
     /// As JSON
@@ -51,6 +52,7 @@ pub fn run(inputs: &Inputs, args: &StatusArgs) -> Result<(), Failure> {
         }
         if !args.watch {
             let failed = document.components.iter().any(|component| component.health == "failed");
+            let failed = failed || !document.silent.is_empty();
             return if failed { Err(Failure::new(Code::Failed, "")) } else { Ok(()) };
         }
         #[allow(clippy::disallowed_methods, reason = "a person watches, and this is the pace")]
@@ -105,6 +107,9 @@ fn text(document: &Document, on_terminal: bool) -> String {
     for other in &document.others {
         let line = format!("\n{} {}, pid {}, up {}", other.process, other.version, other.pid, up(other));
         head.push_str(&line);
+    }
+    for silent in &document.silent {
+        head.push_str(&format!("\n{silent}: does not answer; what it runs is not shown here"));
     }
     let not_well = |c: &&Component| !matches!(c.health.as_str(), "ok") && c.state != "ready";
     let why: Vec<_> =

@@ -59,6 +59,17 @@ fn what_is_loaded_wrongly_is_told_in_the_order_of_the_file() {
 }
 
 #[test]
+fn no_agent_is_called_as_a_service() {
+    assert_eq!(
+        told("[agents.heartbeat-bridge]\n[agents.bridge]", &[]),
+        [
+            "T:1: `heartbeat-bridge` in [agents] is a service of the daemon, and no agent can be called so; give the \
+             agent another name"
+        ]
+    );
+}
+
+#[test]
 fn a_fault_of_syntax_hides_no_other_mistake() {
     let text = "[daemon]\nlog = \nx = 1\n[tasks]\nlease = 'x\ny = 2\nkeep = 0 0\nkeep = '1s'\nmax_attempts = 0 0\n\
                 [agents.a\nz = 1\n[groups.x]\nagents = ['a']\nv = 1\n";
@@ -68,7 +79,7 @@ fn a_fault_of_syntax_hides_no_other_mistake() {
         told,
         [
             "T:2: syntax: string values must be quoted; expected literal string",
-            "T:3: unknown key `x` in [daemon]; known are `log`, `drain_timeout`, `restart_budget`, `restart_refill`, `heartbeat`",
+            "T:3: unknown key `x` in [daemon]; known are `log`, `drain_timeout`, `restart_budget`, `restart_refill`, `heartbeat`, `lead`",
             "T:5: syntax: invalid literal string; expected `'`",
             "T:6: unknown key `y` in [tasks]; known are `max_attempts`, `retry_initial`, `retry_max`, `lease`, `max_payload`, `max_queued`, `keep`, `keep_rows`",
             "T:7: syntax: string values must be quoted; expected literal string",

@@ -78,6 +78,9 @@ pub(crate) async fn apply(
     if !batch.events.is_empty() {
         db.history(&[], &batch.events, moment).await?;
     }
+    if !batch.heartbeats.is_empty() {
+        db.heartbeats(&batch.heartbeats, moment).await?;
+    }
     for (agent, record) in &batch.records {
         if !db.save(agent, record, moment.now).await? {
             applied.fenced.push(agent.clone());

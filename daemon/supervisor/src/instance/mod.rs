@@ -161,6 +161,8 @@ pub struct Vitals {
     pub running: u32,
     /// The oldest of them.
     pub oldest_task: Option<TaskId>,
+    /// Since when that is in work.
+    pub oldest_since: Option<DateTime<Utc>>,
     /// What the sandbox refused this host.
     pub violations: u64,
 }
@@ -845,7 +847,9 @@ impl Instance {
     fn show(&self) {
         let mut vitals = vitals(&self.shared);
         vitals.running = self.work.len();
-        vitals.oldest_task = self.work.oldest().map(|(task, _)| task);
+        let oldest = self.work.oldest();
+        vitals.oldest_task = oldest.map(|(task, _)| task);
+        vitals.oldest_since = oldest.map(|(_, since)| self.around.clock.now() - since.elapsed());
     }
 
     async fn report(&self, report: Report) {
