@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::Level;
 use serde_json::Value;
@@ -659,7 +660,9 @@ impl Supervisor {
     fn note(&mut self, name: &AgentName, transition: Transition) {
         let Transition { from, to, actor, reason, at } = &transition;
         let exit = self.slots.get(name).and_then(|slot| slot.record.last_exit.as_ref());
-        let exit_class = exit.filter(|exit| exit.at == *at).map(|exit| exit.class.to_string());
+        // The end that the transition tells of: the instance saw it a moment before.
+        let told = |exit: &&Exit| to != "ready" && from != "backoff" && *at - exit.at < TimeDelta::seconds(1);
+        let exit_class = exit.filter(told).map(|exit| exit.class.to_string());
         // A wait that goes on for the same reason is one line of the history, not hundreds.
         if from == to && self.slots.get(name).is_some_and(|slot| slot.reason == *reason) {
             return;
