@@ -19,6 +19,7 @@ use crate::Clock;
 use crate::Error;
 use crate::abroad::Abroad;
 use crate::backend::{Backend, Batch, Claimant, Depth, NewEvent, NewHeartbeat, Record};
+use crate::failpoint::{Boundary, reach};
 use crate::inbox::{HELD_EVENTS, HELD_HEARTBEATS, Inbox, Pending};
 use crate::lanes::Lanes;
 use crate::task::{Completion, LeasedTask, NewTask, Outcome};
@@ -125,7 +126,9 @@ impl Engine {
     ) -> Result<(Self, watch::Receiver<Health>), Error> {
         let clock = Clock::new();
         let now = clock.now();
-        backend.recover(&claimant, now).await?;
+        if backend.recover(&claimant, now).await? > 0 {
+            reach(Boundary::RecoverCommitted).await;
+        }
         let depths = backend.depths().await?;
         let next_due = backend.next_due(now).await?;
         let (health, watched) = watch::channel(Health { committed_at: now, error: None, held: 0 });
@@ -165,6 +168,7 @@ impl Engine {
     pub async fn run(mut self) {
         loop {
             self.wait().await;
+            reach(Boundary::StoreTurn).await;
             let arrived = self.inbox.take();
             let closing = arrived.closing;
             self.turn(arrived).await;
@@ -195,7 +199,7 @@ impl Engine {
 
     /// One turn: a batch, its transaction, and everybody told.
     ///
-    /// Its boundaries, at each of which the process may die: taken from the inbox (nothing is durable, nobody was told)
+    /// Its boundaries, at each of which the process may die ([`Boundary`]): taken from the inbox (nothing is durable, nobody was told)
     /// → the transaction, inside [`Backend::apply`] → committed and not told (who asked learns it by asking again with
     /// its key; what was leased is freed by the next life) → told.
     async fn turn(&mut self, mut arrived: Pending) {
@@ -232,6 +236,7 @@ impl Engine {
         if batch.is_empty() {
             return;
         }
+        taken(&batch).await;
         match self.backend.apply(&batch, &self.claimant, now).await {
             Ok(applied) => self.committed(batch, arrived, applied, now).await,
             Err(error @ Error::Doubtful(_)) => {
@@ -317,6 +322,19 @@ impl Drop for Engine {
     fn drop(&mut self) {
         // Also when it is aborted or panics: nobody waits for an answer that cannot come.
         self.inbox.close();
+    }
+}
+
+/// What a batch is about to store: nothing of it is.
+async fn taken(batch: &Batch) {
+    if !batch.completions.is_empty() {
+        reach(Boundary::CompleteTaken).await;
+    }
+    if !batch.submissions.is_empty() {
+        reach(Boundary::SubmitTaken).await;
+    }
+    if !batch.renewals.is_empty() {
+        reach(Boundary::RenewTaken).await;
     }
 }
 

@@ -15,6 +15,7 @@ use openclaw_agent_api::context::Level;
 use serde_json::Value;
 use settings::{Agent, Group, Settings, Strategy};
 use store::backend::{NewEvent, TRANSITION};
+use store::failpoint::{Boundary, reach};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 
@@ -250,6 +251,7 @@ impl Supervisor {
             self.look(&name, Why::Boot);
         }
         while !(self.ending && self.slots.values().all(|slot| !slot.lives())) {
+            reach(Boundary::SupervisorTurn).await;
             let due = self.next_due();
             let clock = self.around.clock;
             let alarm = async {

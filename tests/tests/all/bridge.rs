@@ -6,8 +6,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use openclaw_tests::daemon::Home;
-use openclaw_tests::postgres::Postgres;
-use openclaw_tests::redis::Redis;
+use openclaw_tests::server::{Postgres, Redis};
 use openclaw_tests::wait_for;
 use serde_json::Value;
 
@@ -77,9 +76,9 @@ impl Drop for Relay {
 #[test]
 fn a_daemon_that_is_killed_is_missed_by_the_other_ones_bridge() -> Result<()> {
     let Some(server) = Postgres::start()? else { return Ok(()) };
-    let url = &server.url;
+    let url = &server.url("postgres");
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    let Some(_redis) = Redis::start(port)? else { return Ok(()) };
+    let Some(_redis) = Redis::start_on(port)? else { return Ok(()) };
     let config = |agent: &str| {
         format!(
             "[daemon]\nheartbeat = \"1s\"\n[database]\nurl = \"{url}\"\n[bus]\nurl = \"redis://localhost:{port}\"\n\

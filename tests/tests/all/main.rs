@@ -5,6 +5,7 @@ mod bridge;
 mod chaos;
 mod configuration;
 mod database;
+mod degraded;
 mod first;
 mod full_disk;
 mod grants;

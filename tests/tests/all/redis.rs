@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::Result;
 use openclaw_tests::daemon::Home;
-use openclaw_tests::redis::Redis;
+use openclaw_tests::server::Redis;
 use openclaw_tests::wait_for;
 use serde_json::Value;
 
@@ -30,7 +30,7 @@ fn work_goes_on_whatever_redis_does_and_the_status_tells() -> Result<()> {
     assert_eq!((away["state"].as_str(), away["evidence"]["at"].as_str()), (Some("backoff"), None), "{away}");
     assert_eq!(reply(&home, "misbehaving", "echo well")?, "well");
     for _ in 0..2 {
-        let Some(server) = Redis::start(port)? else { break };
+        let Some(server) = Redis::start_on(port)? else { break };
         let well = bus(&home, "ok")?;
         assert_eq!(well["state"], "ready", "{well}");
         assert!(
@@ -80,7 +80,7 @@ fn hash(port: u16, key: &str, (field, text): (&str, &str)) -> Result<Vec<(String
 #[test]
 fn heartbeats_are_shown_and_are_whole_again_after_a_flush() -> Result<()> {
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    let Some(_server) = Redis::start(port)? else { return Ok(()) };
+    let Some(_server) = Redis::start_on(port)? else { return Ok(()) };
     let config = quick(&format!("[bus]\nurl = 'redis://localhost:{port}'\n"))
         .replace("[daemon]", "[daemon]\nheartbeat = \"1s\"");
     let home = Home::new(&config, &["scout"])?;

@@ -24,6 +24,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use settings::{Supervision, Tasks};
 use store::clock::Clock;
+use store::failpoint::{Boundary, reach_now};
 use store::task::{LeasedTask, TaskId};
 use store::{Consumer, Store};
 use tokio::io::Interest;
@@ -522,6 +523,7 @@ impl Instance {
                 vitals(&self.shared).pong_at = Some(self.around.clock.now());
             }
             FromHost::Done { id, outcome, micros } => {
+                reach_now(Boundary::Handled);
                 let panicked = matches!(&outcome, Err(error) if error.class == ErrorClass::Panic);
                 let call =
                     self.work.done(id, outcome, Duration::from_micros(micros), self.around.clock.now());
@@ -708,6 +710,7 @@ impl Instance {
     }
 
     fn hand_over(&mut self, task: LeasedTask) {
+        reach_now(Boundary::Delivering);
         let message = match work::message(&task) {
             Ok(message) => message,
             Err(error) => return self.work.unsent(task, format!("its payload does not read: {error}")),
@@ -834,7 +837,12 @@ impl Instance {
     fn write(&mut self) {
         while !self.out.is_empty() {
             match self.socket.try_write(&self.out) {
-                Ok(written) => drop(self.out.drain(..written)),
+                Ok(written) => {
+                    self.out.drain(..written);
+                    if !self.work.is_empty() {
+                        reach_now(Boundary::Delivered);
+                    }
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
                 // The host is gone, which reading will tell. What is left for it must not keep this loop awake: it
                 // would wait for nothing, and the runtime's one thread would never look.

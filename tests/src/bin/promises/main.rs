@@ -6,6 +6,7 @@
 
 mod failover;
 mod footprint;
+mod heartbeats;
 mod lifecycle;
 mod measure;
 mod reload;
@@ -60,7 +61,7 @@ struct Benchmark {
     run: fn(&Options) -> Result<Vec<Row>>,
 }
 
-const BENCHMARKS: [Benchmark; 11] = [
+const BENCHMARKS: [Benchmark; 12] = [
     Benchmark { rows: &[lifecycle::RESTART], run: lifecycle::restart },
     Benchmark {
         rows: &[lifecycle::FRESH, lifecycle::AGAIN, lifecycle::STOP],
@@ -77,6 +78,7 @@ const BENCHMARKS: [Benchmark; 11] = [
         run: traffic::messages_on_a_server,
     },
     Benchmark { rows: &[failover::FAILOVER], run: failover::failover },
+    Benchmark { rows: &[heartbeats::HEARTBEATS], run: heartbeats::heartbeats },
     Benchmark { rows: &[footprint::CROWD], run: footprint::crowd },
 ];
 
