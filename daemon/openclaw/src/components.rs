@@ -35,6 +35,11 @@ impl Service {
         Self::Dashboard,
     ];
 
+    /// Those that this version has.
+    pub fn built() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|service| service.is_built())
+    }
+
     /// As it is typed and shown.
     pub const fn name(self) -> &'static str {
         match self {

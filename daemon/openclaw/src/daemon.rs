@@ -8,13 +8,15 @@ use gateway::desk::Desk;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::Mode;
 use openclaw_agent_api::AgentName;
+use operations::notify::Notify;
+use operations::sockets::Sockets;
 use settings::{Inputs, Loaded, Origin, ProcessPaths};
 use store::{Clock, Store};
 use supervisor::instance::Surroundings;
 use supervisor::library::Libraries;
 use supervisor::logs::Logs;
 use supervisor::process::Program;
-use supervisor::{Handle, Options, Supervisor};
+use supervisor::{Options, Supervisor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
@@ -25,10 +27,13 @@ use crate::control::server::{self, Server};
 use crate::exit::{Code, Failure};
 use crate::home::{self, Home};
 use crate::status::Board;
-use crate::{bridge, buses, cli, database, heart, journal, nudges, reach};
+use crate::{bridge, buses, cli, database, heart, journal, nudges, reach, unit};
 
 /// The first screen waits so long for the slowest agent.
 const FIRST_SCREEN: Duration = Duration::from_secs(3);
+
+/// The longest that systemd is asked to wait for the database: a large one's migration.
+const MIGRATION: Duration = Duration::from_secs(30 * 60);
 
 /// Runs until it is told to stop.
 pub fn run(inputs: &Inputs, args: &RunArgs) -> Result<(), Failure> {
@@ -37,8 +42,9 @@ pub fn run(inputs: &Inputs, args: &RunArgs) -> Result<(), Failure> {
     let _ = nix::sys::prctl::set_dumpable(false);
     nix::sys::stat::umask(Mode::from_bits_truncate(0o077));
     let loaded = settings::load(inputs)?;
-    let _journal = journal::start(args.log.as_deref().unwrap_or(&loaded.settings.daemon.log))?;
     let components = Components::chosen(&loaded.settings, &args.components)?;
+    let filter = args.log.as_deref().unwrap_or(&loaded.settings.daemon.log);
+    let _journal = journal::start(filter, args.log_format, components.process.as_str())?;
     let own = loaded.paths.of(&components.process)?;
     let home = Home::enter(&loaded.paths, &own)?;
     // One thread for all that waits: the work is done in the hosts and in the database's thread, and what passes
@@ -50,23 +56,32 @@ pub fn run(inputs: &Inputs, args: &RunArgs) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Code::TryAgain, format!("no threads for the daemon: {error}")))?;
-    let ended = runtime.block_on(serve(loaded, components, own));
+    let ended = runtime.block_on(serve(inputs, loaded, components, own));
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(home);
     ended
 }
 
-async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Result<(), Failure> {
+async fn serve(
+    inputs: &Inputs,
+    loaded: Loaded,
+    components: Components,
+    own: ProcessPaths,
+) -> Result<(), Failure> {
+    let notify = Notify::of_process();
+    let mut sockets = Sockets::of_process();
     let database = database::configured(&loaded)?;
     let Loaded { settings, paths, secrets, origin } = loaded;
     let mut stop = Signals::listen()?;
     let clock = Clock::new();
     // Bound before any work starts: whoever connects early waits for the answer.
-    let gateway = reach::open(&settings.gateway, &secrets, &components, clock)?;
+    let passed = sockets.tcp(reach::GATEWAY).map_err(|error| Failure::of(Code::Io, &error))?;
+    let gateway = reach::open(&settings.gateway, &secrets, &components, passed, clock)?;
     let listener = server::bind(&own.socket)?;
 
     let _held = database::hold(&database)?;
-    let backend = database.open().await?;
+    // A migration may take long, and a database that starts with the machine may be late.
+    let backend = notify.during("opening the database", MIGRATION, unit::open(&database, notify)).await?;
     let tasks = settings.tasks.clone();
     let options = store::Options {
         installation: home::installation(&paths, &components.process)?,
@@ -127,6 +142,12 @@ async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Res
     // Within one process everybody is told already.
     let several = store.shared() && options.settings.bus.url.is_some();
     let (discover, heartbeat) = (options.discover, options.settings.daemon.heartbeat);
+    let unit = unit::Unit {
+        notify,
+        only: unit::only(&components.services, &options.agents),
+        as_started: options.settings.clone(),
+        inputs: inputs.clone(),
+    };
     let (supervisor, handle) = Supervisor::new(options).await?;
     let nudged = several.then(|| handle.known().clone());
     let mut services = JoinSet::new();
@@ -162,9 +183,15 @@ async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Res
     let (mut reaching, reached) = (JoinSet::new(), this.gateway.clone());
     gateway.map(|(service, _)| reaching.spawn(service.run(desk, Arc::new(this.clone()))));
     let mut supervising = JoinSet::new();
-    supervising.spawn(supervisor.run());
+    supervising.spawn(unit::wedged(own.socket.with_extension("wedged"), supervisor.run()));
+    services.spawn(unit.clone().watch(this.clone()));
+    services.spawn(unit.clone().tell(this.clone()));
+    services.spawn(unit::take_alerts(this.home.clone(), store.clone()));
     let mut welcome = JoinSet::new();
-    welcome.spawn(first_screen(this, origin));
+    // Under systemd the status line says it, and nobody types anything there.
+    if !notify.is_heard() {
+        welcome.spawn(first_screen(this, origin));
+    }
 
     let (mut reloading, mut again) = (JoinSet::new(), false);
     // None of these ends by itself: a daemon that has lost one must not go on as if it were well.
@@ -176,12 +203,12 @@ async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Res
                     break Ok(());
                 }
                 // One at a time; whatever came meanwhile is looked at once more.
-                Told::Reload if reloading.is_empty() => drop(reloading.spawn(reload_all(handle.clone()))),
+                Told::Reload if reloading.is_empty() => drop(reloading.spawn(unit.clone().reload(handle.clone()))),
                 Told::Reload => again = true,
             },
             Some(_) = reloading.join_next() => {
                 if std::mem::take(&mut again) {
-                    reloading.spawn(reload_all(handle.clone()));
+                    reloading.spawn(unit.clone().reload(handle.clone()));
                 }
             }
             _ = supervising.join_next() => break Err(lost("the supervisor")),
@@ -192,6 +219,7 @@ async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Res
         }
     };
     drop((welcome, reloading));
+    notify.stopping("draining: running handlers may end");
     reached.iter().for_each(gateway::Handle::stop);
     let ours = heart::ours(&handle).await;
     // Refused where it was the supervisor that was lost.
@@ -274,17 +302,6 @@ impl Signals {
             if let Told::Stop(signal) = self.told().await {
                 return signal;
             }
-        }
-    }
-}
-
-/// Has every agent run what the agents folder holds now.
-async fn reload_all(supervisor: Handle) {
-    tracing::info!("SIGHUP: looking at all libraries");
-    for name in supervisor.known().names() {
-        match supervisor.reload(&name, "SIGHUP".into()).await {
-            Ok((_, verdict)) => tracing::info!(agent = %name, "{verdict}"),
-            Err(error) => tracing::warn!(agent = %name, "{error}"),
         }
     }
 }

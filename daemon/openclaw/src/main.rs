@@ -15,6 +15,8 @@ mod journal;
 mod nudges;
 mod reach;
 mod status;
+mod systemd;
+mod unit;
 
 use std::process::ExitCode;
 
@@ -56,6 +58,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Send(args) => cli::send::run(&inputs, args),
         Command::Tasks(command) => cli::tasks::run(&inputs, command),
         Command::Alert(command) => cli::alert::run(&inputs, command),
+        Command::Health(args) => cli::health::run(&inputs, &args),
+        Command::Backup(command) => cli::backup(&command),
+        Command::Install(args) => cli::install::run(&args),
+        Command::Uninstall(args) => cli::install::uninstall(&args),
         Command::Db(command) => cli::db::run(&inputs, command),
         Command::Config(command) => cli::config::run(&inputs, command),
         Command::Completions { shell } => cli::completions(shell),

@@ -207,12 +207,16 @@ impl Engine {
         let left = self.lanes.change(std::mem::take(&mut arrived.lanes));
         arrived.completions.extend(left.into_iter().map(released));
         self.hold(&mut arrived);
+        let asked = std::mem::take(&mut arrived.asked);
         match self.settle_doubt(now).await {
             Ok(()) => self.store(arrived, now).await,
             Err(error) => self.failed(Batch::default(), arrived, error),
         }
         let held = self.held_results();
         self.health.send_if_modified(|health| std::mem::replace(&mut health.held, held) != held);
+        for asker in asked {
+            let _ = asker.send(());
+        }
     }
 
     /// What must not be lost waits from now on.

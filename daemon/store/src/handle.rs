@@ -239,6 +239,17 @@ impl Store {
         });
     }
 
+    /// Answers once the engine has made a whole turn since: proof that it turns, whether or not the database can be
+    /// written. An idle one makes one for this.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn turned(&self) -> Result<(), Error> {
+        let (asker, answer) = oneshot::channel();
+        self.inbox.put(|pending| pending.asked.push(asker));
+        answer.await.map_err(|_| Error::Closed)
+    }
+
     /// Stores what came before, and ends the engine.
     pub fn close(&self) {
         self.inbox.put(|pending| pending.closing = true);

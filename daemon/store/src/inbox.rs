@@ -46,6 +46,8 @@ pub(crate) struct Pending {
     pub heartbeats: VecDeque<NewHeartbeat>,
     pub records: HashMap<AgentName, Record>,
     pub nudged: HashSet<AgentName>,
+    /// Who wants to know that the engine turns.
+    pub asked: Vec<oneshot::Sender<()>>,
     pub closing: bool,
 }
 

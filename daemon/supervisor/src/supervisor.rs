@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::Level;
 use serde_json::Value;
@@ -660,6 +661,10 @@ impl Supervisor {
     /// Into the journal, the agent's log, the history and the record.
     fn note(&mut self, name: &AgentName, transition: Transition) {
         let Transition { from, to, actor, reason, at } = &transition;
+        let exit = self.slots.get(name).and_then(|slot| slot.record.last_exit.as_ref());
+        // The end that the transition tells of: the instance saw it a moment before.
+        let told = |exit: &&Exit| to != "ready" && from != "backoff" && *at - exit.at < TimeDelta::seconds(1);
+        let exit_class = exit.filter(told).map(|exit| exit.class.to_string());
         // A wait that goes on for the same reason is one line of the history, not hundreds.
         if from == to && self.slots.get(name).is_some_and(|slot| slot.reason == *reason) {
             return;
@@ -670,9 +675,15 @@ impl Supervisor {
             _ => Level::Info,
         };
         match level {
-            Level::Error => tracing::error!(agent = %name, %actor, "{from} → {to}: {reason}"),
-            Level::Warn => tracing::warn!(agent = %name, %actor, "{from} → {to}: {reason}"),
-            _ => tracing::info!(agent = %name, %actor, "{from} → {to}: {reason}"),
+            Level::Error => {
+                tracing::error!(agent = %name, event = "transition", exit_class, %actor, "{from} → {to}: {reason}")
+            }
+            Level::Warn => {
+                tracing::warn!(agent = %name, event = "transition", exit_class, %actor, "{from} → {to}: {reason}")
+            }
+            _ => {
+                tracing::info!(agent = %name, event = "transition", exit_class, %actor, "{from} → {to}: {reason}")
+            }
         }
         let line = Line {
             at: *at,

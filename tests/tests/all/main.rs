@@ -26,3 +26,4 @@ mod schedule;
 mod starts;
 mod stop;
 mod support;
+mod systemd;
