@@ -29,6 +29,8 @@ use crate::home::{self, Home};
 use crate::status::Board;
 use crate::{bridge, buses, cli, database, heart, journal, nudges, reach, unit};
 
+/// The end waits so long for the database.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 /// The first screen waits so long for the slowest agent.
 const FIRST_SCREEN: Duration = Duration::from_secs(3);
 
@@ -154,7 +156,8 @@ async fn serve(
     let (shared, known) = ((bus.clone(), alone, store.clone(), clock), handle.known().clone());
     let here = move || if alone { known.names() } else { known.all().into_iter().collect() };
     let watching = bridged.then(|| bridge::start(&mut services, shared, heartbeat, here));
-    let watched = components.services.contains(&Service::Gateway);
+    // Whoever is alone on its bus hears of no other process's.
+    let watched = components.services.contains(&Service::Gateway) && (bridged || !alone);
     let watched =
         watched.then(|| bridge::watch(&mut services, (bus.clone(), store.clone(), clock), heartbeat));
     let this = Board {
@@ -242,7 +245,11 @@ async fn serve(
     let _ = home::clear_socket(&own.socket);
     store.close();
     if !engine.is_finished() {
-        let _ = engine.await;
+        // A database that does not answer keeps nobody: what could not be stored is done again at the next start.
+        if tokio::time::timeout(LAST_WORDS, &mut engine).await.is_err() {
+            tracing::warn!("the database did not answer: the daemon ends without it");
+            engine.abort();
+        }
     }
     logs.close();
     let _ = log_thread.join();
