@@ -32,7 +32,7 @@ impl Engine {
         }
         self.health.send_replace(Health { committed_at: now, error: None, held: self.held_results() });
         for id in &applied.stale {
-            tracing::warn!(task = %id, "a result came after its lease was lost and was refused");
+            tracing::warn!(task_id = %id, "a result came after its lease was lost and was refused");
         }
         for agent in &applied.fenced {
             tracing::warn!(%agent, "its record was not saved: another process leads it");
