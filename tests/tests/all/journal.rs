@@ -14,7 +14,7 @@ const CONFIG: &str = "[agents.misbehaving]\nsandbox = \"off\"\n";
 /// The daemon's line that says `what`.
 fn line(home: &Home, what: &str) -> Result<String> {
     wait_for(&format!("a line with `{what}`"), || {
-        let text = fs::read_to_string(home.path().join("daemon.log"))?;
+        let text = home.log();
         Ok(text.lines().find(|line| line.contains(what)).map(str::to_owned))
     })
 }
@@ -25,7 +25,7 @@ fn as_json_each_line_has_its_fields() -> Result<()> {
     let mut command = home.command(&["run", "--log-format", "json"])?;
     // Nobody listens there, and nobody is missed.
     command.env("NOTIFY_SOCKET", home.path().join("nobody")).env("JOURNAL_STREAM", "1:1");
-    let daemon = home.spawn_by(command)?;
+    let daemon = home.start_as(command)?;
     home.until("misbehaving", "ready")?;
     let sent = home.socket()?.call(message("misbehaving", "log it is odd", Some("s-17"), Some(30_000)))?;
     let sent = sent.map_err(anyhow::Error::msg)?;
@@ -40,7 +40,7 @@ fn as_json_each_line_has_its_fields() -> Result<()> {
         assert_eq!(said[field], value, "{field} of {said}");
     }
     assert!(daemon.stop()?.success());
-    let log = fs::read_to_string(home.path().join("daemon.log"))?;
+    let log = home.log();
     // The first screen is for people, and on standard output.
     let lines = log.lines().filter(|line| line.starts_with('{'));
     assert!(lines.clone().count() > 2, "{log}");
@@ -54,7 +54,7 @@ fn as_json_each_line_has_its_fields() -> Result<()> {
 #[test]
 fn an_edit_is_applied_where_it_can_be_and_else_its_keys_are_named() -> Result<()> {
     let home = Home::new(&format!("[daemon]\nlog = \"off\"\n{CONFIG}"), &["misbehaving"])?;
-    let daemon = home.spawn()?;
+    let daemon = home.start()?;
     home.until("misbehaving", "ready")?;
     let edited = format!("[daemon]\nlog = \"info\"\n[libraries]\nkeep = 9\n{CONFIG}concurrency = 7\n");
     fs::write(home.path().join("config/openclaw.toml"), edited)?;
@@ -62,7 +62,7 @@ fn an_edit_is_applied_where_it_can_be_and_else_its_keys_are_named() -> Result<()
     // That it is written at all says that the log's new filter is in effect.
     let said = line(&home, "the configuration was edited")?;
     let keys = "restart needed for agents.misbehaving.concurrency, libraries.keep";
-    assert!(said.ends_with(keys), "{said}");
+    assert!(said.contains(keys), "{said}");
     assert!(daemon.stop()?.success());
     Ok(())
 }
