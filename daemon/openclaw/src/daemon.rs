@@ -46,7 +46,9 @@ pub fn run(inputs: &Inputs, args: &RunArgs) -> Result<(), Failure> {
     let loaded = settings::load(inputs)?;
     let components = Components::chosen(&loaded.settings, &args.components)?;
     let filter = args.log.as_deref().unwrap_or(&loaded.settings.daemon.log);
-    let _journal = journal::start(filter, args.log_format, components.process.as_str())?;
+    let journal = journal::start(filter, args.log_format, components.process.as_str())?;
+    // What the command line says stays so, whatever becomes of the file.
+    let filter = args.log.is_none().then(|| journal.filter.clone());
     let own = loaded.paths.of(&components.process)?;
     let home = Home::enter(&loaded.paths, &own)?;
     // One thread for all that waits: the work is done in the hosts and in the database's thread, and what passes
@@ -58,7 +60,7 @@ pub fn run(inputs: &Inputs, args: &RunArgs) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Code::TryAgain, format!("no threads for the daemon: {error}")))?;
-    let ended = runtime.block_on(serve(inputs, loaded, components, own));
+    let ended = runtime.block_on(serve(inputs, loaded, components, own, filter));
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(home);
     ended
@@ -69,6 +71,7 @@ async fn serve(
     loaded: Loaded,
     components: Components,
     own: ProcessPaths,
+    filter: Option<journal::Filter>,
 ) -> Result<(), Failure> {
     let notify = Notify::of_process();
     let mut sockets = Sockets::of_process();
@@ -130,6 +133,7 @@ async fn serve(
     // What another process can run: on a database of its own there is none.
     let enabled = settings.agents.iter().filter(|(_, agent)| agent.is_enabled() && store.shared());
     let elsewhere = enabled.map(|(name, _)| name.clone()).filter(|name| !components.agents.contains(name));
+    let scope = unit::Scope::of(&components);
     let options = Options {
         elsewhere: elsewhere.collect(),
         // An agent that nobody named is not asked for where somebody named others.
@@ -149,6 +153,9 @@ async fn serve(
         only: unit::only(&components.services, &options.agents),
         as_started: options.settings.clone(),
         inputs: inputs.clone(),
+        filter,
+        scope,
+        stale: Arc::default(),
     };
     let (supervisor, handle) = Supervisor::new(options).await?;
     let nudged = several.then(|| handle.known().clone());
@@ -186,7 +193,7 @@ async fn serve(
     let (mut reaching, reached) = (JoinSet::new(), this.gateway.clone());
     gateway.map(|(service, _)| reaching.spawn(service.run(desk, Arc::new(this.clone()))));
     let mut supervising = JoinSet::new();
-    supervising.spawn(unit::wedged(own.socket.with_extension("wedged"), supervisor.run()));
+    supervising.spawn(supervisor.run());
     services.spawn(unit.clone().watch(this.clone()));
     services.spawn(unit.clone().tell(this.clone()));
     services.spawn(unit::take_alerts(this.home.clone(), store.clone()));

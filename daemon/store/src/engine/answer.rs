@@ -37,7 +37,7 @@ impl Engine {
             waits_since: None,
         });
         for id in &applied.stale {
-            tracing::warn!(task = %id, "a result came after its lease was lost and was refused");
+            tracing::warn!(task_id = %id, "a result came after its lease was lost and was refused");
         }
         for agent in &applied.fenced {
             tracing::warn!(%agent, "its record was not saved: another process leads it");
