@@ -25,7 +25,7 @@ use crate::control::server::{self, Server};
 use crate::exit::{Code, Failure};
 use crate::home::{self, Home};
 use crate::status::Board;
-use crate::{buses, cli, database, heart, journal, nudges, reach};
+use crate::{buses, cli, database, heart, journal, nudges, reach, telegram};
 
 /// The first screen waits so long for the slowest agent.
 const FIRST_SCREEN: Duration = Duration::from_secs(3);
@@ -63,6 +63,7 @@ async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Res
     let clock = Clock::new();
     // Bound before any work starts: whoever connects early waits for the answer.
     let gateway = reach::open(&settings.gateway, &secrets, &components, clock)?;
+    let bot = telegram::open(&settings, &secrets, &components, &paths, clock)?;
     let listener = server::bind(&own.socket)?;
 
     let _held = database::hold(&database)?;
@@ -137,6 +138,7 @@ async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Res
         home: paths.home.clone(),
         process: components.process,
         gateway: gateway.as_ref().map(|(_, handle)| handle.clone()),
+        telegram: bot.as_ref().map(|(_, handle)| handle.clone()),
         database: database.shown(),
         discover,
         stale: tasks.lease.max(Duration::from_secs(10)) * 2,
@@ -150,7 +152,8 @@ async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Res
     if let Some(known) = nudged {
         services.spawn(nudges::exchange(store.clone(), this.bus.clone(), clock, known));
     }
-    let (mut reaching, reached) = (JoinSet::new(), this.gateway.clone());
+    let (mut reaching, reached) = (JoinSet::new(), reach::Reached::of(&this));
+    bot.map(|(bot, _)| reaching.spawn(bot.run(desk.clone(), Arc::new(this.clone()), this.bus.clone())));
     gateway.map(|(service, _)| reaching.spawn(service.run(desk, Arc::new(this.clone()))));
     let mut supervising = JoinSet::new();
     supervising.spawn(supervisor.run());
@@ -177,13 +180,13 @@ async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Res
             }
             _ = supervising.join_next() => break Err(lost("the supervisor")),
             _ = services.join_next() => break Err(lost("the control socket or the heartbeat")),
-            Some(_) = reaching.join_next() => break Err(lost("the gateway")),
+            Some(_) = reaching.join_next() => break Err(lost("the gateway or the bot")),
             Some(_) = signalling.join_next() => break Err(lost("the bus")),
             _ = &mut engine => break Err(lost("the store")),
         }
     };
     drop((welcome, reloading));
-    reached.iter().for_each(gateway::Handle::stop);
+    reached.stop();
     // Refused where it was the supervisor that was lost.
     let _ = handle.shutdown().await;
     tokio::select! {
@@ -194,7 +197,7 @@ async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Res
             return Err(Failure::new(Code::Failed, "stopped before everything was drained"));
         }
     }
-    reached.iter().for_each(gateway::Handle::finish);
+    reached.finish();
     while reaching.join_next().await.is_some() {}
     services.shutdown().await;
     signalling.shutdown().await;

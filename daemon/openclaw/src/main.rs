@@ -14,6 +14,7 @@ mod journal;
 mod nudges;
 mod reach;
 mod status;
+mod telegram;
 
 use std::process::ExitCode;
 
@@ -55,6 +56,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Send(args) => cli::send::run(&inputs, args),
         Command::Tasks(command) => cli::tasks::run(&inputs, command),
         Command::Alert(command) => cli::alert::run(&inputs, command),
+        Command::Telegram(command) => cli::telegram::run(&inputs, command),
         Command::Db(command) => cli::db::run(&inputs, command),
         Command::Config(command) => cli::config::run(&inputs, command),
         Command::Completions { shell } => cli::completions(shell),

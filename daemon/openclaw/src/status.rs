@@ -31,6 +31,8 @@ pub struct Board {
     pub process: ProcessName,
     /// HTTP, where this process has it.
     pub gateway: Option<gateway::Handle>,
+    /// The bot, where this process has it.
+    pub telegram: Option<gateway::telegram::Handle>,
     /// What holds the queue, for people.
     pub database: String,
     pub discover: bool,
@@ -68,6 +70,7 @@ impl Board {
         };
         let mut components = vec![self.store(now), self.bus(now)];
         components.extend(self.gateway());
+        components.extend(self.telegram());
         components.extend(agents.iter().map(|agent| component(agent, &self.process, now)));
         Ok(Document { daemon, others: Vec::new(), components })
     }

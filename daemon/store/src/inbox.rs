@@ -39,6 +39,7 @@ pub(crate) struct Pending {
     pub memory: Vec<(MemoryChange, Reply<()>)>,
     pub renewals: Vec<Renewal>,
     pub lanes: Vec<LaneOp>,
+    pub watches: Vec<(TaskId, oneshot::Sender<Ended>)>,
     pub events: VecDeque<NewEvent>,
     pub records: HashMap<AgentName, Record>,
     pub nudged: HashSet<AgentName>,

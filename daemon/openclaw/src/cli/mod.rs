@@ -10,6 +10,7 @@ pub mod send;
 pub mod status;
 pub mod table;
 pub mod tasks;
+pub mod telegram;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -58,6 +59,9 @@ pub enum Command {
     /// What the operator was told
     #[command(subcommand)]
     Alert(alert::AlertCommand),
+    /// The bot: how it stands, who may talk with it
+    #[command(subcommand)]
+    Telegram(telegram::TelegramCommand),
     /// Look at, bring up to date, check and copy the database; without a daemon
     #[command(subcommand)]
     Db(db::DbCommand),
