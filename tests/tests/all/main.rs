@@ -24,3 +24,4 @@ mod schedule;
 mod starts;
 mod stop;
 mod support;
+mod telegram;

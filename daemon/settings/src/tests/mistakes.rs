@@ -68,7 +68,7 @@ fn a_fault_of_syntax_hides_no_other_mistake() {
         told,
         [
             "T:2: syntax: string values must be quoted; expected literal string",
-            "T:3: unknown key `x` in [daemon]; known are `log`, `drain_timeout`, `restart_budget`, `restart_refill`, `heartbeat`",
+            "T:3: unknown key `x` in [daemon]; known are `log`, `drain_timeout`, `restart_budget`, `restart_refill`, `heartbeat`, `lead`",
             "T:5: syntax: invalid literal string; expected `'`",
             "T:6: unknown key `y` in [tasks]; known are `max_attempts`, `retry_initial`, `retry_max`, `lease`, `max_payload`, `max_queued`, `keep`, `keep_rows`",
             "T:7: syntax: string values must be quoted; expected literal string",
