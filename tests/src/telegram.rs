@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -59,9 +60,10 @@ pub struct Call {
     pub at: Instant,
 }
 
+static NEXT: AtomicI64 = AtomicI64::new(1);
+
 #[derive(Default)]
 struct State {
-    next: i64,
     updates: Vec<Value>,
     confirmed: i64,
     sent: Vec<Value>,
@@ -88,7 +90,7 @@ impl Bot {
     pub fn at(address: &str) -> Result<Self> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
-        let state = Arc::new((Mutex::new(State { next: 1, ..State::default() }), Condvar::new()));
+        let state = Arc::new((Mutex::new(State::default()), Condvar::new()));
         let shared = state.clone();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -120,8 +122,8 @@ impl Bot {
     /// A message comes.
     pub fn push(&self, mut message: Value) -> i64 {
         let mut state = lock(&self.state);
-        let id = state.next;
-        state.next += 1;
+        // A server that takes another's place goes on counting.
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
         message["message_id"] = id.into();
         state.updates.push(json!({"update_id": id, "message": message}));
         self.state.1.notify_all();
@@ -302,8 +304,8 @@ impl Emulator {
         let Some(folder) = installed()? else { return Ok(None) };
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let script = format!(
-            "const {{TelegramServer}} = require('telegram-test-api');\
-             new TelegramServer({{port: {port}, host: '127.0.0.1', storeTimeout: 600}}).start();\
+            "const Server = require('telegram-test-api');\
+             new (Server.TelegramServer || Server.default || Server)({{port: {port}, host: '127.0.0.1', storeTimeout: 600}}).start();\
              process.stdin.on('end', () => process.exit(0)).resume();"
         );
         // It ends with its standard input, and so with this program, however that ends.

@@ -157,6 +157,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
         fn a_menu_is_what_telegram_takes(usages in prop::collection::vec(("/?\\PC{0,40}", "\\PC{0,300}"), 0..150)) {
             let commands = usages.iter().map(|(usage, help)| command(usage, help)).collect();

@@ -10,20 +10,19 @@ use crate::support::{fails, tasks};
 #[test]
 fn rules_decide_and_the_rows_say_where_it_came_from() -> Result<()> {
     let bot = Bot::start()?;
-    let rules = "[agents.echo]\nlibrary = 'libmisbehaving.so'\n";
-    let home = home(&bot.url(), "", rules)?;
+    let home = home(&bot.url(), "", "")?;
     let config = std::fs::read_to_string(home.path().join("config/openclaw.toml"))?;
-    let rules =
-        "[routing]\nrules = [{ mention = 'echo', agent = 'echo' }, { sender = 5, agent = 'scout' }]\n";
+    let rules = "[routing]\nrules = [{ sender = 5, agent = 'misbehaving' }, { mention = 'scout', agent = 'scout' }]\n";
     home.configure(&config.replace("[routing]\n", rules))?;
     let _daemon = home.start_ready(&["misbehaving", "scout"])?;
     bot.say("echo to the default");
     bot.until_sent(1)?;
-    bot.say("echo @echo to another");
+    bot.say("/nothing for @Scout");
     bot.until_sent(2)?;
-    assert_eq!(bot.texts(), ["to the default", "@echo to another"]);
+    let texts = bot.texts();
+    assert!(texts[0] == "to the default" && texts[1].starts_with("scout could not do this"), "{texts:?}");
     assert_eq!(tasks(&home, "misbehaving", "done")?.len(), 1);
-    let other = tasks(&home, "echo", "done")?;
+    let other = tasks(&home, "scout", "failed")?;
     let task = &other[0];
     assert_eq!(
         (&task["source"], &task["session"]),
