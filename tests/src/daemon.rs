@@ -119,6 +119,13 @@ impl Home {
         self.spawn_by(self.command(&["run"])?)
     }
 
+    /// As [`spawn`](Self::spawn), with a fail point armed: see `store::failpoint`.
+    pub fn spawn_armed(&self, failpoint: &str) -> Result<Daemon> {
+        let mut command = self.command(&["run"])?;
+        command.env("OPENCLAW_FAILPOINT", failpoint);
+        self.spawn_by(command)
+    }
+
     /// As [`spawn`](Self::spawn), by a command that runs one in some other way.
     pub fn spawn_by(&self, mut command: Command) -> Result<Daemon> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path().join("daemon.log"))?;

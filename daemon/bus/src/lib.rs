@@ -43,6 +43,17 @@ pub trait Bus: Send + Sync {
     /// The envelope is too large, or it was not handed over. The caller goes on: a signal may be lost.
     async fn publish(&self, channel: Channel, envelope: Envelope) -> Result<(), Error>;
 
+    /// Sends these, in order. What comes after one that was not handed over is not sent.
+    ///
+    /// # Errors
+    /// As [`Self::publish`].
+    async fn publish_all(&self, channel: Channel, envelopes: Vec<Envelope>) -> Result<(), Error> {
+        for envelope in envelopes {
+            self.publish(channel, envelope).await?;
+        }
+        Ok(())
+    }
+
     /// Listens; [`Subscription::subscribed`] says from when on.
     fn subscribe(&self, channel: Channel) -> Subscription;
 

@@ -18,6 +18,9 @@ pub struct Document {
     /// The home's other processes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<Daemon>,
+    /// Processes that do not answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<String>,
     /// Their parts.
     pub components: Vec<Component>,
 }

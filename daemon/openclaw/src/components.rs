@@ -35,6 +35,11 @@ impl Service {
         Self::Dashboard,
     ];
 
+    /// Those that this version has.
+    pub fn built() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|service| service.is_built())
+    }
+
     /// As it is typed and shown.
     pub const fn name(self) -> &'static str {
         match self {
@@ -58,12 +63,8 @@ impl Service {
     /// Whether this version has it.
     const fn is_built(self) -> bool {
         match self {
-            Self::Gateway => true,
-            Self::HeartbeatBridge
-            | Self::MissionWorker
-            | Self::EventReactor
-            | Self::Learning
-            | Self::Dashboard => false,
+            Self::Gateway | Self::HeartbeatBridge => true,
+            Self::MissionWorker | Self::EventReactor | Self::Learning | Self::Dashboard => false,
         }
     }
 }
@@ -130,4 +131,14 @@ fn unknown(settings: &Settings, name: &str) -> Failure {
     let shown = name.escape_debug();
     let remedy = format!("add [agents.{shown}] to the config, or see `openclaw config show`");
     Failure::new(Code::Usage, format!("there is no component `{shown}`{near}: {remedy}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_agent_can_be_called_as_a_service_is() {
+        assert_eq!(Service::ALL.map(Service::name), settings::SERVICES);
+    }
 }

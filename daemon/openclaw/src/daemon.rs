@@ -8,27 +8,32 @@ use gateway::desk::Desk;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::Mode;
 use openclaw_agent_api::AgentName;
+use operations::notify::Notify;
+use operations::sockets::Sockets;
 use settings::{Inputs, Loaded, Origin, ProcessPaths};
 use store::{Clock, Store};
 use supervisor::instance::Surroundings;
 use supervisor::library::Libraries;
 use supervisor::logs::Logs;
 use supervisor::process::Program;
-use supervisor::{Handle, Options, Supervisor};
+use supervisor::{Options, Supervisor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::capabilities::Doors;
 use crate::cli::RunArgs;
-use crate::components::Components;
+use crate::components::{Components, Service};
 use crate::control::server::{self, Server};
 use crate::exit::{Code, Failure};
 use crate::home::{self, Home};
 use crate::status::Board;
-use crate::{buses, cli, database, heart, journal, nudges, reach, telegram};
+use crate::{bridge, buses, cli, database, heart, journal, nudges, reach, telegram, unit};
 
 /// The first screen waits so long for the slowest agent.
 const FIRST_SCREEN: Duration = Duration::from_secs(3);
+
+/// The longest that systemd is asked to wait for the database: a large one's migration.
+const MIGRATION: Duration = Duration::from_secs(30 * 60);
 
 /// Runs until it is told to stop.
 pub fn run(inputs: &Inputs, args: &RunArgs) -> Result<(), Failure> {
@@ -37,8 +42,9 @@ pub fn run(inputs: &Inputs, args: &RunArgs) -> Result<(), Failure> {
     let _ = nix::sys::prctl::set_dumpable(false);
     nix::sys::stat::umask(Mode::from_bits_truncate(0o077));
     let loaded = settings::load(inputs)?;
-    let _journal = journal::start(args.log.as_deref().unwrap_or(&loaded.settings.daemon.log))?;
     let components = Components::chosen(&loaded.settings, &args.components)?;
+    let filter = args.log.as_deref().unwrap_or(&loaded.settings.daemon.log);
+    let _journal = journal::start(filter, args.log_format, components.process.as_str())?;
     let own = loaded.paths.of(&components.process)?;
     let home = Home::enter(&loaded.paths, &own)?;
     // One thread for all that waits: the work is done in the hosts and in the database's thread, and what passes
@@ -50,24 +56,33 @@ pub fn run(inputs: &Inputs, args: &RunArgs) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Code::TryAgain, format!("no threads for the daemon: {error}")))?;
-    let ended = runtime.block_on(serve(loaded, components, own));
+    let ended = runtime.block_on(serve(inputs, loaded, components, own));
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(home);
     ended
 }
 
-async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Result<(), Failure> {
+async fn serve(
+    inputs: &Inputs,
+    loaded: Loaded,
+    components: Components,
+    own: ProcessPaths,
+) -> Result<(), Failure> {
+    let notify = Notify::of_process();
+    let mut sockets = Sockets::of_process();
     let database = database::configured(&loaded)?;
     let Loaded { settings, paths, secrets, origin } = loaded;
     let mut stop = Signals::listen()?;
     let clock = Clock::new();
     // Bound before any work starts: whoever connects early waits for the answer.
-    let gateway = reach::open(&settings.gateway, &secrets, &components, clock)?;
+    let passed = sockets.tcp(reach::GATEWAY).map_err(|error| Failure::of(Code::Io, &error))?;
+    let gateway = reach::open(&settings.gateway, &secrets, &components, passed, clock)?;
     let bot = telegram::open(&settings, &secrets, &components, &paths, clock)?;
     let listener = server::bind(&own.socket)?;
 
     let _held = database::hold(&database)?;
-    let backend = database.open().await?;
+    // A migration may take long, and a database that starts with the machine may be late.
+    let backend = notify.during("opening the database", MIGRATION, unit::open(&database, notify)).await?;
     let tasks = settings.tasks.clone();
     let options = store::Options {
         installation: home::installation(&paths, &components.process)?,
@@ -124,12 +139,28 @@ async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Res
         workspace: paths.workspace.clone(),
         around,
     };
+    let (bridged, alone) = (components.services.contains(&Service::HeartbeatBridge), signalling.is_empty());
     // Within one process everybody is told already.
     let several = store.shared() && options.settings.bus.url.is_some();
     let (discover, heartbeat) = (options.discover, options.settings.daemon.heartbeat);
+    let unit = unit::Unit {
+        notify,
+        only: unit::only(&components.services, &options.agents),
+        as_started: options.settings.clone(),
+        inputs: inputs.clone(),
+    };
     let (supervisor, handle) = Supervisor::new(options).await?;
     let nudged = several.then(|| handle.known().clone());
+    let mut services = JoinSet::new();
+    let (shared, known) = ((bus.clone(), alone, store.clone(), clock), handle.known().clone());
+    let here = move || if alone { known.names() } else { known.all().into_iter().collect() };
+    let watching = bridged.then(|| bridge::start(&mut services, shared, heartbeat, here));
+    let watched = components.services.contains(&Service::Gateway);
+    let watched =
+        watched.then(|| bridge::watch(&mut services, (bus.clone(), store.clone(), clock), heartbeat));
     let this = Board {
+        bridge: watching,
+        watched,
         supervisor: handle.clone(),
         store: store.clone(),
         bus,
@@ -145,7 +176,6 @@ async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Res
     };
     let this = board.get_or_init(|| this).clone();
 
-    let mut services = JoinSet::new();
     let desk = Desk { supervisor: handle.clone(), store: store.clone(), clock, tasks, libraries };
     services.spawn(Arc::new(Server { board: this.clone(), desk: desk.clone() }).serve(listener));
     services.spawn(heart::beat(handle.clone(), this.bus.clone(), clock, heartbeat));
@@ -156,9 +186,15 @@ async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Res
     bot.map(|(bot, _)| reaching.spawn(bot.run(desk.clone(), Arc::new(this.clone()), this.bus.clone())));
     gateway.map(|(service, _)| reaching.spawn(service.run(desk, Arc::new(this.clone()))));
     let mut supervising = JoinSet::new();
-    supervising.spawn(supervisor.run());
+    supervising.spawn(unit::wedged(own.socket.with_extension("wedged"), supervisor.run()));
+    services.spawn(unit.clone().watch(this.clone()));
+    services.spawn(unit.clone().tell(this.clone()));
+    services.spawn(unit::take_alerts(this.home.clone(), store.clone()));
     let mut welcome = JoinSet::new();
-    welcome.spawn(first_screen(this, origin));
+    // Under systemd the status line says it, and nobody types anything there.
+    if !notify.is_heard() {
+        welcome.spawn(first_screen(this, origin));
+    }
 
     let (mut reloading, mut again) = (JoinSet::new(), false);
     // None of these ends by itself: a daemon that has lost one must not go on as if it were well.
@@ -170,23 +206,25 @@ async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Res
                     break Ok(());
                 }
                 // One at a time; whatever came meanwhile is looked at once more.
-                Told::Reload if reloading.is_empty() => drop(reloading.spawn(reload_all(handle.clone()))),
+                Told::Reload if reloading.is_empty() => drop(reloading.spawn(unit.clone().reload(handle.clone()))),
                 Told::Reload => again = true,
             },
             Some(_) = reloading.join_next() => {
                 if std::mem::take(&mut again) {
-                    reloading.spawn(reload_all(handle.clone()));
+                    reloading.spawn(unit.clone().reload(handle.clone()));
                 }
             }
             _ = supervising.join_next() => break Err(lost("the supervisor")),
-            _ = services.join_next() => break Err(lost("the control socket or the heartbeat")),
+            _ = services.join_next() => break Err(lost("the control socket, the heartbeat or the heartbeat bridge")),
             Some(_) = reaching.join_next() => break Err(lost("the gateway or the bot")),
             Some(_) = signalling.join_next() => break Err(lost("the bus")),
             _ = &mut engine => break Err(lost("the store")),
         }
     };
     drop((welcome, reloading));
+    notify.stopping("draining: running handlers may end");
     reached.stop();
+    let ours = heart::ours(&handle).await;
     // Refused where it was the supervisor that was lost.
     let _ = handle.shutdown().await;
     tokio::select! {
@@ -200,6 +238,9 @@ async fn serve(loaded: Loaded, components: Components, own: ProcessPaths) -> Res
     reached.finish();
     while reaching.join_next().await.is_some() {}
     services.shutdown().await;
+    if let (Ok(()), Some(this)) = (&ended, board.get()) {
+        heart::rest(&*this.bus, ours, heartbeat).await;
+    }
     signalling.shutdown().await;
     let _ = home::clear_socket(&own.socket);
     store.close();
@@ -268,17 +309,6 @@ impl Signals {
     }
 }
 
-/// Has every agent run what the agents folder holds now.
-async fn reload_all(supervisor: Handle) {
-    tracing::info!("SIGHUP: looking at all libraries");
-    for name in supervisor.known().names() {
-        match supervisor.reload(&name, "SIGHUP".into()).await {
-            Ok((_, verdict)) => tracing::info!(agent = %name, "{verdict}"),
-            Err(error) => tracing::warn!(agent = %name, "{error}"),
-        }
-    }
-}
-
 /// Once all agents have settled: what is up, and what to type next.
 async fn first_screen(board: Board, origin: Origin) {
     let settled = async {
@@ -301,8 +331,11 @@ async fn first_screen(board: Board, origin: Origin) {
     let program = std::env::args().next().unwrap_or_else(|| "openclaw".into());
     let default = std::env::current_dir().is_ok_and(|here| here.join(".openclaw") == document.daemon.home);
     let call = if default { program } else { format!("{program} --home {home}") };
+    let http =
+        board.gateway.as_ref().map(|gateway| format!("  http    http://{}\n", gateway.health().address));
+    let http = http.unwrap_or_default();
     let screen = format!(
-        "\nOpenClaw {} is up, pid {}.\n  home    {home}\n  config  {config}\n\n{table}\n\n\
+        "\nOpenClaw {} is up, pid {}.\n  home    {home}\n  config  {config}\n{http}\n{table}\n\n\
          Next, in another terminal:\n  {call} send {talker} /help\n  {call} status\n\
          Ctrl-C drains and stops; twice stops at once.\n",
         document.daemon.version, document.daemon.pid,

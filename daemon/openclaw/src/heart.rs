@@ -8,6 +8,7 @@ use std::time::Duration;
 use bus::heartbeat::{Beat, Breaker, State, Status};
 use bus::{Bus, Fields, Key, Projection};
 use chrono::{DateTime, SecondsFormat, Utc};
+use openclaw_agent_api::AgentName;
 use store::Clock;
 use supervisor::{AgentStatus, Handle, Health, policy};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -44,6 +45,33 @@ pub async fn beat(supervisor: Handle, bus: Arc<dyn Bus>, clock: Clock, interval:
     std::future::pending::<()>().await;
 }
 
+/// The agents that are led here, each with its process.
+pub async fn ours(supervisor: &Handle) -> Vec<(AgentName, Option<u32>)> {
+    let agents = supervisor.status().await.unwrap_or_default();
+    agents.into_iter().filter(|agent| agent.led).map(|agent| (agent.name, agent.vitals.pid)).collect()
+}
+
+/// After a drain: those who were stopped with the daemon say so until they expire, so that nobody misses them; unless
+/// another process has begun with them.
+pub async fn rest(bus: &dyn Bus, ours: Vec<(AgentName, Option<u32>)>, interval: Duration) {
+    let (agents, pids): (Vec<_>, Vec<_>) = ours.into_iter().unzip();
+    let keys: Vec<_> = agents.into_iter().map(Key::AgentStatus).collect();
+    let Ok(shown) = bus.read_all(&keys).await else { return };
+    let rested = keys.into_iter().zip(shown).zip(pids).filter_map(|((key, fields), pid)| {
+        let beat = Beat::from_fields(&fields?).ok()?;
+        if beat.pid.is_some() && beat.pid != pid {
+            return None;
+        }
+        let (status, state) = (Status::Unknown, State::Stopped);
+        let beat = Beat { status, state, pid: None, started_at: None, uptime_seconds: None, ..beat };
+        let beat = Beat { current_task: None, current_since: None, ..beat };
+        Some(Projection { key, fields: beat.to_fields(), ttl: Some(interval * MISSED) })
+    });
+    if let Err(error) = bus.project_all(rested.collect()).await {
+        tracing::debug!(%error, "the last heartbeat was not shown");
+    }
+}
+
 /// An agent's status, and its breaker.
 fn shown(agent: &AgentStatus, host: &str, now: DateTime<Utc>, ttl: Duration) -> Vec<Projection> {
     let mut shown = vec![Projection {
@@ -66,8 +94,6 @@ fn of(agent: &AgentStatus, host: &str, now: DateTime<Utc>) -> Beat {
         Health::Failed => Status::Failed,
         Health::Unknown => Status::Unknown,
     };
-    // A host proves that it is there; without one its supervisor does, by looking after it.
-    let seen = if record.state.has_host() { agent.evidence().1 } else { Some(now) };
     Beat {
         status,
         // The words are the same; a test compares them.
@@ -78,12 +104,31 @@ fn of(agent: &AgentStatus, host: &str, now: DateTime<Utc>) -> Beat {
         unit: None,
         host: host.into(),
         started_at: vitals.started_at,
-        last_seen: seen.or(vitals.started_at).unwrap_or(record.since),
+        last_seen: seen(&record.state, agent.evidence().1, agent.stale, now)
+            .or(vitals.started_at)
+            .unwrap_or(record.since),
         uptime_seconds: vitals.started_at.map(|at| (now - at).num_seconds().max(0).unsigned_abs()),
         restarts: record.restarts,
         breaker: open(&record.state),
         current_task: vitals.oldest_task.map(Into::into),
+        current_since: vitals.oldest_since,
+        last_pong: vitals.pong_at,
+        last_done: vitals.done_at,
     }
+}
+
+/// A host proves that it is there; without one, or while it starts, its supervisor does, by looking after it. A proof
+/// holds for as long as the next may take, whatever the pace of the beats: idle, and pinged seldom, is not down.
+fn seen(
+    state: &policy::State,
+    proof: Option<DateTime<Utc>>,
+    stale: Duration,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    if !state.is_ready() && !matches!(state, policy::State::Draining { .. }) {
+        return Some(now);
+    }
+    proof.map(|at| if (now - at).to_std().unwrap_or_default() <= stale { now } else { at })
 }
 
 const fn open(state: &policy::State) -> Breaker {
@@ -113,7 +158,7 @@ fn breaker(agent: &AgentStatus) -> Fields {
     fields.map(|(name, text)| (name.to_owned(), text)).into()
 }
 
-fn hostname() -> String {
+pub fn hostname() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
     if name.is_empty() { "unknown".into() } else { name.into() }
@@ -122,6 +167,21 @@ fn hostname() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_proof_holds_until_the_next_is_due_and_no_longer() {
+        let (now, stale) = (DateTime::UNIX_EPOCH + Duration::from_secs(1000), Duration::from_secs(60));
+        let ready = policy::State::Ready { since: now };
+        let ago = |seconds| now - Duration::from_secs(seconds);
+        assert_eq!(seen(&ready, Some(ago(60)), stale, now), Some(now));
+        assert_eq!(seen(&ready, Some(ago(61)), stale, now), Some(ago(61)));
+        assert_eq!(seen(&ready, None, stale, now), None);
+        let starting = policy::State::Starting { deadline: now };
+        let backoff = policy::State::Backoff { until: now, attempt: 1 };
+        for looked_after in [starting, backoff] {
+            assert_eq!(seen(&looked_after, None, stale, now), Some(now));
+        }
+    }
 
     #[test]
     fn the_words_of_a_state_are_the_same_everywhere() {

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -12,22 +13,51 @@ use crate::exit::{Code, Failure};
 /// Lines on their way to standard error; the room for them is taken at the start.
 const WAITING: usize = 4096;
 
+/// The form of lines on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// A JSON object each, for programs.
+    Json,
+}
+
 /// Starts writing lines that pass `filter`. What is left is written when the guard is dropped.
 ///
 /// A thread writes to standard error, and drops what it cannot: a terminal that was stopped must not stop the daemon.
-pub fn start(filter: &str) -> Result<WorkerGuard, Failure> {
+/// Under systemd, unless a format is asked for, they go to the journal with their fields: AGENT, EVENT, TASK_ID and so on as
+/// the lines have them, COMPONENT and OPENCLAW_VERSION with each.
+pub fn start(filter: &str, format: Option<Format>, process: &str) -> Result<WorkerGuard, Failure> {
     let filter = settings::log_filter(filter).ok_or_else(|| {
         Failure::new(Code::Config, "daemon.log is no filter: write `info` or `warn,supervisor=debug`")
     })?;
     // systemd sets this when standard error is the journal's.
-    let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
+    let journal = std::env::var_os("JOURNAL_STREAM").filter(|_| format.is_none());
+    let journal = journal.and_then(|_| tracing_journald::layer().ok()).map(|layer| {
+        let mappings = PriorityMappings {
+            error: Priority::Error,
+            warn: Priority::Warning,
+            info: Priority::Informational,
+            debug: Priority::Debug,
+            trace: Priority::Debug,
+        };
+        let fields = [("COMPONENT", process), ("OPENCLAW_VERSION", env!("CARGO_PKG_VERSION"))];
+        layer
+            .with_field_prefix(None)
+            .with_syslog_identifier("openclaw".into())
+            .with_priority_mappings(mappings)
+            .with_custom_fields(fields)
+    });
     let (stderr, guard) =
         NonBlockingBuilder::default().buffered_lines_limit(WAITING).finish(std::io::stderr());
-    let text = || {
+    let lines = || {
         let layer = tracing_subscriber::fmt::layer().with_writer(stderr);
+        if format == Some(Format::Json) {
+            return layer.json().flatten_event(true).with_ansi(false).boxed();
+        }
         layer.with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).boxed()
     };
-    let layer = journal.map_or_else(text, Layer::boxed);
+    let layer = journal.map_or_else(lines, Layer::boxed);
     let started = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
     started.map_err(|error| Failure::new(Code::Failed, format!("the log cannot be started: {error}")))?;
     Ok(guard)

@@ -1,5 +1,6 @@
 //! OpenClaw: keeps a team of AI agents alive and working.
 
+mod bridge;
 mod buses;
 mod capabilities;
 mod cli;
@@ -15,6 +16,8 @@ mod nudges;
 mod reach;
 mod status;
 mod telegram;
+mod systemd;
+mod unit;
 
 use std::process::ExitCode;
 
@@ -57,6 +60,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Tasks(command) => cli::tasks::run(&inputs, command),
         Command::Alert(command) => cli::alert::run(&inputs, command),
         Command::Telegram(command) => cli::telegram::run(&inputs, command),
+        Command::Health(args) => cli::health::run(&inputs, &args),
+        Command::Backup(command) => cli::backup(&command),
+        Command::Install(args) => cli::install::run(&args),
+        Command::Uninstall(args) => cli::install::uninstall(&args),
         Command::Db(command) => cli::db::run(&inputs, command),
         Command::Config(command) => cli::config::run(&inputs, command),
         Command::Completions { shell } => cli::completions(shell),

@@ -1,5 +1,7 @@
 //! The gateway as a part of this process: opened before any work starts, told how the whole stands.
 
+use std::net::TcpListener;
+
 use async_trait::async_trait;
 use gateway::{Handle, Options, Tokens, Whole};
 use settings::{Gateway, Secrets};
@@ -9,6 +11,9 @@ use crate::components::{Components, Service};
 use crate::exit::{Code, Failure};
 use crate::status::{Board, Component, Document, Evidence};
 
+/// What systemd calls its socket.
+pub const GATEWAY: &str = "gateway";
+
 /// Takes the port, where this process has a gateway.
 ///
 /// # Errors
@@ -17,13 +22,21 @@ pub fn open(
     settings: &Gateway,
     secrets: &Secrets,
     components: &Components,
+    passed: Option<TcpListener>,
     clock: Clock,
 ) -> Result<Option<(gateway::Service, Handle)>, Failure> {
     if !components.services.contains(&Service::Gateway) {
         return Ok(None);
     }
     let tokens = Tokens::of(secrets)?;
-    let listener = gateway::bind(settings.bind, &tokens)?;
+    // One that systemd has bound is kept over restarts: who connects meanwhile waits.
+    let listener = match passed {
+        Some(listener) => gateway::adopt(listener, &tokens)?,
+        None => gateway::bind(settings.bind, &tokens)?,
+    };
+    if let Err(error) = operations::sockets::keep(GATEWAY, &listener) {
+        tracing::debug!(%error, "systemd does not keep the gateway's socket");
+    }
     let options = Options { settings: settings.clone(), tokens, listener, clock };
     gateway::Service::new(options).map(Some).map_err(|error| Failure::of(Code::Io, &error))
 }

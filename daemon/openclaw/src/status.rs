@@ -14,9 +14,11 @@ use store::{Clock, Store};
 use supervisor::policy::{Probation, State, StopReason};
 use supervisor::{AgentStatus, Handle, Health, LibraryStatus};
 use tokio::sync::oneshot;
+use workers::bridge::Watched;
 
 pub use gateway::status::{Breaker, Component, Daemon, Document, Evidence, LastExit, Library, Sandbox};
 
+use crate::bridge::{self, Bridge};
 use crate::exit::Failure;
 
 /// Who can tell how the whole stands. Cheap to clone.
@@ -38,6 +40,10 @@ pub struct Board {
     pub discover: bool,
     /// A commit older than this proves nothing: the store proves itself more often.
     pub stale: Duration,
+    /// The heartbeat bridge, where this process has it.
+    pub bridge: Option<Bridge>,
+    /// Who watches it, where this process has a gateway.
+    pub watched: Option<Watched>,
 }
 
 /// A bus that has not answered for so long proves nothing: it is asked every five seconds.
@@ -71,8 +77,12 @@ impl Board {
         let mut components = vec![self.store(now), self.bus(now)];
         components.extend(self.gateway());
         components.extend(self.telegram());
+        components.extend(self.bridge.as_ref().map(|bridge| bridge::component(self, bridge, now)));
+        // Where the bridge is a part of this process, it is shown already.
+        let watched = self.watched.as_ref().filter(|_| self.bridge.is_none());
+        components.extend(watched.map(|watched| bridge::seen(self, watched)));
         components.extend(agents.iter().map(|agent| component(agent, &self.process, now)));
-        Ok(Document { daemon, others: Vec::new(), components })
+        Ok(Document { daemon, others: Vec::new(), silent: Vec::new(), components })
     }
 
     fn store(&self, now: DateTime<Utc>) -> Component {
@@ -109,7 +119,7 @@ impl Board {
     }
 
     /// A part of the daemon.
-    pub(crate) fn service(
+    pub fn service(
         &self,
         name: &str,
         (state, health): (&str, &str),

@@ -36,9 +36,19 @@ impl Inputs {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
-        let env = std::env::vars_os().filter_map(text).collect();
-        Ok(Self { home, config, cwd: std::env::current_dir()?, env })
+        let env: BTreeMap<String, String> = std::env::vars_os().filter_map(text).collect();
+        let cwd = std::env::current_dir()?;
+        let named = home.is_some() || env.get("OPENCLAW_HOME").is_some_and(|home| !home.is_empty());
+        let home = if named || cwd.join(".openclaw").is_dir() { home } else { installed() };
+        Ok(Self { home, config, cwd, env })
     }
+}
+
+/// The home that this program is installed in, if it is: `openclaw install` leaves its record beside it.
+fn installed() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    let bin = program.parent()?;
+    bin.join(".installed.json").exists().then(|| bin.parent().map(PathBuf::from)).flatten()
 }
 
 /// Where the settings come from.

@@ -91,6 +91,10 @@ impl Default for Daemon {
     }
 }
 
+/// The services that `openclaw run` knows beside agents: no agent is called so.
+pub const SERVICES: [&str; 6] =
+    ["gateway", "heartbeat-bridge", "mission-worker", "event-reactor", "learning", "dashboard"];
+
 /// `[bus]`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

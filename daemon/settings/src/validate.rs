@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 use crate::document::Document;
 use crate::explain::at;
 use crate::mistakes::did_you_mean;
-use crate::model::{Agent, Gateway, Settings, Supervision, Tasks, Trust};
+use crate::model::{Agent, Gateway, SERVICES, Settings, Supervision, Tasks, Trust};
 use crate::redis::RedisUrl;
 use crate::telegram::{Telegram, TelegramMode};
 use crate::units::{self, ByteSize};
@@ -64,6 +64,11 @@ pub(crate) fn validate(settings: &Settings, document: &mut Document<'_>) {
     signed(settings.supervision.trust, settings, &mut Rules { document, scope: &["supervision"] });
     for (name, agent) in settings.agents.iter() {
         let scope = ["agents", name.as_str()];
+        if SERVICES.contains(&name.as_str()) {
+            let what =
+                format!("`{name}` in [agents] is a service of the daemon, and no agent can be called so");
+            document.note(document.span(&scope), &owned(&scope), what, "give the agent another name".into());
+        }
         signed(agent.trust.unwrap_or_default(), settings, &mut Rules { document, scope: &scope });
         pins(agent, &settings.supervision, &scope, document);
         supervision(&agent.supervision(&settings.supervision), &mut Rules { document, scope: &scope });

@@ -28,6 +28,8 @@ pub struct Batch {
     pub memory: Vec<MemoryChange>,
     /// Rows for `agent_events`.
     pub events: Vec<NewEvent>,
+    /// Rows for `agent_heartbeats`.
+    pub heartbeats: Vec<NewHeartbeat>,
     /// Supervisors' records.
     pub records: Vec<(AgentName, Record)>,
     /// Free the tasks whose lease has run out.
@@ -50,6 +52,7 @@ impl Batch {
             && self.renewals.is_empty()
             && self.memory.is_empty()
             && self.events.is_empty()
+            && self.heartbeats.is_empty()
             && self.records.is_empty()
             && self.claims.is_empty()
             && self.prune.is_none()
@@ -149,6 +152,34 @@ pub struct Event {
     pub kind: String,
     /// The rest.
     pub payload: Value,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// A row for `agent_heartbeats`.
+#[derive(Clone, Debug)]
+pub struct NewHeartbeat {
+    /// Whose.
+    pub agent: AgentName,
+    /// What is thought of it: fresh, late, down, unknown.
+    pub status: &'static str,
+    /// What that rests on, JSON text.
+    pub metadata: String,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// A row of `agent_heartbeats`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Heartbeat {
+    /// Ever larger.
+    pub id: i64,
+    /// Whose.
+    pub agent: String,
+    /// What was thought of it.
+    pub status: String,
+    /// What that rested on.
+    pub metadata: Value,
     /// When.
     pub at: DateTime<Utc>,
 }
@@ -278,6 +309,12 @@ pub trait Backend: Send + Sync + 'static {
     async fn events_after(&self, id: i64, limit: u32) -> Result<Vec<Event>, Error>;
     /// The id of the newest event, 0 when there is none.
     async fn last_event(&self) -> Result<i64, Error>;
+    /// The newest heartbeats of one agent, newest first.
+    async fn heartbeats(&self, agent: &AgentName, limit: u32) -> Result<Vec<Heartbeat>, Error>;
+    /// The newest heartbeat of each agent that has one.
+    async fn last_heartbeats(&self) -> Result<Vec<Heartbeat>, Error>;
+    /// The agents whose record changed since then, or that somebody leads.
+    async fn agents_since(&self, since: DateTime<Utc>) -> Result<Vec<String>, Error>;
     /// A value of an agent's memory, JSON text.
     async fn recall(&self, agent: &AgentName, key: &str) -> Result<Option<String>, Error>;
     /// Keys of an agent's memory, in order.

@@ -18,8 +18,9 @@ use self::others::Others;
 use crate::Clock;
 use crate::Error;
 use crate::abroad::Abroad;
-use crate::backend::{Backend, Batch, Claimant, Depth, NewEvent, Record};
-use crate::inbox::{HELD_EVENTS, Inbox, Pending};
+use crate::backend::{Backend, Batch, Claimant, Depth, NewEvent, NewHeartbeat, Record};
+use crate::failpoint::{Boundary, reach};
+use crate::inbox::{HELD_EVENTS, HELD_HEARTBEATS, Inbox, Pending};
 use crate::lanes::Lanes;
 use crate::task::{Completion, LeasedTask, NewTask, Outcome};
 use crate::watchers::Watchers;
@@ -61,25 +62,30 @@ pub struct Health {
     pub held: usize,
 }
 
-/// What could not be stored yet and must not be lost; bounded by the leases, `HELD_EVENTS` and the agents.
+/// What could not be stored yet and must not be lost; bounded by the leases, `HELD_EVENTS`,
+/// `HELD_HEARTBEATS` and the agents.
 #[derive(Default)]
 struct Held {
     completions: Vec<Completion>,
     events: VecDeque<NewEvent>,
+    heartbeats: VecDeque<NewHeartbeat>,
     records: HashMap<AgentName, Record>,
 }
 
 impl Held {
-    /// Adds what came later: newer records win, the oldest events give way.
+    /// Adds what came later: newer records win, the oldest events and heartbeats give way.
     fn add(
         &mut self,
         completions: Vec<Completion>,
         events: impl IntoIterator<Item = NewEvent>,
+        heartbeats: impl IntoIterator<Item = NewHeartbeat>,
         records: impl IntoIterator<Item = (AgentName, Record)>,
     ) {
         self.completions.extend(completions);
         self.events.extend(events);
         self.events.drain(..self.events.len().saturating_sub(HELD_EVENTS));
+        self.heartbeats.extend(heartbeats);
+        self.heartbeats.drain(..self.heartbeats.len().saturating_sub(HELD_HEARTBEATS));
         self.records.extend(records);
     }
 }
@@ -120,7 +126,9 @@ impl Engine {
     ) -> Result<(Self, watch::Receiver<Health>), Error> {
         let clock = Clock::new();
         let now = clock.now();
-        backend.recover(&claimant, now).await?;
+        if backend.recover(&claimant, now).await? > 0 {
+            reach(Boundary::RecoverCommitted).await;
+        }
         let depths = backend.depths().await?;
         let next_due = backend.next_due(now).await?;
         let (health, watched) = watch::channel(Health { committed_at: now, error: None, held: 0 });
@@ -160,6 +168,7 @@ impl Engine {
     pub async fn run(mut self) {
         loop {
             self.wait().await;
+            reach(Boundary::StoreTurn).await;
             let arrived = self.inbox.take();
             let closing = arrived.closing;
             self.turn(arrived).await;
@@ -190,7 +199,7 @@ impl Engine {
 
     /// One turn: a batch, its transaction, and everybody told.
     ///
-    /// Its boundaries, at each of which the process may die: taken from the inbox (nothing is durable, nobody was told)
+    /// Its boundaries, at each of which the process may die ([`Boundary`]): taken from the inbox (nothing is durable, nobody was told)
     /// → the transaction, inside [`Backend::apply`] → committed and not told (who asked learns it by asking again with
     /// its key; what was leased is freed by the next life) → told.
     async fn turn(&mut self, mut arrived: Pending) {
@@ -201,12 +210,16 @@ impl Engine {
         for (id, watcher) in std::mem::take(&mut arrived.watches) {
             self.watch(id, watcher).await;
         }
+        let asked = std::mem::take(&mut arrived.asked);
         match self.settle_doubt(now).await {
             Ok(()) => self.store(arrived, now).await,
             Err(error) => self.failed(Batch::default(), arrived, error),
         }
         let held = self.held_results();
         self.health.send_if_modified(|health| std::mem::replace(&mut health.held, held) != held);
+        for asker in asked {
+            let _ = asker.send(());
+        }
     }
 
     /// What must not be lost waits from now on.
@@ -214,6 +227,7 @@ impl Engine {
         self.held.add(
             std::mem::take(&mut arrived.completions),
             std::mem::take(&mut arrived.events),
+            std::mem::take(&mut arrived.heartbeats),
             std::mem::take(&mut arrived.records),
         );
     }
@@ -225,6 +239,7 @@ impl Engine {
         if batch.is_empty() {
             return;
         }
+        taken(&batch).await;
         match self.backend.apply(&batch, &self.claimant, now).await {
             Ok(applied) => self.committed(batch, arrived, applied, now).await,
             Err(error @ Error::Doubtful(_)) => {
@@ -246,6 +261,7 @@ impl Engine {
         let mut batch = Batch {
             completions: held.completions,
             events: held.events.into(),
+            heartbeats: held.heartbeats.into(),
             records: held.records.into_iter().collect(),
             orders: arrived.orders.iter().map(|(order, _)| order.clone()).collect(),
             submissions: arrived.submissions.iter().map(|s| s.task.clone()).collect(),
@@ -309,6 +325,19 @@ impl Drop for Engine {
     fn drop(&mut self) {
         // Also when it is aborted or panics: nobody waits for an answer that cannot come.
         self.inbox.close();
+    }
+}
+
+/// What a batch is about to store: nothing of it is.
+async fn taken(batch: &Batch) {
+    if !batch.completions.is_empty() {
+        reach(Boundary::CompleteTaken).await;
+    }
+    if !batch.submissions.is_empty() {
+        reach(Boundary::SubmitTaken).await;
+    }
+    if !batch.renewals.is_empty() {
+        reach(Boundary::RenewTaken).await;
     }
 }
 

@@ -14,7 +14,9 @@ use uuid::Uuid;
 
 use crate::Error;
 use crate::abroad::Abroad;
-use crate::backend::{Backend, Claim, Claimant, Depth, Event, MemoryChange, NewEvent, Order, Record};
+use crate::backend::{
+    Backend, Claim, Claimant, Depth, Event, Heartbeat, MemoryChange, NewEvent, NewHeartbeat, Order, Record,
+};
 use crate::engine::{Engine, Health, Options, released};
 use crate::inbox::{Inbox, ROOM_KIB, Submission};
 use crate::lanes::{ConsumerId, LaneOp};
@@ -162,6 +164,13 @@ impl Store {
         self.inbox.put(|pending| pending.event(event));
     }
 
+    /// Leaves heartbeats to be stored.
+    pub fn heartbeat(&self, heartbeats: Vec<NewHeartbeat>) {
+        if !heartbeats.is_empty() {
+            self.inbox.put(|pending| pending.heartbeats(heartbeats));
+        }
+    }
+
     /// Leaves a supervisor's record to be stored; the newest wins. It is fenced by the lead of the agent, if this
     /// process has claimed that: once another has it, nothing is saved.
     pub fn record(&self, agent: AgentName, record: String) {
@@ -236,6 +245,17 @@ impl Store {
         self.inbox.put(|pending| {
             pending.nudged.insert(agent.clone());
         });
+    }
+
+    /// Answers once the engine has made a whole turn since: proof that it turns, whether or not the database can be
+    /// written. An idle one makes one for this.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn turned(&self) -> Result<(), Error> {
+        let (asker, answer) = oneshot::channel();
+        self.inbox.put(|pending| pending.asked.push(asker));
+        answer.await.map_err(|_| Error::Closed)
     }
 
     /// Stores what came before, and ends the engine.
@@ -316,6 +336,30 @@ impl Store {
     /// [`Error::Database`].
     pub async fn last_event(&self) -> Result<i64, Error> {
         self.backend.last_event().await
+    }
+
+    /// The newest heartbeats of one agent, newest first.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn heartbeats(&self, agent: &AgentName, limit: u32) -> Result<Vec<Heartbeat>, Error> {
+        self.backend.heartbeats(agent, limit).await
+    }
+
+    /// The newest heartbeat of each agent that has one.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn last_heartbeats(&self) -> Result<Vec<Heartbeat>, Error> {
+        self.backend.last_heartbeats().await
+    }
+
+    /// The agents whose record changed since then, or that somebody leads.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn agents_since(&self, since: DateTime<Utc>) -> Result<Vec<String>, Error> {
+        self.backend.agents_since(since).await
     }
 
     /// A value of an agent's memory, JSON text.

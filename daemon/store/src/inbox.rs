@@ -7,7 +7,7 @@ use openclaw_agent_api::AgentName;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::Error;
-use crate::backend::{MemoryChange, NewEvent, Order, Record};
+use crate::backend::{MemoryChange, NewEvent, NewHeartbeat, Order, Record};
 use crate::lanes::LaneOp;
 use crate::task::{Completion, Ended, NewTask, Submitted, TaskId};
 
@@ -15,6 +15,9 @@ use crate::task::{Completion, Ended, NewTask, Submitted, TaskId};
 pub(crate) const ROOM_KIB: u32 = 64 * 1024;
 /// Events that wait for a database which cannot be written; the oldest give way.
 pub(crate) const HELD_EVENTS: usize = 1024;
+
+/// Heartbeats that wait in the same way: some samples of a thousand agents.
+pub(crate) const HELD_HEARTBEATS: usize = 4096;
 
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
@@ -41,8 +44,11 @@ pub(crate) struct Pending {
     pub lanes: Vec<LaneOp>,
     pub watches: Vec<(TaskId, oneshot::Sender<Ended>)>,
     pub events: VecDeque<NewEvent>,
+    pub heartbeats: VecDeque<NewHeartbeat>,
     pub records: HashMap<AgentName, Record>,
     pub nudged: HashSet<AgentName>,
+    /// Who wants to know that the engine turns.
+    pub asked: Vec<oneshot::Sender<()>>,
     pub closing: bool,
 }
 
@@ -53,6 +59,12 @@ impl Pending {
             self.events.pop_front();
         }
         self.events.push_back(event);
+    }
+
+    /// Adds heartbeats; the oldest give way.
+    pub fn heartbeats(&mut self, heartbeats: Vec<NewHeartbeat>) {
+        self.heartbeats.extend(heartbeats);
+        self.heartbeats.drain(..self.heartbeats.len().saturating_sub(HELD_HEARTBEATS));
     }
 }
 

@@ -19,6 +19,7 @@ pub mod backend;
 pub mod clock;
 mod engine;
 mod error;
+pub mod failpoint;
 mod handle;
 mod inbox;
 mod lanes;

@@ -14,7 +14,7 @@ macro_rules! shared_statements {
         use super::dialect::{self, Connection, Pool, Row};
         use crate::Error;
         use crate::backend::{
-            Depth, Event, KEPT_TRANSITIONS, KEPT_TURNS, KEPT_TURNS_OF_AGENT, MemoryChange, NewEvent, TRANSITION,
+            Depth, Event, Heartbeat, KEPT_TRANSITIONS, KEPT_TURNS, KEPT_TURNS_OF_AGENT, MemoryChange, NewEvent, TRANSITION,
         };
         use crate::shared::count;
         use crate::task::{Task, TaskId};
@@ -115,6 +115,42 @@ macro_rules! shared_statements {
             let payload = dialect::maybe_value(row, 3).unwrap_or_default();
             let at = dialect::get_time(row, 4);
             Event { id: row.get(0), agent: row.get(1), kind: row.get(2), payload, at }
+        }
+
+        pub const HEARTBEATS: &str = "select id, agent_name, status, metadata, created_at from agent_heartbeats
+             where agent_name = $1 order by id desc limit $2";
+
+        pub async fn heartbeats(db: &Pool, agent: &AgentName, limit: u32) -> Result<Vec<Heartbeat>, Error> {
+            let query = sqlx::query(HEARTBEATS).bind(agent.as_str()).bind(i64::from(limit));
+            Ok(query.fetch_all(db).await?.iter().map(heartbeat).collect())
+        }
+
+        /// Each agent that was watched, and its newest heartbeat, by a step of the index each.
+        pub const LAST_HEARTBEATS: &str = "with recursive watched (name) as (
+               select min(agent_name) from agent_heartbeats
+               union all
+               select (select min(agent_name) from agent_heartbeats where agent_name > name) from watched
+               where name is not null)
+             select h.id, h.agent_name, h.status, h.metadata, h.created_at from watched
+               join agent_heartbeats h
+                 on h.id = (select id from agent_heartbeats where agent_name = name order by id desc limit 1)
+             where name is not null";
+
+        pub async fn last_heartbeats(db: &Pool) -> Result<Vec<Heartbeat>, Error> {
+            let rows = sqlx::query(LAST_HEARTBEATS).fetch_all(db).await?;
+            Ok(rows.iter().map(heartbeat).collect())
+        }
+
+        fn heartbeat(row: &Row) -> Heartbeat {
+            let metadata = dialect::maybe_value(row, 3).unwrap_or_default();
+            let at = dialect::get_time(row, 4);
+            Heartbeat { id: row.get(0), agent: row.get(1), status: row.get(2), metadata, at }
+        }
+
+        pub async fn agents_since(db: &Pool, since: DateTime<Utc>) -> Result<Vec<String>, Error> {
+            let sql = "select agent_name from agent_state where updated_at >= $1 or lease_until >= $1
+                       order by agent_name";
+            Ok(sqlx::query_scalar(sql).bind(dialect::at(since)).fetch_all(db).await?)
         }
 
         pub async fn recall(db: &Pool, agent: &AgentName, key: &str) -> Result<Option<String>, Error> {
@@ -266,7 +302,7 @@ macro_rules! shared_statements {
         const PRUNED_AT_ONCE: u32 = 2_000;
 
         /// What ended before `$1`. Outcomes and events are as old as their ids, so only the oldest are looked at.
-        pub const OLD: [&str; 5] = [
+        pub const OLD: [&str; 6] = [
             "delete from task_queue where seq in (select seq from task_queue
                where finished_at < $1 and finished_at is not null and dedupe_key is null and state <> 'failed' limit $2)",
             "delete from task_queue where seq in (select seq from task_queue
@@ -279,12 +315,15 @@ macro_rules! shared_statements {
                select id from (select id, created_at from agent_events where event_type <> 'agent.transition'
                                order by id limit $2) oldest
                where created_at < $1)",
+            "delete from agent_heartbeats where id in (
+               select id from (select id, created_at from agent_heartbeats order by id limit $2) oldest
+               where created_at < $1)",
         ];
 
         /// The oldest beyond the newest `$1`, of each class of tasks for itself: a flood of successes pushes out neither
         /// dead letters nor what makes a repeated submission known. Ids are dense enough: what is further from the newest
         /// is beyond the bound.
-        pub const MANY: [&str; 5] = [
+        pub const MANY: [&str; 6] = [
             "delete from task_queue where seq in (
                select seq from task_queue where finished_at is not null and dedupe_key is null and state <> 'failed'
                  and finished_at < (select finished_at from task_queue
@@ -307,6 +346,9 @@ macro_rules! shared_statements {
             "delete from agent_events where id in (
                select id from agent_events
                where id <= (select max(id) from agent_events) - $1 and event_type <> 'agent.transition'
+               order by id limit $2)",
+            "delete from agent_heartbeats where id in (
+               select id from agent_heartbeats where id <= (select max(id) from agent_heartbeats) - $1
                order by id limit $2)",
         ];
 

@@ -9,6 +9,7 @@ pub(crate) mod database;
 mod dedupe;
 mod disk;
 mod ends;
+mod heartbeats;
 mod leases;
 mod model;
 mod odd;

@@ -49,3 +49,10 @@ pub fn raise(store: &Store, alert: Alert) {
         store.event(NewEvent { agent: alert.agent, kind: ALERT, payload, at: alert.at });
     }
 }
+
+/// Raises an alert about a unit of systemd's, which is no agent: it stands under the name of the whole.
+pub fn of_unit(store: &Store, text: String, at: DateTime<Utc>) {
+    if let Ok(agent) = "openclaw".parse() {
+        raise(store, Alert { level: Level::Critical, agent, text, at });
+    }
+}

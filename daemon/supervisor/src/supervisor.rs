@@ -9,11 +9,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::Level;
 use serde_json::Value;
 use settings::{Agent, Group, Settings, Strategy};
 use store::backend::{NewEvent, TRANSITION};
+use store::failpoint::{Boundary, reach};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 
@@ -249,6 +251,7 @@ impl Supervisor {
             self.look(&name, Why::Boot);
         }
         while !(self.ending && self.slots.values().all(|slot| !slot.lives())) {
+            reach(Boundary::SupervisorTurn).await;
             let due = self.next_due();
             let clock = self.around.clock;
             let alarm = async {
@@ -658,6 +661,10 @@ impl Supervisor {
     /// Into the journal, the agent's log, the history and the record.
     fn note(&mut self, name: &AgentName, transition: Transition) {
         let Transition { from, to, actor, reason, at } = &transition;
+        let exit = self.slots.get(name).and_then(|slot| slot.record.last_exit.as_ref());
+        // The end that the transition tells of: the instance saw it a moment before.
+        let told = |exit: &&Exit| to != "ready" && from != "backoff" && *at - exit.at < TimeDelta::seconds(1);
+        let exit_class = exit.filter(told).map(|exit| exit.class.to_string());
         // A wait that goes on for the same reason is one line of the history, not hundreds.
         if from == to && self.slots.get(name).is_some_and(|slot| slot.reason == *reason) {
             return;
@@ -668,9 +675,15 @@ impl Supervisor {
             _ => Level::Info,
         };
         match level {
-            Level::Error => tracing::error!(agent = %name, %actor, "{from} → {to}: {reason}"),
-            Level::Warn => tracing::warn!(agent = %name, %actor, "{from} → {to}: {reason}"),
-            _ => tracing::info!(agent = %name, %actor, "{from} → {to}: {reason}"),
+            Level::Error => {
+                tracing::error!(agent = %name, event = "transition", exit_class, %actor, "{from} → {to}: {reason}")
+            }
+            Level::Warn => {
+                tracing::warn!(agent = %name, event = "transition", exit_class, %actor, "{from} → {to}: {reason}")
+            }
+            _ => {
+                tracing::info!(agent = %name, event = "transition", exit_class, %actor, "{from} → {to}: {reason}")
+            }
         }
         let line = Line {
             at: *at,

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use openclaw_tests::daemon::Home;
-use openclaw_tests::postgres::Postgres;
+use openclaw_tests::server::Postgres;
 
 use crate::support::quick;
 
@@ -13,7 +13,7 @@ pub fn on(url: &str) -> String {
 #[test]
 fn a_home_moves_to_a_server_and_back() -> Result<()> {
     let Some(server) = Postgres::start()? else { return Ok(()) };
-    let url = &server.url;
+    let url = &server.url("postgres");
     let home = Home::new(&quick("[agents.misbehaving]\n"), &["misbehaving"])?;
     let daemon = home.start_ready(&["misbehaving"])?;
     home.ok(&["send", "misbehaving", "echo one", "--key", "first"])?;

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use nix::sys::signal::Signal;
 use openclaw_tests::daemon::{Daemon, Home};
 use openclaw_tests::network::Network;
-use openclaw_tests::postgres::Postgres;
+use openclaw_tests::server::Postgres;
 use openclaw_tests::wait_for;
 
 use crate::support::{quick, reply};
@@ -24,7 +25,7 @@ fn homes(url: &str) -> Result<[Home; 2]> {
 #[test]
 fn who_stands_by_takes_over_what_was_known_when_the_leader_dies_and_when_it_stops() -> Result<()> {
     let Some(server) = Postgres::start()? else { return Ok(()) };
-    let [first, second] = homes(&server.url)?;
+    let [first, second] = homes(&server.url("postgres"))?;
     let leader = first.start_ready(&["scout", "misbehaving"])?;
     // Known of it: a restart.
     first.ok(&["agents", "restart", "misbehaving"])?;
@@ -60,7 +61,7 @@ fn who_stands_by_takes_over_what_was_known_when_the_leader_dies_and_when_it_stop
 #[test]
 fn agents_outlive_an_outage_of_the_server_that_is_longer_than_their_lease() -> Result<()> {
     let Some(server) = Postgres::start()? else { return Ok(()) };
-    let [first, second] = homes(&server.url)?;
+    let [first, second] = homes(&server.url("postgres"))?;
     let leader = first.start_ready(&["scout", "misbehaving"])?;
     let stand_by = second.start()?;
     second.until("scout", "standby")?;
@@ -69,7 +70,7 @@ fn agents_outlive_an_outage_of_the_server_that_is_longer_than_their_lease() -> R
         hosts
     };
     let hosts = sorted(first.hosts()?);
-    server.crash()?;
+    server.kill()?;
     // Long enough that its lease has run out, and is claimed at once by whoever may.
     let began = Instant::now();
     wait_for("two leases' time", || {
@@ -79,7 +80,7 @@ fn agents_outlive_an_outage_of_the_server_that_is_longer_than_their_lease() -> R
     let refused = first.cli(&["send", "misbehaving", "echo nothing"])?;
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     ensure!(refused.status.code() == Some(75) && said.contains("the database is down"), "{said}");
-    server.back()?;
+    server.start_again()?;
     wait_for("messages to pass again", || Ok(reply(&first, "misbehaving", "echo again").ok()))?;
     let began = Instant::now();
     wait_for("another two leases' time", || {
@@ -94,7 +95,7 @@ fn agents_outlive_an_outage_of_the_server_that_is_longer_than_their_lease() -> R
 #[test]
 fn processes_of_one_home_are_one_to_the_command_line() -> Result<()> {
     let Some(server) = Postgres::start()? else { return Ok(()) };
-    let home = Home::new(&on(&server.url), &["scout", "misbehaving"])?;
+    let home = Home::new(&on(&server.url("postgres")), &["scout", "misbehaving"])?;
     let scout = home.spawn_by(home.command(&["run", "scout"])?)?;
     let other = home.spawn_by(home.command(&["run", "misbehaving"])?)?;
     let answers = |name: &str| home.path().join("run").join(name).exists();
@@ -123,6 +124,30 @@ fn processes_of_one_home_are_one_to_the_command_line() -> Result<()> {
 }
 
 #[test]
+fn a_process_that_does_not_answer_is_named_and_hides_nobody() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let home = Home::new(&on(&server.url("postgres")), &["scout", "misbehaving"])?;
+    let wedged = home.spawn_by(home.command(&["run", "scout"])?)?;
+    let other = home.spawn_by(home.command(&["run", "misbehaving"])?)?;
+    wait_for("both to be ready", || {
+        let ready = |name| home.component(name).is_ok_and(|component| component["state"] == "ready");
+        Ok((ready("scout") && ready("misbehaving")).then_some(()))
+    })?;
+    wedged.signal(Signal::SIGSTOP)?;
+    let shown = home.cli(&["status"])?;
+    let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+    ensure!(shown.status.code() == Some(1) && text.contains("scout: does not answer"), "{text}");
+    ensure!(home.component("misbehaving")?["state"] == "ready");
+    other.stop()?;
+    let alone = home.cli(&["status"])?;
+    let text = String::from_utf8_lossy(&alone.stderr).into_owned();
+    ensure!(alone.status.code() == Some(69) && text.contains("scout does not answer"), "{text}");
+    wedged.signal(Signal::SIGCONT)?;
+    ensure!(wedged.stop()?.success());
+    Ok(())
+}
+
+#[test]
 fn a_file_is_one_process_s_own() -> Result<()> {
     let home = Home::new(&quick(""), &["scout"])?;
     let daemon = home.start_ready(&["scout"])?;
@@ -138,7 +163,7 @@ fn a_file_is_one_process_s_own() -> Result<()> {
 fn one_that_is_cut_off_stops_its_agents_before_the_other_starts_them() -> Result<()> {
     let Some(network) = Network::new(3)? else { return Ok(()) };
     let Some(server) = Postgres::start_on(network.on(1), &network.address(1))? else { return Ok(()) };
-    let [first, second] = homes(&server.url)?;
+    let [first, second] = homes(&server.url("postgres"))?;
     let start = |home: &Home, machine: usize| -> Result<Daemon> {
         let (mut there, run) = (network.on(machine), home.command(&["run"])?);
         there.arg(run.get_program()).args(run.get_args()).current_dir(home.path());

@@ -1,9 +1,11 @@
 //! The shipped binary, tried from outside.
 
 mod breaker;
+mod bridge;
 mod chaos;
 mod configuration;
 mod database;
+mod degraded;
 mod first;
 mod full_disk;
 mod grants;
@@ -24,4 +26,5 @@ mod schedule;
 mod starts;
 mod stop;
 mod support;
+mod systemd;
 mod telegram;

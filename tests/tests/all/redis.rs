@@ -3,36 +3,15 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use anyhow::Result;
 use openclaw_tests::daemon::Home;
+use openclaw_tests::server::Redis;
 use openclaw_tests::wait_for;
 use serde_json::Value;
 
 use crate::support::{quick, reply};
-
-/// Ended with the test.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A Redis on that port; none where it is not installed.
-fn server(port: u16) -> Option<Server> {
-    let port = port.to_string();
-    let args = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--dir", "/tmp"];
-    let child = Command::new("redis-server").args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    if child.is_err() {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "redis-server is not installed");
-        eprintln!("skipped: redis-server is not installed (apt-get install redis-server)");
-    }
-    child.ok().map(Server)
-}
 
 fn bus(home: &Home, health: &str) -> Result<Value> {
     wait_for(&format!("a bus that is {health}"), || {
@@ -51,7 +30,7 @@ fn work_goes_on_whatever_redis_does_and_the_status_tells() -> Result<()> {
     assert_eq!((away["state"].as_str(), away["evidence"]["at"].as_str()), (Some("backoff"), None), "{away}");
     assert_eq!(reply(&home, "misbehaving", "echo well")?, "well");
     for _ in 0..2 {
-        let Some(server) = server(port) else { break };
+        let Some(server) = Redis::start_on(port)? else { break };
         let well = bus(&home, "ok")?;
         assert_eq!(well["state"], "ready", "{well}");
         assert!(
@@ -101,7 +80,7 @@ fn hash(port: u16, key: &str, (field, text): (&str, &str)) -> Result<Vec<(String
 #[test]
 fn heartbeats_are_shown_and_are_whole_again_after_a_flush() -> Result<()> {
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    let Some(_server) = server(port) else { return Ok(()) };
+    let Some(_server) = Redis::start_on(port)? else { return Ok(()) };
     let config = quick(&format!("[bus]\nurl = 'redis://localhost:{port}'\n"))
         .replace("[daemon]", "[daemon]\nheartbeat = \"1s\"");
     let home = Home::new(&config, &["scout"])?;
@@ -109,9 +88,18 @@ fn heartbeats_are_shown_and_are_whole_again_after_a_flush() -> Result<()> {
     let ready = ("state", "ready");
     let shown = hash(port, "agent:scout:status", ready)?;
     let names: Vec<&str> = shown.iter().map(|(name, _)| name.as_str()).collect();
-    for name in
-        ["status", "pid", "version", "sha256", "host", "started_at", "last_seen", "restarts", "breaker"]
-    {
+    for name in [
+        "status",
+        "pid",
+        "version",
+        "sha256",
+        "host",
+        "started_at",
+        "last_seen",
+        "restarts",
+        "breaker",
+        "last_pong",
+    ] {
         assert!(names.contains(&name), "no {name} in {names:?}");
     }
     let life: i64 = redis(port, &["PTTL", "agent:scout:status"])?.concat().parse()?;

@@ -108,7 +108,7 @@ pub struct Beat {
     pub host: String,
     /// When its host was started.
     pub started_at: Option<DateTime<Utc>>,
-    /// When it proved last to be there: its host answered; or, while it has none, its supervisor looked after it.
+    /// When it was there last: its host's proof still held; or, while it has none, its supervisor looked after it.
     pub last_seen: DateTime<Utc>,
     /// How long its host runs.
     pub uptime_seconds: Option<u64>,
@@ -118,6 +118,12 @@ pub struct Beat {
     pub breaker: Breaker,
     /// The oldest task in work.
     pub current_task: Option<Uuid>,
+    /// Since when that is in work.
+    pub current_since: Option<DateTime<Utc>>,
+    /// When its host answered a ping last.
+    pub last_pong: Option<DateTime<Utc>>,
+    /// When it finished a task last.
+    pub last_done: Option<DateTime<Utc>>,
 }
 
 /// A hash that is no beat.
@@ -158,6 +164,9 @@ impl Beat {
             ("restarts", self.restarts.to_string()),
             ("breaker", self.breaker.as_str().into()),
             ("current_task", text(self.current_task)),
+            ("current_since", text(self.current_since.map(time))),
+            ("last_pong", text(self.last_pong.map(time))),
+            ("last_done", text(self.last_done.map(time))),
         ];
         fields.map(|(name, text)| (name.to_owned(), text)).into()
     }
@@ -183,6 +192,9 @@ impl Beat {
             restarts: fields.must("restarts", number)?,
             breaker: fields.must("breaker", |text| text.parse().ok())?,
             current_task: fields.may("current_task", |text| text.parse().ok())?,
+            current_since: fields.may("current_since", time)?,
+            last_pong: fields.may("last_pong", time)?,
+            last_done: fields.may("last_done", time)?,
         })
     }
 }
@@ -235,9 +247,11 @@ mod tests {
             pid in option::of(1u32..), version in option::of("[!-~]{1,20}"), sha256 in option::of("[0-9a-f]{64}"),
             unit in option::of("[a-z.@-]{1,20}"), host in "[a-z0-9.-]{1,20}", last_seen in at(),
             started in option::of((at(), any::<u64>(), any::<u128>())), restarts in any::<u64>(),
+            current_since in option::of(at()), last_pong in option::of(at()), last_done in option::of(at()),
         ) -> Beat {
             Beat {
                 status, state, pid, version, sha256, unit, host, last_seen, restarts, breaker,
+                current_since, last_pong, last_done,
                 started_at: started.map(|(at, _, _)| at),
                 uptime_seconds: started.map(|(_, uptime, _)| uptime),
                 current_task: started.map(|(_, _, task)| Uuid::from_u128(task)),
@@ -245,10 +259,13 @@ mod tests {
         }
     }
 
-    const FIELDS: [&str; 13] = [
+    const FIELDS: [&str; 16] = [
         "breaker",
+        "current_since",
         "current_task",
         "host",
+        "last_done",
+        "last_pong",
         "last_seen",
         "pid",
         "restarts",
@@ -299,6 +316,9 @@ mod tests {
             restarts: 0,
             breaker: Breaker::Closed,
             current_task: None,
+            current_since: None,
+            last_pong: None,
+            last_done: None,
         };
         let fields = beat.to_fields();
         assert_eq!(fields["last_seen"], "1970-01-01T00:00:00.000000Z");

@@ -91,6 +91,17 @@ impl Bus for RedisBus {
         self.0.ask(&publish).await
     }
 
+    async fn publish_all(&self, channel: Channel, envelopes: Vec<Envelope>) -> Result<(), Error> {
+        for some in envelopes.chunks(AT_ONCE) {
+            let mut publish = Pipeline::new();
+            for envelope in some {
+                publish.cmd("PUBLISH").arg(channel.as_str()).arg(envelope.to_json()?).ignore();
+            }
+            self.0.ask::<()>(&publish).await?;
+        }
+        Ok(())
+    }
+
     fn subscribe(&self, channel: Channel) -> Subscription {
         // First the ear, then the connection: what is confirmed is heard.
         let subscription = self.0.fanout.listen(channel, self.0.live.subscribe());

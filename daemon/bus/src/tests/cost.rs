@@ -28,6 +28,9 @@ fn beats() -> Vec<Projection> {
         restarts: 3,
         breaker: Breaker::Closed,
         current_task: Some(Uuid::from_u128(7)),
+        current_since: Some(DateTime::UNIX_EPOCH),
+        last_pong: Some(DateTime::UNIX_EPOCH),
+        last_done: Some(DateTime::UNIX_EPOCH),
     };
     let ttl = Some(Duration::from_secs(30));
     let one = |n| Projection { key: status(&format!("agent-{n}")), fields: beat.to_fields(), ttl };

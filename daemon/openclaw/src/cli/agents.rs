@@ -17,7 +17,7 @@ use supervisor::policy::Transition;
 
 use super::keys::{self, KeygenArgs, SignArgs};
 use super::table::{ago, judged, short, table};
-use super::{libraries, print, print_json};
+use super::{heartbeats, libraries, print, print_json};
 use crate::control::client::Client;
 use crate::control::{Action, Ask, Settled};
 use crate::exit::{Code, Failure};
@@ -92,6 +92,17 @@ pub enum AgentsCommand {
         #[arg(long)]
         json: bool,
     },
+    /// What was thought of an agent, in whichever process it runs, newest last: each change, and a sample a minute
+    Heartbeats {
+        /// Which
+        name: String,
+        /// The last so many
+        #[arg(long, short = 'n', default_value_t = 20)]
+        limit: u32,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Make the pair of keys that libraries are signed with
     Keygen(KeygenArgs),
     /// Sign libraries, for `trust = "signed"`
@@ -135,6 +146,7 @@ pub fn run(inputs: &Inputs, command: AgentsCommand) -> Result<(), Failure> {
         AgentsCommand::Libraries(one) => libraries::list(inputs, one),
         AgentsCommand::Logs { name, lines, follow, json } => show_logs(inputs, &name, lines, follow, json),
         AgentsCommand::History { name, limit, json } => history(inputs, name, limit, json),
+        AgentsCommand::Heartbeats { name, limit, json } => heartbeats::list(inputs, name, limit, json),
         AgentsCommand::Keygen(args) => keys::keygen(inputs, args),
         AgentsCommand::Sign(args) => keys::sign(inputs, args),
     }

@@ -4,6 +4,9 @@ pub mod agents;
 pub mod alert;
 pub mod config;
 pub mod db;
+pub mod health;
+mod heartbeats;
+pub mod install;
 mod keys;
 mod libraries;
 pub mod send;
@@ -62,6 +65,15 @@ pub enum Command {
     /// The bot: how it stands, who may talk with it
     #[command(subcommand)]
     Telegram(telegram::TelegramCommand),
+    /// The checks, once: every process, component, unit, and what waits
+    Health(health::HealthArgs),
+    /// Copies of everything durable (not built yet)
+    #[command(subcommand)]
+    Backup(BackupCommand),
+    /// Make the user, the folders, the configuration and the systemd units; or upgrade them
+    Install(install::InstallArgs),
+    /// Take the units and programs away; data stays unless --purge
+    Uninstall(install::UninstallArgs),
     /// Look at, bring up to date, check and copy the database; without a daemon
     #[command(subcommand)]
     Db(db::DbCommand),
@@ -94,6 +106,23 @@ pub struct RunArgs {
     /// What to log: `info`, `debug`, `warn,supervisor=debug` [default: daemon.log of the config]
     #[arg(long, value_name = "FILTER", env = "OPENCLAW_LOG")]
     pub log: Option<String>,
+    /// How lines are written [default: to the journal under systemd, else as text]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub log_format: Option<crate::journal::Format>,
+}
+
+/// `openclaw backup`
+#[derive(Subcommand)]
+pub enum BackupCommand {
+    /// Make one
+    Create,
+}
+
+/// `openclaw backup`: says that there is none.
+pub fn backup(command: &BackupCommand) -> Result<(), Failure> {
+    let BackupCommand::Create = command;
+    let what = "backups are not built yet: nothing was backed up. Until then copy the database yourself: `openclaw db copy`, or pg_dump";
+    Err(Failure::new(Code::Unavailable, what))
 }
 
 /// Prints a text; a reader that went away is not an error.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
+use serde::Serialize;
 use settings::{Inputs, Sandbox};
 
 use super::table::{ago, judged, short, span, table as new_table};
@@ -13,12 +14,14 @@ use super::{print, print_json};
 use crate::control::client::Client;
 use crate::exit::{Code, Failure};
 use crate::status::{Component, Daemon, Document};
+use crate::systemd::{self, UnitStatus};
 
 /// `openclaw status`
 #[derive(Args)]
 #[command(
     after_help = "Health is evidence: `ok` means proved lately, `unknown` that nothing is proved and nothing known\n\
-                        to be wrong. Exit code 1 when a component is failed."
+                        to be wrong. Exit code 1 when a component is failed, or a process\n\
+                        does not answer."
 )]
 pub struct StatusArgs {
     /// As JSON
@@ -38,18 +41,56 @@ pub fn run(inputs: &Inputs, args: &StatusArgs) -> Result<(), Failure> {
             // Home, and clear to the end.
             let _ = write!(stdout(), "\x1b[H\x1b[J");
         }
+        let units = ours(&document).then(systemd::units).flatten();
         if args.json {
-            print_json(&document)?
+            print_json(&Whole { document: &document, units: units.as_deref() })?
         } else {
-            print(&text(&document, on_terminal))?
+            print(&text(&document, on_terminal))?;
+            if let Some(units) = &units {
+                print(&format!("\n{}", unit_table(units, on_terminal)))?;
+            }
         }
         if !args.watch {
             let failed = document.components.iter().any(|component| component.health == "failed");
+            let failed = failed || !document.silent.is_empty();
             return if failed { Err(Failure::new(Code::Failed, "")) } else { Ok(()) };
         }
         #[allow(clippy::disallowed_methods, reason = "a person watches, and this is the pace")]
         std::thread::sleep(Duration::from_secs(1));
     }
+}
+
+/// With what systemd says; null where it is not to be seen.
+#[derive(Serialize)]
+struct Whole<'d> {
+    #[serde(flatten)]
+    document: &'d Document,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    units: Option<&'d [UnitStatus]>,
+}
+
+/// Whether units run this home: others' are none of its business.
+fn ours(document: &Document) -> bool {
+    document.daemon.home.join("bin/.installed.json").exists()
+}
+
+fn unit_table(units: &[UnitStatus], on_terminal: bool) -> String {
+    let mut table = new_table(&["unit", "state", "restarts", "watchdog", "status"], on_terminal);
+    let unknown = || "unknown".to_owned();
+    for unit in units {
+        table.add_row([
+            unit.unit.clone(),
+            unit.state.clone(),
+            unit.restarts.map_or_else(|| "-".into(), |restarts| restarts.to_string()),
+            match unit.watchdog_age_seconds {
+                Some(age) => format!("{age:.0}s ago"),
+                None if unit.state == "active (running)" => unknown(),
+                None => "-".into(),
+            },
+            short(&unit.status, 60),
+        ]);
+    }
+    table.to_string()
 }
 
 fn text(document: &Document, on_terminal: bool) -> String {
@@ -66,6 +107,9 @@ fn text(document: &Document, on_terminal: bool) -> String {
     for other in &document.others {
         let line = format!("\n{} {}, pid {}, up {}", other.process, other.version, other.pid, up(other));
         head.push_str(&line);
+    }
+    for silent in &document.silent {
+        head.push_str(&format!("\n{silent}: does not answer; what it runs is not shown here"));
     }
     let not_well = |c: &&Component| !matches!(c.health.as_str(), "ok") && c.state != "ready";
     let why: Vec<_> =

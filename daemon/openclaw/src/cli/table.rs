@@ -18,9 +18,9 @@ pub fn table(head: &[&str], on_terminal: bool) -> Table {
 /// A cell in the colour of its health or state.
 pub fn judged(word: &str, on_terminal: bool) -> Cell {
     let colour = match word {
-        "ok" | "ready" | "done" => Some(Color::Green),
-        "failed" | "open" | "refused" => Some(Color::Red),
-        "degraded" | "backoff" | "half_open" | "starting" | "draining" => Some(Color::Yellow),
+        "ok" | "ready" | "done" | "fresh" => Some(Color::Green),
+        "failed" | "open" | "refused" | "down" => Some(Color::Red),
+        "degraded" | "late" | "backoff" | "half_open" | "starting" | "draining" => Some(Color::Yellow),
         _ => None,
     };
     let cell = Cell::new(word);

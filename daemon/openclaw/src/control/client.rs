@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use settings::{Inputs, Paths, ProcessName};
@@ -12,6 +13,9 @@ use supervisor::wire::{self, Decoder};
 use super::{Answer, Ask, Request};
 use crate::exit::{Code, Failure};
 use crate::status::{Component, Document};
+
+/// A process that lives answers within milliseconds how it stands; one that is stopped or wedged must not hide the rest.
+const STATUS: Duration = Duration::from_secs(3);
 
 /// Connections to all processes of this home.
 pub struct Client {
@@ -32,7 +36,10 @@ impl Client {
         let (mut links, mut failed) = (Vec::new(), None);
         for path in sockets {
             match UnixStream::connect(&path) {
-                Ok(stream) => links.push(Link { stream, decoder: Decoder::default(), next: 1 }),
+                Ok(stream) => {
+                    let process = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                    links.push(Link { process, stream, decoder: Decoder::default(), next: 1 });
+                }
                 // One that was killed leaves its socket behind.
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {}
                 Err(error) => failed = Some(error),
@@ -52,17 +59,27 @@ impl Client {
         }
     }
 
-    /// How all processes stand. One that goes away meanwhile is left out.
+    /// How all processes stand. One that does not answer is named, and one that goes away meanwhile left out.
     pub fn status(&mut self) -> Result<Document, Failure> {
-        let (mut documents, mut failure) = (Vec::new(), None);
+        let (mut documents, mut silent, mut failure) = (Vec::new(), Vec::new(), None);
         for link in &mut self.links {
-            match link.ask(&Ask::Status) {
-                Ok(document) => documents.push(document),
+            match link.status() {
+                Ok(Some(document)) => documents.push(document),
+                Ok(None) => silent.push(link.process.clone()),
                 Err(error) => failure = Some(error),
             }
         }
-        let nobody = || failure.unwrap_or_else(|| lost(&"nobody answered"));
-        Document::of_all(documents).ok_or_else(nobody)
+        let nobody = || {
+            let limit = STATUS.as_secs();
+            let what = format!(
+                "{} does not answer within {limit} s: it is stopped or wedged; `systemctl restart` it, or end its process",
+                silent.join(", ")
+            );
+            failure.unwrap_or_else(|| Failure::new(Code::Unavailable, what))
+        };
+        let mut document = Document::of_all(documents).ok_or_else(nobody)?;
+        document.silent = silent;
+        Ok(document)
     }
 
     /// Asks whoever can answer, and waits for that.
@@ -87,7 +104,7 @@ impl Client {
     /// Which process leads an agent; if none, one that stands by; if none, the first, which says so.
     fn leader(&mut self, agent: &str) -> usize {
         let stands = |link: &mut Link| {
-            let document: Document = link.ask(&Ask::Status).ok()?;
+            let document = link.status().ok()??;
             document.agent(agent).map(Component::stands_by)
         };
         let stands: Vec<Option<bool>> = self.links.iter_mut().map(stands).collect();
@@ -98,6 +115,8 @@ impl Client {
 
 /// A connection to one process.
 struct Link {
+    /// What it is called.
+    process: String,
     stream: UnixStream,
     decoder: Decoder,
     next: u64,
@@ -124,6 +143,17 @@ impl Link {
             let advice = "is the daemon of another version? `openclaw version` shows this one's";
             Failure::new(Code::Unavailable, format!("the daemon's answer does not read ({error}): {advice}"))
         })
+    }
+
+    /// How it stands; none when it does not answer.
+    fn status(&mut self) -> Result<Option<Document>, Failure> {
+        let limit = |stream: &UnixStream, most| stream.set_read_timeout(most).map_err(|error| lost(&error));
+        limit(&self.stream, Some(STATUS))?;
+        let began = Instant::now();
+        let answer = self.ask(&Ask::Status);
+        limit(&self.stream, None)?;
+        // Nothing that arrives in pieces takes that long.
+        if answer.is_err() && began.elapsed() >= STATUS { Ok(None) } else { answer.map(Some) }
     }
 
     fn read(&mut self) -> Result<(), Failure> {

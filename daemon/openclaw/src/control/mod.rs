@@ -69,6 +69,13 @@ pub enum Ask {
         /// How many.
         limit: u32,
     },
+    /// What was thought of an agent, wherever it runs, newest first.
+    Heartbeats {
+        /// Which.
+        name: String,
+        /// How many.
+        limit: u32,
+    },
     /// Tasks, newest first.
     Tasks(Filter),
     /// One task.
@@ -120,6 +127,7 @@ impl Ask {
             | Self::Send(_)
             | Self::Alerts { .. }
             | Self::History { .. }
+            | Self::Heartbeats { .. }
             | Self::Tasks(_)
             | Self::Task { .. }
             | Self::Retry { .. }

@@ -155,6 +155,17 @@ impl Server {
                 let name = supervisor.agent(&name)?;
                 json(&store.events(&name, TRANSITION, limit).await?)
             }
+            Ask::Heartbeats { name, limit } => {
+                let rows = match name.parse() {
+                    Ok(agent) => store.heartbeats(&agent, limit).await?,
+                    Err(_) => Vec::new(),
+                };
+                // Other processes' agents are known by their heartbeats alone.
+                if rows.is_empty() {
+                    supervisor.agent(&name)?;
+                }
+                json(&rows)
+            }
             Ask::Tasks(filter) => {
                 if let Some(queue) = &filter.queue {
                     supervisor.agent(queue)?;

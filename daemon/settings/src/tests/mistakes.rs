@@ -59,6 +59,17 @@ fn what_is_loaded_wrongly_is_told_in_the_order_of_the_file() {
 }
 
 #[test]
+fn no_agent_is_called_as_a_service() {
+    assert_eq!(
+        told("[agents.heartbeat-bridge]\n[agents.bridge]", &[]),
+        [
+            "T:1: `heartbeat-bridge` in [agents] is a service of the daemon, and no agent can be called so; give the \
+             agent another name"
+        ]
+    );
+}
+
+#[test]
 fn a_fault_of_syntax_hides_no_other_mistake() {
     let text = "[daemon]\nlog = \nx = 1\n[tasks]\nlease = 'x\ny = 2\nkeep = 0 0\nkeep = '1s'\nmax_attempts = 0 0\n\
                 [agents.a\nz = 1\n[groups.x]\nagents = ['a']\nv = 1\n";

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{Engine, Health, RETRY, RETRY_MAX, added, released};
 use crate::Error;
 use crate::backend::{Applied, Batch, Order};
+use crate::failpoint::{Boundary, reach};
 use crate::inbox::Pending;
 use crate::task::{Ended, Outcome, Submitted, TaskId};
 
@@ -20,6 +21,7 @@ impl Engine {
         applied: Applied,
         now: DateTime<Utc>,
     ) {
+        untold(&batch, &applied).await;
         (self.retry_at, self.retry) = (None, RETRY);
         if self.health.borrow().error.is_some() {
             tracing::info!("the database can be written again");
@@ -155,5 +157,27 @@ impl Engine {
             // Gone, or perhaps ended: the watcher is dropped rather than left to wait for ever.
             _ => {}
         }
+    }
+}
+
+/// What is stored, and nobody knows it.
+async fn untold(batch: &Batch, applied: &Applied) {
+    if !applied.ended.is_empty() {
+        reach(Boundary::CompleteCommitted).await;
+    }
+    if !applied.followed.is_empty() {
+        reach(Boundary::FollowUpCommitted).await;
+    }
+    if !batch.submissions.is_empty() {
+        reach(Boundary::SubmitCommitted).await;
+    }
+    if !batch.renewals.is_empty() {
+        reach(Boundary::RenewCommitted).await;
+    }
+    if applied.swept {
+        reach(Boundary::SweepCommitted).await;
+    }
+    if !applied.claimed.is_empty() {
+        reach(Boundary::ClaimCommitted).await;
     }
 }

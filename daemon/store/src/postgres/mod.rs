@@ -4,7 +4,7 @@
 //!  begin, and what time it is here ─▶ locks ─▶ the batch's statements ─▶ commit ─▶ applied
 //!        │ broken: nothing has changed                │ broken            │ not answered
 //!        └───────────▶ an error ◀─────────────────────┘                   ▼
-//!                          ▲ aborted                      ask by the transaction's number,
+//!                          ▲ aborted                      ask after what it left,
 //!                          └───────────────────────────── on a new connection ─▶ committed: applied
 //! ```
 //!
@@ -33,12 +33,13 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgPool};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use self::commit::Doubt;
 pub(crate) use self::connect::MIGRATIONS;
 pub use self::connect::Server;
 use crate::Error;
-use crate::backend::{Applied, Backend, Batch, Claim, Claimant, Depth, Event};
+use crate::backend::{Applied, Backend, Batch, Claim, Claimant, Depth, Event, Heartbeat};
 use crate::task::{Ended, Filter, NewTask, Task, TaskId};
 use crate::transaction::{self, Moment};
 
@@ -64,6 +65,8 @@ pub(crate) enum Deciding {
 pub(crate) struct Postgres {
     server: Server,
     deciding: Deciding,
+    /// By which its commits are known.
+    life: Uuid,
     writer: Mutex<Writer>,
     /// Who keeps the leads; made when it is wanted.
     leader: Mutex<Option<PgConnection>>,
@@ -77,6 +80,8 @@ struct Writer {
     connection: Option<PgConnection>,
     doubt: Option<Doubt>,
     plans: Plans,
+    /// Transactions so far.
+    count: i64,
 }
 
 /// How old the plans of prepared statements are. They are made for a table of some size, and one for an empty table
@@ -143,9 +148,12 @@ impl Postgres {
     pub(crate) async fn open(server: Server, deciding: Deciding) -> Result<Self, Error> {
         server.migrate().await?;
         let readers = server.readers();
-        let postgres = Self { server, deciding, writer: Mutex::default(), leader: Mutex::default(), readers };
-        // What it would refuse later is told now.
-        postgres.write(async |_| Ok(())).await?;
+        let life = Uuid::now_v7();
+        let postgres =
+            Self { server, deciding, life, writer: Mutex::default(), leader: Mutex::default(), readers };
+        // What it would refuse later is told now. Nobody asks after the commits of a life that is long over.
+        let forget = "delete from commits where written_at < clock_timestamp() - interval '30 days'";
+        postgres.write(async |db| connect::run(db, forget).await).await?;
         Ok(postgres)
     }
 
@@ -220,7 +228,9 @@ impl Postgres {
             }
             (Ok(_), None) => return Err(Error::Database("a transaction did not begin".into())),
         };
-        self.commit(writer, db, Doubt { number, applied }).await
+        writer.count += 1;
+        let count = writer.count;
+        self.commit(writer, db, Doubt { number, count, applied }).await
     }
 
     /// The time by the clock that decides, and the transaction's number: one round trip.
@@ -338,6 +348,18 @@ impl Backend for Postgres {
 
     async fn alerts(&self, limit: u32) -> Result<Vec<Event>, Error> {
         shared::alerts(&self.readers, limit).await
+    }
+
+    async fn heartbeats(&self, agent: &AgentName, limit: u32) -> Result<Vec<Heartbeat>, Error> {
+        shared::heartbeats(&self.readers, agent, limit).await
+    }
+
+    async fn last_heartbeats(&self) -> Result<Vec<Heartbeat>, Error> {
+        shared::last_heartbeats(&self.readers).await
+    }
+
+    async fn agents_since(&self, since: DateTime<Utc>) -> Result<Vec<String>, Error> {
+        shared::agents_since(&self.readers, since).await
     }
 
     async fn recall(&self, agent: &AgentName, key: &str) -> Result<Option<String>, Error> {

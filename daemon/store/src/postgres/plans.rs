@@ -21,6 +21,8 @@ const ROWS: &str = "insert into task_queue (id, queue, kind, payload, session, d
        '{}', now() from generate_series(1, 20000) n;
      insert into ops_outcomes (agent, kind, task_id, success, duration_ms, attempts, created_at)
      select 'a', 'message', gen_random_uuid(), true, 1, 1, now() from generate_series(1, 20000) n;
+     insert into agent_heartbeats (agent_name, status, created_at)
+     select 'a' || n % 5, 'fresh', now() from generate_series(1, 20000) n;
      insert into agent_turns (agent_name, session, role, text, created_at)
      select 'a' || n % 5, 's' || n % 100, 'user', 'x', now() from generate_series(1, 20000) n";
 
@@ -89,6 +91,9 @@ async fn all_goes_by_indexes() {
         goes_by(shared::SPEAKERS, &["agent_turns_agent"]).await;
         goes_by(shared::TRANSITIONS, &["agent_events_history"]).await;
         goes_by(shared::ALERTS, &["agent_events_alerts"]).await;
+        goes_by(shared::EVENTS_AFTER, &["agent_events_pkey"]).await;
+        goes_by(shared::HEARTBEATS, &["agent_heartbeats_agent"]).await;
+        goes_by(shared::LAST_HEARTBEATS, &["agent_heartbeats_agent", "agent_heartbeats_pkey"]).await;
         goes_by(shared::DEPTHS, &[]).await;
     }
 }

@@ -12,7 +12,7 @@ use super::dialect::{
 };
 use super::shared;
 use crate::Error;
-use crate::backend::{Claimant, MemoryChange, NewEvent, Record};
+use crate::backend::{Claimant, MemoryChange, NewEvent, NewHeartbeat, Record};
 use crate::shared::count;
 use crate::task::{LeasedTask, NewTask, TaskId};
 use crate::transaction::{
@@ -75,6 +75,12 @@ const HISTORY: &str = "with outcomes as (
      select agent_name, event_type, payload::jsonb, created_at
      from unnest($8::text[], $9::text[], $10::text[], $11::timestamptz[]) with ordinality
        as e (agent_name, event_type, payload, created_at, place)
+     order by place";
+
+const HEARTBEATS: &str = "insert into agent_heartbeats (agent_name, status, metadata, created_at)
+     select agent_name, status, metadata::jsonb, created_at
+     from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) with ordinality
+       as h (agent_name, status, metadata, created_at, place)
      order by place";
 
 pub const RENEW: &str = "update task_queue t set lease_until = $3
@@ -216,6 +222,17 @@ impl Statements for Connection {
             .execute(&mut *self)
             .await?;
         shared::trim(self, events).await
+    }
+
+    async fn heartbeats(&mut self, heartbeats: &[NewHeartbeat], moment: &Moment) -> Result<(), Error> {
+        sqlx::query(HEARTBEATS)
+            .bind(column(heartbeats, |h| h.agent.as_str()))
+            .bind(column(heartbeats, |h| h.status))
+            .bind(column(heartbeats, |h| document_text(&h.metadata)))
+            .bind(column(heartbeats, |h| dialect::at(moment.of(h.at))))
+            .execute(&mut *self)
+            .await?;
+        Ok(())
     }
 
     async fn find(&mut self, id: TaskId) -> Result<Option<Found>, Error> {

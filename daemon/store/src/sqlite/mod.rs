@@ -24,7 +24,7 @@ use sqlx::sqlite::{
 use tokio::sync::Mutex;
 
 use crate::Error;
-use crate::backend::{Applied, Backend, Batch, Claimant, Depth, Event};
+use crate::backend::{Applied, Backend, Batch, Claimant, Depth, Event, Heartbeat};
 use crate::task::{Filter, NewTask, Task, TaskId};
 use crate::transaction::{self, Moment};
 
@@ -146,6 +146,18 @@ impl Backend for Sqlite {
 
     async fn alerts(&self, limit: u32) -> Result<Vec<Event>, Error> {
         shared::alerts(&self.readers, limit).await
+    }
+
+    async fn heartbeats(&self, agent: &AgentName, limit: u32) -> Result<Vec<Heartbeat>, Error> {
+        shared::heartbeats(&self.readers, agent, limit).await
+    }
+
+    async fn last_heartbeats(&self) -> Result<Vec<Heartbeat>, Error> {
+        shared::last_heartbeats(&self.readers).await
+    }
+
+    async fn agents_since(&self, since: DateTime<Utc>) -> Result<Vec<String>, Error> {
+        shared::agents_since(&self.readers, since).await
     }
 
     async fn recall(&self, agent: &AgentName, key: &str) -> Result<Option<String>, Error> {

@@ -83,4 +83,7 @@ async fn counts() {
 async fn shows_transitions_and_alerts() {
     goes_by(shared::TRANSITIONS, &["agent_events_history"]).await;
     goes_by(shared::ALERTS, &["agent_events_alerts"]).await;
+    goes_by(shared::HEARTBEATS, &["agent_heartbeats_agent"]).await;
+    let plan = plan(shared::LAST_HEARTBEATS).await;
+    assert!(!plan.contains("SCAN agent_heartbeats") && !plan.contains("SCAN h"), "{plan}");
 }

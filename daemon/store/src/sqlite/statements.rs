@@ -10,7 +10,7 @@ use sqlx::Row;
 
 use super::dialect::{Connection, get_id, get_time};
 use super::shared;
-use crate::backend::{Claimant, MemoryChange, NewEvent, Record};
+use crate::backend::{Claimant, MemoryChange, NewEvent, NewHeartbeat, Record};
 use crate::shared::count;
 use crate::task::{LeasedTask, NewTask, TaskId};
 use crate::transaction::{
@@ -62,6 +62,9 @@ const OUTCOMES: &str =
      from json_each(?1) order by key";
 
 const EVENTS: &str = "insert into agent_events (agent_name, event_type, payload, created_at)
+     select value ->> 0, value ->> 1, value ->> 2, value ->> 3 from json_each(?1) order by key";
+
+const HEARTBEATS: &str = "insert into agent_heartbeats (agent_name, status, metadata, created_at)
      select value ->> 0, value ->> 1, value ->> 2, value ->> 3 from json_each(?1) order by key";
 
 pub const RENEW: &str = "update task_queue set lease_until = ?2 from json_each(?1) j
@@ -176,6 +179,13 @@ impl Statements for Connection {
         let rows: Vec<Value> = events.iter().map(row).collect();
         sqlx::query(EVENTS).bind(to_json(&rows)).execute(&mut *self).await?;
         shared::trim(self, events).await
+    }
+
+    async fn heartbeats(&mut self, heartbeats: &[NewHeartbeat], moment: &Moment) -> Result<(), Error> {
+        let row = |h: &NewHeartbeat| json!([h.agent, h.status, h.metadata, stamp(moment.of(h.at))]);
+        let rows: Vec<Value> = heartbeats.iter().map(row).collect();
+        sqlx::query(HEARTBEATS).bind(to_json(&rows)).execute(&mut *self).await?;
+        Ok(())
     }
 
     async fn find(&mut self, id: TaskId) -> Result<Option<Found>, Error> {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use openclaw_agent_api::context::Turn;
 
 use super::*;
-use crate::backend::{Depth, Event};
+use crate::backend::{Depth, Event, Heartbeat, NewHeartbeat};
 use crate::task::{Filter, Task};
 
 /// What is of interest of a batch: whether it was carried out, swept, or was a proof; how many results.
@@ -88,6 +88,18 @@ impl Backend for Flaky {
     }
     async fn alerts(&self, limit: u32) -> Result<Vec<Event>, Error> {
         self.inner.alerts(limit).await
+    }
+
+    async fn heartbeats(&self, agent: &AgentName, limit: u32) -> Result<Vec<Heartbeat>, Error> {
+        self.inner.heartbeats(agent, limit).await
+    }
+
+    async fn last_heartbeats(&self) -> Result<Vec<Heartbeat>, Error> {
+        self.inner.last_heartbeats().await
+    }
+
+    async fn agents_since(&self, since: DateTime<Utc>) -> Result<Vec<String>, Error> {
+        self.inner.agents_since(since).await
     }
 
     async fn recall(&self, agent: &AgentName, key: &str) -> Result<Option<String>, Error> {
@@ -177,6 +189,22 @@ async fn what_fails_in_between_does_not_put_the_retry_off(on: On) {
     assert_eq!(outage.store.health().held, 0);
 }
 
+async fn heartbeats_wait_for_the_database(on: On) {
+    let outage = Outage::new(on, options().lease).await;
+    outage.flaky.away(true);
+    for status in ["late", "down"] {
+        let (agent, at) = (agent("atlas"), Utc::now());
+        outage.store.heartbeat(vec![NewHeartbeat { agent, status, metadata: "{}".into(), at }]);
+        flush(&outage.store).await;
+    }
+    assert!(outage.store.heartbeats(&agent("atlas"), 9).await.unwrap().is_empty());
+    outage.back().await;
+    flush(&outage.store).await;
+    let kept = outage.store.heartbeats(&agent("atlas"), 9).await.unwrap();
+    let kept: Vec<_> = kept.iter().map(|row| row.status.as_str()).collect();
+    assert_eq!(kept, ["down", "late"]);
+}
+
 async fn no_lease_is_lost_while_nobody_can_renew(on: On) {
     let lease = Duration::from_millis(600);
     let mut outage = Outage::new(on, lease).await;
@@ -253,6 +281,7 @@ async fn an_idle_store_sweeps_no_more_and_proves_itself_now_and_then() {
 
 on_both! {
     what_fails_in_between_does_not_put_the_retry_off
+    heartbeats_wait_for_the_database
     no_lease_is_lost_while_nobody_can_renew
     a_watcher_of_what_cannot_be_read_is_dropped
     after_a_pause_of_all_who_is_at_work_may_renew_first

@@ -42,6 +42,29 @@ async fn so_many_transitions_of_each_agent_are_kept(on: On) {
     assert_eq!(rig.store.alerts(1).await.unwrap()[0].payload["n"], 8);
 }
 
+async fn events_are_read_on_from_any_of_them(on: On) {
+    let rig = Rig::new(on).await;
+    assert_eq!(rig.store.last_event().await.unwrap(), 0);
+    let mut commits = rig.store.commits();
+    commits.mark_unchanged();
+    for n in 0..10 {
+        rig.store.event(event(if n % 2 == 0 { "atlas" } else { "milkbot" }, "agent.alert", n));
+    }
+    within(commits.changed()).await.unwrap();
+    rig.settle().await;
+    let all = rig.store.events_after(0, 100).await.unwrap();
+    assert_eq!(
+        all.iter().map(|event| event.payload["n"].as_u64()).collect::<Vec<_>>(),
+        (0..10).map(Some).collect::<Vec<_>>()
+    );
+    assert!(all.is_sorted_by_key(|event| event.id));
+    assert_eq!(rig.store.last_event().await.unwrap(), all[9].id);
+    let rest = rig.store.events_after(all[3].id, 3).await.unwrap();
+    assert_eq!(rest.iter().map(|event| event.id).collect::<Vec<_>>(), [all[4].id, all[5].id, all[6].id]);
+    assert!(rig.store.events_after(all[9].id, 3).await.unwrap().is_empty());
+    assert!(rig.store.events_after(i64::MAX, 3).await.unwrap().is_empty());
+}
+
 async fn memory_is_set_changed_listed_and_forgotten(on: On) {
     let rig = Rig::new(on).await;
     let (milkbot, atlas) = (agent("milkbot"), agent("atlas"));
@@ -100,6 +123,7 @@ async fn the_keys_of_each_agent_are_counted(on: On) {
 on_both! {
     the_newest_record_wins
     so_many_transitions_of_each_agent_are_kept
+    events_are_read_on_from_any_of_them
     memory_is_set_changed_listed_and_forgotten
     the_last_turns_of_a_conversation_are_kept_in_order
     the_keys_of_each_agent_are_counted

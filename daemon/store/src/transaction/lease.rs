@@ -9,6 +9,7 @@ use super::complete::{millis, task_event};
 use super::{Lost, Moment, OutcomeRow, Sessions, Statements};
 use crate::Error;
 use crate::backend::{Applied, Claimant};
+use crate::failpoint::{Boundary, reach};
 use crate::task::{Ended, LeasedTask, TaskState};
 
 const SILENT: &str = "the worker stopped renewing its lease";
@@ -84,6 +85,9 @@ pub(crate) async fn free(
     let sessions: Sessions = sessions.collect();
     if !sessions.is_empty() {
         db.unblock(&sessions).await?;
+    }
+    if !freed.is_empty() {
+        reach(Boundary::RecoverWritten).await;
     }
     Ok(freed.len() as u64)
 }

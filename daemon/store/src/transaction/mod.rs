@@ -11,6 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::Error;
 use crate::backend::{Applied, Batch, Claimant};
+use crate::failpoint::{Boundary, reach};
 pub(crate) use lease::free;
 pub(crate) use statements::{
     Claimed, Found, Freed, Held, Lost, NewRow, OutcomeRow, Sessions, Statements, Stored, Try,
@@ -59,6 +60,7 @@ pub(crate) async fn apply(
     let mut applied = Applied::default();
     if !batch.completions.is_empty() {
         complete::complete(db, &batch.completions, moment, &mut applied).await?;
+        reach(Boundary::CompleteWritten).await;
     }
     for order in &batch.orders {
         let done = order::carry_out(db, order, moment, &mut applied).await?;
@@ -67,6 +69,7 @@ pub(crate) async fn apply(
     if !batch.submissions.is_empty() {
         let tasks: Vec<_> = batch.submissions.iter().collect();
         applied.submitted = submit::submit(db, &tasks, moment).await?;
+        reach(Boundary::SubmitWritten).await;
     }
     if !batch.renewals.is_empty() {
         let held = db.renew(&batch.renewals, moment.now + claimant.lease).await?;
@@ -78,6 +81,9 @@ pub(crate) async fn apply(
     if !batch.events.is_empty() {
         db.history(&[], &batch.events, moment).await?;
     }
+    if !batch.heartbeats.is_empty() {
+        db.heartbeats(&batch.heartbeats, moment).await?;
+    }
     for (agent, record) in &batch.records {
         if !db.save(agent, record, moment.now).await? {
             applied.fenced.push(agent.clone());
@@ -85,12 +91,18 @@ pub(crate) async fn apply(
     }
     if batch.sweep {
         lease::sweep(db, moment, &mut applied).await?;
+        if applied.swept {
+            reach(Boundary::SweepWritten).await;
+        }
     }
     if let Some((before, rows)) = batch.prune {
         applied.prune_more = db.prune(moment.of(before), rows).await?;
     }
     if !batch.claims.is_empty() {
         applied.claimed = lease::claim(db, &batch.claims, claimant, moment).await?;
+        if !applied.claimed.is_empty() {
+            reach(Boundary::ClaimWritten).await;
+        }
     }
     if batch.proof {
         db.prove(moment.now).await?;

@@ -7,7 +7,7 @@ use openclaw_agent_api::AgentName;
 
 use super::Moment;
 use crate::Error;
-use crate::backend::{Claimant, MemoryChange, NewEvent, Record};
+use crate::backend::{Claimant, MemoryChange, NewEvent, NewHeartbeat, Record};
 use crate::task::{LeasedTask, NewTask, TaskId, TaskState};
 
 /// Sessions by queue, in an order that all agree on.
@@ -111,6 +111,8 @@ pub(crate) trait Statements {
         events: &[NewEvent],
         moment: &Moment,
     ) -> Result<(), Error>;
+    /// Adds heartbeats.
+    async fn heartbeats(&mut self, heartbeats: &[NewHeartbeat], moment: &Moment) -> Result<(), Error>;
     /// A task, and nobody else changes it before this transaction ends.
     async fn find(&mut self, id: TaskId) -> Result<Option<Found>, Error>;
     /// An ended task waits again, with its tries counted anew.

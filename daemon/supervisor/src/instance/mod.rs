@@ -24,6 +24,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use settings::{Supervision, Tasks};
 use store::clock::Clock;
+use store::failpoint::{Boundary, reach_now};
 use store::task::{LeasedTask, TaskId};
 use store::{Consumer, Store};
 use tokio::io::Interest;
@@ -161,6 +162,8 @@ pub struct Vitals {
     pub running: u32,
     /// The oldest of them.
     pub oldest_task: Option<TaskId>,
+    /// Since when that is in work.
+    pub oldest_since: Option<DateTime<Utc>>,
     /// What the sandbox refused this host.
     pub violations: u64,
 }
@@ -520,6 +523,7 @@ impl Instance {
                 vitals(&self.shared).pong_at = Some(self.around.clock.now());
             }
             FromHost::Done { id, outcome, micros } => {
+                reach_now(Boundary::Handled);
                 let panicked = matches!(&outcome, Err(error) if error.class == ErrorClass::Panic);
                 let call =
                     self.work.done(id, outcome, Duration::from_micros(micros), self.around.clock.now());
@@ -706,6 +710,7 @@ impl Instance {
     }
 
     fn hand_over(&mut self, task: LeasedTask) {
+        reach_now(Boundary::Delivering);
         let message = match work::message(&task) {
             Ok(message) => message,
             Err(error) => return self.work.unsent(task, format!("its payload does not read: {error}")),
@@ -832,7 +837,12 @@ impl Instance {
     fn write(&mut self) {
         while !self.out.is_empty() {
             match self.socket.try_write(&self.out) {
-                Ok(written) => drop(self.out.drain(..written)),
+                Ok(written) => {
+                    self.out.drain(..written);
+                    if !self.work.is_empty() {
+                        reach_now(Boundary::Delivered);
+                    }
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
                 // The host is gone, which reading will tell. What is left for it must not keep this loop awake: it
                 // would wait for nothing, and the runtime's one thread would never look.
@@ -845,7 +855,9 @@ impl Instance {
     fn show(&self) {
         let mut vitals = vitals(&self.shared);
         vitals.running = self.work.len();
-        vitals.oldest_task = self.work.oldest().map(|(task, _)| task);
+        let oldest = self.work.oldest();
+        vitals.oldest_task = oldest.map(|(task, _)| task);
+        vitals.oldest_since = oldest.map(|(_, since)| self.around.clock.now() - since.elapsed());
     }
 
     async fn report(&self, report: Report) {

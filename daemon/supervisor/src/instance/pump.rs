@@ -83,12 +83,12 @@ impl Log {
     }
 
     fn put(&self, level: Level, source: &str, task: Option<String>, text: String) {
-        let agent = &self.agent;
+        let (agent, task_id) = (&self.agent, task.as_deref());
         match level {
-            Level::Error => tracing::error!(target: "agent", %agent, "{text}"),
-            Level::Warn => tracing::warn!(target: "agent", %agent, "{text}"),
-            Level::Info => tracing::info!(target: "agent", %agent, "{text}"),
-            Level::Debug => tracing::debug!(target: "agent", %agent, "{text}"),
+            Level::Error => tracing::error!(target: "agent", %agent, task_id, "{text}"),
+            Level::Warn => tracing::warn!(target: "agent", %agent, task_id, "{text}"),
+            Level::Info => tracing::info!(target: "agent", %agent, task_id, "{text}"),
+            Level::Debug => tracing::debug!(target: "agent", %agent, task_id, "{text}"),
         }
         let line = Line { at: self.clock.now(), level, source: source.into(), task, text };
         self.logs.write(agent, line);

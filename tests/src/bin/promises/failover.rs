@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use openclaw_tests::daemon::Home;
-use openclaw_tests::postgres::Postgres;
+use openclaw_tests::server::Postgres;
 use openclaw_tests::wait_for;
 
 use crate::Options;
@@ -21,7 +21,7 @@ pub fn failover(options: &Options) -> Result<Vec<Row>> {
     let Some(server) = Postgres::start()? else { return Ok(Vec::new()) };
     let config = format!(
         "[database]\nurl = \"{}\"\n[daemon]\nlead = \"{}s\"\n[supervision]\nkill_grace = \"100ms\"\n[agents.scout]\n",
-        server.url,
+        server.url("postgres"),
         LEAD.as_secs()
     );
     let homes = [Home::new(&config, &["scout"])?, Home::new(&config, &["scout"])?];

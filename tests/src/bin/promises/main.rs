@@ -6,6 +6,7 @@
 
 mod failover;
 mod footprint;
+mod heartbeats;
 mod http;
 mod lifecycle;
 mod measure;
@@ -61,7 +62,7 @@ struct Benchmark {
     run: fn(&Options) -> Result<Vec<Row>>,
 }
 
-const BENCHMARKS: [Benchmark; 15] = [
+const BENCHMARKS: [Benchmark; 16] = [
     Benchmark { rows: &[lifecycle::RESTART], run: lifecycle::restart },
     Benchmark {
         rows: &[lifecycle::FRESH, lifecycle::AGAIN, lifecycle::STOP],
@@ -78,6 +79,7 @@ const BENCHMARKS: [Benchmark; 15] = [
         run: traffic::messages_on_a_server,
     },
     Benchmark { rows: &[failover::FAILOVER], run: failover::failover },
+    Benchmark { rows: &[heartbeats::HEARTBEATS], run: heartbeats::heartbeats },
     Benchmark { rows: &[http::ROUND_TRIP], run: http::round_trip },
     Benchmark { rows: &[http::ACCEPTED, http::ACCEPTANCE], run: http::accepted },
     Benchmark { rows: &[http::HEALTHZ], run: http::healthz },

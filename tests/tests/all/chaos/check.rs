@@ -52,6 +52,11 @@ pub fn all(ledger: &Ledger, accepted: &[Accepted]) -> Result<(Vec<String>, Seen)
         if ends != 1 {
             wrong.push(format!("{} {}: it ended {ends} times", task.queue, task.payload["text"]));
         }
+        let recorded = ledger.outcomes.get(&task.id).copied().unwrap_or_default();
+        let succeeded = i64::from(task.state == TaskState::Done);
+        if recorded.succeeded != succeeded || recorded.all == 0 {
+            wrong.push(format!("{} {}: its outcomes are {recorded:?}", task.queue, task.payload["text"]));
+        }
         seen.failed += usize::from(task.state == TaskState::Failed);
         seen.tried_again += usize::from(task.attempts > 1);
         seen.most_attempts = seen.most_attempts.max(task.attempts);

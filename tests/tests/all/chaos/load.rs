@@ -52,6 +52,10 @@ pub struct Accepted {
 /// One sender: all its messages are of one session, or of none.
 pub struct Client {
     socket: PathBuf,
+    /// Its database and its bus come and go.
+    patient: bool,
+    /// What takes time takes 400 ms.
+    long: bool,
     agent: &'static str,
     name: String,
     ordered: bool,
@@ -61,12 +65,14 @@ pub struct Client {
 }
 
 impl Client {
-    /// Those of all agents.
-    pub fn all(home: &Home, rng: &mut Rng) -> impl Iterator<Item = Self> {
+    /// Those of all agents, at this home; `prefix` tells them from those at another home on the same database.
+    pub fn all(home: &Home, prefix: &str, patient: bool, rng: &mut Rng) -> Vec<Self> {
         let clients = AGENTS.into_iter().flat_map(|agent| (0..=SESSIONS).map(move |number| (agent, number)));
-        clients.map(|(agent, number)| {
-            let name = format!("{agent}-{number}");
+        let client = |(agent, number)| {
+            let name = format!("{prefix}{agent}-{number}");
             Self {
+                patient,
+                long: false,
                 socket: home.path().join("run/openclaw.sock"),
                 agent,
                 ordered: number < SESSIONS,
@@ -75,7 +81,8 @@ impl Client {
                 rng: rng.fork(),
                 link: None,
             }
-        })
+        };
+        clients.map(client).collect()
     }
 
     /// Sends bursts and waits for each one's last, until told to stop; counts what should be done by then. Answers
@@ -86,7 +93,8 @@ impl Client {
             let burst = self.rng.u32(1..=8);
             for left in (0..burst).rev() {
                 let number = accepted.len() as u32;
-                let sent = self.send(number, left == 0).with_context(|| self.name.clone())?;
+                let work = self.choose();
+                let sent = self.send(work, number, left == 0).with_context(|| self.name.clone())?;
                 accepted.push(sent);
             }
             done.fetch_add(burst, Ordering::Relaxed);
@@ -94,12 +102,28 @@ impl Client {
         Ok(accepted)
     }
 
-    fn send(&mut self, number: u32, wait: bool) -> Result<Accepted> {
+    /// Sends each kind of work once, and then again, without waiting for an end; `long`: what takes time takes longer
+    /// than a third of the shortest lease.
+    pub fn run_through(mut self, long: bool) -> Result<Vec<Accepted>> {
+        let kinds = [Work::Line, Work::Span, Work::Insist, Work::Hand, Work::Run, Work::Invalid];
+        // Only from the first to the second, as above.
+        let kinds = kinds
+            .into_iter()
+            .filter(|work| self.agent == AGENTS[0] || !matches!(work, Work::Hand | Work::Run));
+        let kinds: Vec<_> = kinds.collect();
+        self.long = long;
+        let twice = kinds.iter().chain(&kinds).copied().zip(0..);
+        twice
+            .map(|(work, number)| self.send(work, number, false).with_context(|| self.name.clone()))
+            .collect()
+    }
+
+    fn send(&mut self, work: Work, number: u32, wait: bool) -> Result<Accepted> {
         let onward = format!("append {} {number}", self.onward_file().display());
-        let work = self.choose();
         let file = self.file.display();
         let text = match work {
             Work::Line => format!("append {file} {number}"),
+            Work::Span if self.long => format!("span {file} 400 {number}"),
             Work::Span => format!("span {file} {} {number}", self.rng.u32(0..12)),
             Work::Insist => format!("insist {file} 2 {number}"),
             Work::Invalid => format!("invalid {number}"),
@@ -141,18 +165,21 @@ impl Client {
             match self.once(&self.socket.clone(), ask) {
                 Ok(Ok(answer)) => return Ok(answer),
                 // It is on its way down.
-                Ok(Err(failure)) if failure["code"] == "unavailable" => {}
+                Ok(Err(failure)) if failure["code"] == "unavailable" => since = Instant::now(),
+                // Its database is away.
+                Ok(Err(failure)) if self.patient && failure["code"] == "try_again" => {
+                    if since.elapsed() > PATIENCE * 2 {
+                        bail!("{ask} is still answered {failure}");
+                    }
+                }
                 Ok(Err(failure)) => bail!("{ask} was answered {failure}"),
                 Err(error) => {
                     self.link = None;
                     if since.elapsed() > PATIENCE * 2 {
                         return Err(error.context("no daemon answers"));
                     }
-                    pause(1);
-                    continue;
                 }
             }
-            since = Instant::now();
             pause(1);
         }
     }

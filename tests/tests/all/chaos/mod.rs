@@ -5,6 +5,8 @@
 
 mod check;
 mod load;
+mod sweep;
+mod world;
 
 use std::env;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -59,7 +61,6 @@ sandbox = "off"
 
 #[test]
 fn whatever_is_killed_every_task_ends_once_and_sessions_keep_their_order() -> Result<()> {
-    let number = |name| env::var(name).ok().map(|text| text.parse::<u64>()).transpose();
     let rounds = number("OPENCLAW_CHAOS_ROUNDS")?.map_or(ROUNDS, |rounds| rounds as u32);
     let seed = number("OPENCLAW_CHAOS_SEED")?.unwrap_or_else(|| fastrand::u64(..));
     eprintln!("OPENCLAW_CHAOS_SEED={seed} OPENCLAW_CHAOS_ROUNDS={rounds}");
@@ -69,8 +70,10 @@ fn whatever_is_killed_every_task_ends_once_and_sessions_keep_their_order() -> Re
     let daemon = home.start_ready(&AGENTS)?;
     let (stop, done) = (AtomicBool::new(false), AtomicU32::new(0));
     let (struck, accepted) = thread::scope(|scope| {
-        let clients: Vec<_> =
-            Client::all(&home, &mut rng).map(|c| scope.spawn(|| c.run(&stop, &done))).collect();
+        let clients: Vec<_> = Client::all(&home, "", false, &mut rng)
+            .into_iter()
+            .map(|c| scope.spawn(|| c.run(&stop, &done)))
+            .collect();
         let struck = strike(&home, daemon, rounds, &done, &mut rng);
         stop.store(true, Ordering::Relaxed);
         let accepted: Result<Vec<_>> =
@@ -94,6 +97,11 @@ fn whatever_is_killed_every_task_ends_once_and_sessions_keep_their_order() -> Re
         &wrong[..wrong.len().min(20)]
     );
     Ok(())
+}
+
+/// A number that the environment names.
+pub fn number(name: &str) -> Result<Option<u64>> {
+    Ok(env::var(name).ok().map(|text| text.parse()).transpose()?)
 }
 
 struct Struck {

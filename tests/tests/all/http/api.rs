@@ -2,11 +2,14 @@
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
+use openclaw_tests::daemon::Home;
 use openclaw_tests::http::Http;
+use openclaw_tests::server::Postgres;
 use openclaw_tests::wait_for;
 use serde_json::{Value, json};
 
 use super::{READ, TOKEN, problem, stage};
+use crate::database::on;
 use crate::support::{ANALYZE, ended, history, task};
 
 const MESSAGES: &str = "/api/v1/messages";
@@ -261,6 +264,33 @@ fn what_is_answered_is_what_the_description_says() -> Result<()> {
         }
     }
     assert!(daemon.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn a_gateway_alone_takes_messages_for_agents_of_other_processes() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let home = Home::new(&on(&server.url("postgres")), &["misbehaving"])?;
+    super::secrets(&home, &super::tokens())?;
+    let gateway = home.spawn_by(home.command(&["run", "gateway"])?)?;
+    wait_for("the gateway", || Ok(home.component("gateway").ok().filter(|part| part["state"] == "ready")))?;
+    let http = Http::of(&home, Some(TOKEN))?;
+    assert_eq!(http.get("/readyz")?.status, 200);
+    let accepted = http.post(MESSAGES, &json!({"agent": "misbehaving", "text": "echo one"}))?;
+    assert_eq!(accepted.status, 202, "{}", accepted.text);
+    problem(&http.post("/api/v1/agents/misbehaving/stop", &json!({}))?, 409, "elsewhere");
+    problem(
+        &http.post(MESSAGES, &json!({"agent": "misbehavign", "text": "echo one"}))?,
+        404,
+        "unknown_agent",
+    );
+    let agent = home.spawn_by(home.command(&["run", "misbehaving"])?)?;
+    // The one who waits is told what the other process has done.
+    let done = http.post(WAIT, &json!({"agent": "misbehaving", "text": "echo two"}))?;
+    assert_eq!((done.status, done.json()?["result"]["text"].as_str()), (200, Some("two")), "{}", done.text);
+    assert_eq!(http.get(accepted.header("location"))?.json()?["state"], "done");
+    assert!(gateway.stop()?.success());
+    assert!(agent.stop()?.success());
     Ok(())
 }
 

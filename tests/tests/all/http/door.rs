@@ -92,16 +92,24 @@ fn it_can_be_left_out_and_run_alone() -> Result<()> {
 fn secrets_are_nowhere_to_be_seen() -> Result<()> {
     let home = Home::new(&quick(""), &["scout"])?;
     secrets(&home, &tokens())?;
-    let daemon = home.start_ready(&["scout"])?;
+    let mut command = home.command(&["run"])?;
+    command.env("OPENCLAW_LOG", "debug");
+    let daemon = home.start_as(command)?;
+    home.until("scout", "ready")?;
     let mut shown = home.ok(&["status", "--json"])? + &home.ok(&["config", "show"])?;
     for token in [TOKEN, READ, "wrong-0123456789abcdef"] {
         let http = Http::of(&home, Some(token))?;
         shown += &http.get("/readyz")?.text;
-        shown += &http.get("/nowhere")?.text;
+        for path in
+            ["/nowhere", "/api/v1/openclaw/status", "/api/v1/tasks", "/metrics", "/api/v1/openapi.json"]
+        {
+            shown += &http.get(path)?.text;
+        }
+        shown += &http.post("/api/v1/messages", &serde_json::json!({"agent": "scout", "text": 7}))?.text;
     }
     assert!(daemon.stop()?.success());
     shown += &home.log();
-    assert!(shown.contains("OPENCLAW_GATEWAY_TOKEN (.env)"), "{shown}");
+    assert!(shown.contains("OPENCLAW_GATEWAY_TOKEN (.env)") && shown.contains("/api/v1/messages"), "{shown}");
     for token in [TOKEN, READ, "wrong-0123456789abcdef"] {
         assert!(!shown.contains(token), "{shown}");
     }

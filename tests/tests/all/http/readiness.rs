@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use openclaw_tests::daemon::{BIND, Home};
 use openclaw_tests::http::Http;
-use openclaw_tests::postgres::Postgres;
+use openclaw_tests::server::Postgres;
 use openclaw_tests::wait_for;
 use serde_json::{Value, json};
 
@@ -66,11 +66,11 @@ fn what_fails_is_named() -> Result<()> {
 #[test]
 fn a_database_that_is_gone_is_what_fails_until_it_is_back() -> Result<()> {
     let Some(server) = Postgres::start()? else { return Ok(()) };
-    let home = Home::new(&on(&server.url), &["scout", "misbehaving"])?;
+    let home = Home::new(&on(&server.url("postgres")), &["scout", "misbehaving"])?;
     let daemon = home.start_ready(&["scout", "misbehaving"])?;
     let http = Http::of(&home, None)?;
     ready(&http, 200)?;
-    server.crash()?;
+    server.kill()?;
     let gone = ready(&http, 503)?;
     assert_eq!(gone["failing"], json!(["store"]), "{gone}");
     assert!(
@@ -79,7 +79,7 @@ fn a_database_that_is_gone_is_what_fails_until_it_is_back() -> Result<()> {
     );
     // The loop turns all the same.
     assert_eq!(http.get("/healthz")?.status, 200);
-    server.back()?;
+    server.start_again()?;
     ready(&http, 200)?;
     assert!(daemon.stop()?.success());
     Ok(())

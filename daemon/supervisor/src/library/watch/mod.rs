@@ -179,5 +179,7 @@ fn strangers(agents: &Path, watched: &BTreeMap<AgentName, PathBuf>) -> Vec<(Agen
 /// agent's.
 fn named(file: &str) -> Option<AgentName> {
     let name = file.strip_prefix("lib")?.strip_suffix(".so")?;
-    if name.contains('-') { None } else { name.replace('_', "-").parse().ok() }
+    let name = Some(name.replace('_', "-")).filter(|_| !name.contains('-'))?;
+    // A component's name is no agent's.
+    if settings::SERVICES.contains(&name.as_str()) { None } else { name.parse().ok() }
 }

@@ -1,0 +1,258 @@
+//! `openclaw install` and `uninstall`
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, CommandFactory};
+use nix::unistd::Uid;
+use operations::install::{self, Applied, Request};
+use operations::units::{Manager, UNITS};
+
+use super::{Cli, print};
+use crate::components::Service;
+use crate::exit::{Code, Failure};
+use crate::systemd;
+
+/// Where it goes.
+#[derive(Args)]
+struct Place {
+    /// The folder of everything [default: /opt/openclaw; with --user ~/.local/share/openclaw]
+    #[arg(long, value_name = "DIR")]
+    prefix: Option<PathBuf>,
+    /// For this user alone, with units of their own manager: one process runs everything
+    #[arg(long)]
+    user: bool,
+}
+
+/// `openclaw install`
+#[derive(Args)]
+#[command(
+    after_help = "It may be run again at any time: what is as it should be is left alone, an edited configuration stays \
+                  (what is new is written beside it, as .new), and an upgrade whose units do not start is taken back.\n  \
+                  sudo openclaw install\n  sudo systemctl start openclaw.target"
+)]
+pub struct InstallArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Print the steps, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The folder of the agents' libraries to bring along [default: that of this program]
+    #[arg(long, value_name = "DIR")]
+    agents: Option<PathBuf>,
+}
+
+/// `openclaw uninstall`
+#[derive(Args)]
+pub struct UninstallArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Remove the data, the configuration and the user too
+    #[arg(long)]
+    purge: bool,
+}
+
+/// Where everything is for a manager.
+struct Folders {
+    prefix: PathBuf,
+    manager: Manager,
+    units: PathBuf,
+    share: PathBuf,
+    completions: [(PathBuf, clap_complete::Shell); 3],
+    command: PathBuf,
+}
+
+impl Place {
+    fn folders(&self) -> Result<Folders, Failure> {
+        if self.user {
+            let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+            let home =
+                home.ok_or_else(|| Failure::new(Code::Usage, "HOME is not set: whose units are meant?"))?;
+            let share = home.join(".local/share");
+            return Ok(Folders {
+                prefix: self.prefix.clone().unwrap_or_else(|| share.join("openclaw")),
+                manager: Manager::User,
+                units: home.join(".config/systemd/user"),
+                completions: completions(&share, home.join(".config/fish/completions")),
+                command: home.join(".local/bin/openclaw"),
+                share,
+            });
+        }
+        let share = PathBuf::from("/usr/local/share");
+        Ok(Folders {
+            prefix: self.prefix.clone().unwrap_or_else(|| "/opt/openclaw".into()),
+            manager: Manager::System,
+            units: "/etc/systemd/system".into(),
+            completions: completions(&share, share.join("fish/vendor_completions.d")),
+            command: "/usr/local/bin/openclaw".into(),
+            share,
+        })
+    }
+
+    fn allowed(&self) -> Result<(), Failure> {
+        if self.user || Uid::effective().is_root() {
+            return Ok(());
+        }
+        let what = "this makes a user, folders below /opt and units: run it as root, or for yourself alone with --user";
+        Err(Failure::new(Code::Usage, what))
+    }
+}
+
+fn completions(share: &Path, fish: PathBuf) -> [(PathBuf, clap_complete::Shell); 3] {
+    use clap_complete::Shell::{Bash, Fish, Zsh};
+    [
+        (share.join("bash-completion/completions/openclaw"), Bash),
+        (share.join("zsh/site-functions/_openclaw"), Zsh),
+        (fish.join("openclaw.fish"), Fish),
+    ]
+}
+
+/// Installs, or upgrades.
+pub fn run(args: &InstallArgs) -> Result<(), Failure> {
+    let folders = args.place.folders()?;
+    let failed = |error: std::io::Error| Failure::of(Code::Io, &error);
+    let program = std::env::current_exe().map_err(failed)?;
+    let agents = args.agents.clone().or_else(|| program.parent().map(Path::to_path_buf)).unwrap_or_default();
+    let libraries = ["libmilkbot.so", "libatlas.so", "libscout.so"].map(|name| agents.join(name));
+    // Installed from the place where it is installed: its libraries are there already.
+    let libraries = libraries.into_iter().filter(|path| path.is_file()).collect();
+    let request = Request {
+        config: config(folders.manager),
+        built: built(),
+        generated: generated(&folders)?,
+        systemd: systemd::version().unwrap_or_default(),
+        program,
+        agents: libraries,
+        command: Some(folders.command.clone()),
+        polkit: Some("/etc/polkit-1/rules.d".into()),
+        database: folders.manager == Manager::System && on_postgres(&folders.prefix),
+        prefix: folders.prefix.clone(),
+        manager: folders.manager,
+        units: folders.units.clone(),
+    };
+    let plan = install::plan(&request).map_err(|why| Failure::new(Code::Usage, why))?;
+    if args.dry_run {
+        let steps: Vec<_> = plan.steps.iter().map(ToString::to_string).collect();
+        return print(&steps.join("\n"));
+    }
+    args.place.allowed()?;
+    let running = running();
+    let mut applied = Applied::default();
+    if let Err(error) = install::apply(&plan, &mut applied) {
+        return Err(taken_back(&applied, &folders, &[], error.to_string()));
+    }
+    let changes = &applied.changes;
+    print(&if changes.is_empty() { "all was as it should be".into() } else { changes.join("\n") })?;
+    if !applied.before.is_empty() && !running.is_empty() {
+        let mut call = vec!["restart"];
+        call.extend(running.iter().map(String::as_str));
+        if let Err(error) = install::systemctl(folders.manager, &call) {
+            return Err(taken_back(&applied, &folders, &call, error.to_string()));
+        }
+        print(&format!("restarted {}", running.join(" ")))?;
+    }
+    print(next(folders.manager))
+}
+
+const fn next(manager: Manager) -> &'static str {
+    match manager {
+        Manager::System => "next: systemctl start openclaw.target; openclaw status",
+        Manager::User => {
+            "next: systemctl --user start openclaw.target; openclaw status\n\
+             so that it runs while you are not logged in: loginctl enable-linger"
+        }
+    }
+}
+
+/// What ran goes on, as it was.
+fn taken_back(applied: &Applied, folders: &Folders, restart: &[&str], why: String) -> Failure {
+    let mut said = format!("{why}\nwhat was installed has been taken back; what ran before runs");
+    let back =
+        install::restore(applied).and_then(|()| install::systemctl(folders.manager, &["daemon-reload"]));
+    let back = back.and_then(|()| {
+        if restart.is_empty() {
+            return Ok(());
+        }
+        let mut reset = vec!["reset-failed"];
+        reset.extend(&restart[1..]);
+        let _ = install::systemctl(folders.manager, &reset);
+        install::systemctl(folders.manager, restart)
+    });
+    if let Err(error) = back {
+        said = format!("{why}\nand it could not be taken back whole: {error}");
+    }
+    Failure::new(Code::Failed, said)
+}
+
+/// Takes it away.
+pub fn uninstall(args: &UninstallArgs) -> Result<(), Failure> {
+    let folders = args.place.folders()?;
+    args.place.allowed()?;
+    if args.purge && !install::record(&folders.prefix).exists() {
+        let what = format!("nothing is installed in {}: nothing is removed", folders.prefix.display());
+        return Err(Failure::new(Code::Usage, what));
+    }
+    let done = install::uninstall(&folders.prefix, folders.manager, args.purge);
+    print(&done.map_err(|error| Failure::of(Code::Io, &error))?.join("\n"))
+}
+
+/// Services that this build has, and the agents.
+fn built() -> Vec<String> {
+    let services = Service::built().map(|service| service.name().to_owned());
+    services.chain(["milkbot", "atlas", "scout"].map(str::to_owned)).collect()
+}
+
+/// Units of ours that run now: an upgrade restarts them and no others.
+fn running() -> Vec<String> {
+    let ours = |name: &str| UNITS.iter().any(|unit| unit.name == name && unit.text.contains("Type=notify"));
+    let units = systemd::units().unwrap_or_default();
+    units
+        .into_iter()
+        .filter(|unit| unit.state.starts_with("active") && ours(&unit.unit))
+        .map(|unit| unit.unit)
+        .collect()
+}
+
+/// The shipped configuration. On a machine several processes share a PostgreSQL, and speak over its Redis.
+fn config(manager: Manager) -> String {
+    if manager == Manager::User {
+        return settings::BUILT_IN.into();
+    }
+    settings::BUILT_IN
+        .replace("#url = \"sqlite://openclaw.db\"", &format!("url = \"{POSTGRES}\""))
+        .replace("#url = \"\"", "url = \"redis://127.0.0.1\"")
+}
+
+const POSTGRES: &str = "postgres://milkbot@localhost/openclaw?host=/run/postgresql";
+
+/// Whether the configuration there, or the shipped one, names this machine's PostgreSQL, and it is there.
+fn on_postgres(prefix: &Path) -> bool {
+    let named = std::fs::read_to_string(prefix.join("config/openclaw.toml"));
+    named.map_or(true, |text| text.contains(POSTGRES)) && Path::new("/run/postgresql").is_dir()
+}
+
+/// Completions and man pages.
+fn generated(folders: &Folders) -> Result<Vec<(PathBuf, Vec<u8>)>, Failure> {
+    let mut generated = Vec::new();
+    for (path, shell) in &folders.completions {
+        let mut script = Vec::new();
+        clap_complete::generate(*shell, &mut Cli::command(), "openclaw", &mut script);
+        generated.push((path.clone(), script));
+    }
+    let mut whole = Cli::command().disable_help_subcommand(true);
+    whole.build();
+    pages(&whole, &folders.share.join("man/man1"), &mut generated)?;
+    Ok(generated)
+}
+
+/// A page of each command.
+fn pages(command: &clap::Command, folder: &Path, pages: &mut Vec<(PathBuf, Vec<u8>)>) -> Result<(), Failure> {
+    let name = command.get_display_name().unwrap_or("openclaw").to_owned();
+    let mut page = Vec::new();
+    let rendered = clap_mangen::Man::new(command.clone()).title(name.clone()).render(&mut page);
+    rendered.map_err(|error| Failure::of(Code::Failed, &error))?;
+    pages.push((folder.join(format!("{name}.1")), page));
+    command
+        .get_subcommands()
+        .filter(|inner| !inner.is_hide_set())
+        .try_for_each(|inner| self::pages(inner, folder, pages))
+}

@@ -1,0 +1,71 @@
+//! What systemd says of our units. Whoever may not see it, or has none, is told nothing: *unknown*.
+
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+
+use serde::{Deserialize, Serialize};
+
+/// A unit as it stands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UnitStatus {
+    /// Its name.
+    pub unit: String,
+    /// `active (running)`, `failed (failed)` and so on.
+    pub state: String,
+    /// How often systemd has restarted it.
+    pub restarts: Option<u64>,
+    /// Seconds since its last ping, where it has a watchdog.
+    pub watchdog_age_seconds: Option<f64>,
+    /// What it last said of itself.
+    pub status: String,
+}
+
+const SHOWN: &str = "--property=Id,ActiveState,SubState,NRestarts,WatchdogTimestampMonotonic,WatchdogUSec,StatusText,LoadState";
+
+/// Our units; none where there is no systemd, or it does not answer.
+pub fn units() -> Option<Vec<UnitStatus>> {
+    if !std::path::Path::new("/run/systemd/system").exists() {
+        return None;
+    }
+    let names = operations::units::UNITS.iter().map(|unit| unit.name).filter(|name| !name.contains('@'));
+    let mut args = vec!["show", SHOWN];
+    args.extend(names);
+    let text = call(&args)?;
+    let uptime: f64 =
+        std::fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()?;
+    let blocks =
+        text.split("\n\n").map(|block| block.lines().filter_map(|line| line.split_once('=')).collect());
+    let shown = blocks.filter_map(|keys: BTreeMap<&str, &str>| {
+        let key = |name| keys.get(name).copied().unwrap_or_default();
+        if key("LoadState") == "not-found" || key("Id").is_empty() {
+            return None;
+        }
+        let pinged: f64 = key("WatchdogTimestampMonotonic").parse().unwrap_or(0.0);
+        Some(UnitStatus {
+            unit: key("Id").into(),
+            state: format!("{} ({})", key("ActiveState"), key("SubState")),
+            restarts: key("NRestarts").parse().ok(),
+            watchdog_age_seconds: (pinged > 0.0).then(|| (uptime - pinged / 1e6).max(0.0)),
+            status: key("StatusText").into(),
+        })
+    });
+    Some(shown.collect())
+}
+
+/// One property of a unit.
+pub fn property(unit: &str, name: &str) -> Option<String> {
+    let text = call(&["show", "--value", &format!("--property={name}"), unit])?;
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// systemd's version; none where there is none.
+pub fn version() -> Option<u32> {
+    let text = call(&["--version"])?;
+    text.split_whitespace().nth(1)?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+fn call(args: &[&str]) -> Option<String> {
+    let output =
+        Command::new("systemctl").args(args).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}

@@ -1,0 +1,276 @@
+//! This process as a systemd unit: when it is ready, what its status line says, what a reload is, and the watchdog's
+//! questions. Without systemd all of it says nothing.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use openclaw_agent_api::AgentName;
+use operations::notify::Notify;
+use operations::spool;
+use operations::watchdog::{Evidence, Life, Pace, Verdict, decide};
+use settings::{Inputs, Settings};
+use store::backend::Backend;
+use store::{Database, Store};
+use supervisor::policy::State;
+use supervisor::{AgentStatus, Handle};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::components::Service;
+use crate::status::{Board, Component, Document};
+
+/// The status line follows what changes, no slower than this.
+const TELL: Duration = Duration::from_secs(10);
+/// Changes that come together are one line.
+const TOGETHER: Duration = Duration::from_millis(200);
+/// An agent that another process may lead is waited for so long.
+const LED: Duration = Duration::from_secs(5);
+/// Alerts of failed units are looked for so often.
+const ALERTS: Duration = Duration::from_secs(5);
+/// Under systemd a database that is away at the start is waited for so long, and asked so often.
+const DATABASE: Duration = Duration::from_secs(5 * 60);
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// What is told to systemd, and what for.
+#[derive(Clone)]
+pub struct Unit {
+    pub notify: Notify,
+    /// Where the unit is one agent: which.
+    pub only: Option<AgentName>,
+    /// What is in effect.
+    pub as_started: Settings,
+    pub inputs: Inputs,
+}
+
+/// Whether these are one agent and nothing else.
+pub fn only(services: &BTreeSet<Service>, agents: &BTreeSet<AgentName>) -> Option<AgentName> {
+    agents.first().filter(|_| services.is_empty() && agents.len() == 1).cloned()
+}
+
+/// Opens the database. Under systemd it is waited for: who starts with the machine may be earlier.
+pub async fn open(database: &Database, notify: Notify) -> Result<Arc<dyn Backend>, store::Error> {
+    let end = Instant::now() + DATABASE;
+    loop {
+        match database.open().await {
+            Err(error @ (store::Error::Away(_) | store::Error::Down(_) | store::Error::Busy))
+                if notify.is_heard() && Instant::now() < end =>
+            {
+                notify.status(&format!("waiting for the database: {error}"));
+                tracing::warn!(event = "waiting", %error, "the database is away; it is asked again");
+                sleep(AGAIN).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+impl Unit {
+    /// READY=1 once everything serves or is lawfully down, then the status line, for ever.
+    pub async fn tell(self, board: Board) {
+        if self.notify.is_heard() {
+            let settled = settle(&board);
+            // Past what the agents may take, the unit's own time applies: a wedged loop is no slow start.
+            let agents = self.as_started.agents.values();
+            let longest =
+                agents.map(|agent| agent.supervision(&self.as_started.supervision).start_timeout).sum();
+            self.notify.during("starting: agents are on their way", longest, settled).await;
+            self.notify.ready(&self.line(&board).await);
+            let mut changes = board.supervisor.changes();
+            loop {
+                changes.mark_unchanged();
+                self.notify.status(&self.line(&board).await);
+                tokio::select! {
+                    () = sleep(TELL) => {}
+                    changed = changes.changed() => {
+                        if changed.is_err() { break }
+                        sleep(TOGETHER).await;
+                    }
+                }
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// One line that an operator can act on.
+    async fn line(&self, board: &Board) -> String {
+        match board.document().await {
+            Ok(document) => line(&document),
+            Err(failure) => format!("the status is not to be had: {failure}"),
+        }
+    }
+
+    /// Pings as long as every loop proves that it turns.
+    pub async fn watch(self, board: Board) {
+        if let Some(watchdog) = self.notify.watchdog() {
+            let pace = Pace::of(watchdog);
+            let mut rest = Duration::ZERO;
+            loop {
+                let due = Instant::now() + rest;
+                sleep_until(due).await;
+                let evidence = self.evidence(&board, due.elapsed(), pace).await;
+                rest = match decide(&evidence, pace) {
+                    Verdict::Ping => {
+                        self.notify.ping();
+                        pace.rest
+                    }
+                    Verdict::Withhold(reason) => {
+                        tracing::error!(
+                            event = "watchdog",
+                            "systemd's watchdog is not told that all is well: {reason}"
+                        );
+                        self.notify.status(&format!("wedged: {reason}; systemd will restart this unit"));
+                        pace.soon
+                    }
+                };
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Asks every loop.
+    async fn evidence(&self, board: &Board, late: Duration, pace: Pace) -> Evidence {
+        let begun = Instant::now();
+        let supervisor = timeout(pace.patience, board.supervisor.status());
+        let store = timeout(pace.patience, async { (board.store.turned().await, begun.elapsed()) });
+        let (agents, turned) = tokio::join!(async { (supervisor.await, begun.elapsed()) }, store);
+        let (agents, took) = agents;
+        let agents = agents.ok().and_then(Result::ok);
+        let stored = turned.ok().and_then(|(turned, took)| turned.ok().map(|()| took));
+        let now = board.clock.now();
+        let find = |name: &AgentName| agents.iter().flatten().find(|agent| agent.name == *name);
+        let agent = self.only.as_ref().and_then(|name| Some((name.to_string(), life(find(name)?, now))));
+        let loops = vec![("the supervisor", agents.as_ref().map(|_| took)), ("the store", stored)];
+        Evidence { late, loops, agent }
+    }
+
+    /// SIGHUP: every agent runs what the agents folder holds now; the configuration is read, and what is said of it is
+    /// what has become of it. One that is wrong changes nothing.
+    pub async fn reload(self, supervisor: Handle) {
+        tracing::info!(event = "reload", "SIGHUP: looking at all libraries");
+        self.notify.reloading("reloading: looking at all libraries");
+        let mut said = Vec::new();
+        for name in supervisor.known().names() {
+            match supervisor.reload(&name, "SIGHUP".into()).await {
+                Ok((_, verdict)) => tracing::info!(agent = %name, event = "reload", "{verdict}"),
+                Err(error) => {
+                    tracing::warn!(agent = %name, event = "reload", "{error}");
+                    said.push(format!("{name}: {error}"));
+                }
+            }
+        }
+        match settings::load(&self.inputs) {
+            Err(error) => {
+                tracing::error!(
+                    event = "reload",
+                    "the configuration is wrong, and what was in effect stays so: {error}"
+                );
+                said.push("the configuration is wrong and was not applied: `openclaw config check`".into());
+            }
+            Ok(loaded) if loaded.settings != self.as_started => {
+                tracing::warn!(
+                    event = "reload",
+                    "the configuration was edited: a restart of this unit applies it"
+                );
+                said.push("the configuration was edited: restart this unit to apply it".into());
+            }
+            Ok(_) => {}
+        }
+        self.notify.ready(&if said.is_empty() { "reloaded".into() } else { said.join("; ") });
+    }
+}
+
+/// Whether an agent is meant to answer, and does.
+fn life(agent: &AgentStatus, now: DateTime<Utc>) -> Life {
+    match (&agent.record.state, agent.evidence().1) {
+        (State::Ready { .. }, Some(at)) if agent.led => {
+            let age = (now - at).to_std().unwrap_or_default();
+            // Past `stale` its supervisor ends it: twice that long it has had for it.
+            Life::Up { age, most: agent.stale * 2 }
+        }
+        _ => Life::Down,
+    }
+}
+
+/// Until every agent is ready, or down by its policy.
+async fn settle(board: &Board) {
+    let begun = Instant::now();
+    let mut changes = board.supervisor.changes();
+    loop {
+        changes.mark_unchanged();
+        let Ok(agents) = board.supervisor.status().await else { return };
+        let settled = |agent: &AgentStatus| {
+            let waits = !agent.led && begun.elapsed() < LED;
+            let begins = matches!(
+                agent.record.state,
+                State::Stopped { why: supervisor::policy::StopReason::NotStarted }
+            ) && begun.elapsed() < LED;
+            agent.record.state.is_settled() && !waits && !begins
+        };
+        if agents.iter().all(settled) {
+            return;
+        }
+        tokio::select! {
+            _ = changes.changed() => {}
+            () = sleep(Duration::from_millis(500)) => {}
+        }
+    }
+}
+
+/// What is not well comes first; an operator reads no further.
+fn line(document: &Document) -> String {
+    let wrong = |component: &&Component| matches!(component.health.as_str(), "failed" | "degraded");
+    let agents = document.components.iter().filter(|component| component.kind == "agent");
+    let (all, ready) =
+        (agents.clone().count(), agents.clone().filter(|agent| agent.state == "ready").count());
+    let standby = agents.filter(|agent| agent.stands_by()).count();
+    let said: Vec<_> = document
+        .components
+        .iter()
+        .filter(wrong)
+        .map(|component| format!("{} {}: {}", component.name, component.state, component.reason))
+        .collect();
+    let count = match (all, standby) {
+        (0, _) => "serving".to_owned(),
+        (_, 0) => format!("{ready} of {all} agents ready"),
+        _ => format!("{ready} of {all} agents ready, {standby} standing by"),
+    };
+    if said.is_empty() { count } else { format!("{}; {count}", said.join("; ")) }
+}
+
+/// Takes up alerts of failed units into the database, for ever.
+pub async fn take_alerts(home: PathBuf, store: Store) {
+    let folder = spool::folder(&home);
+    loop {
+        if folder.is_dir() {
+            for (path, alert) in spool::waiting(&folder) {
+                if spool::take(&path) {
+                    supervisor::alerts::of_unit(&store, alert.text, alert.at);
+                }
+            }
+        }
+        sleep(ALERTS).await;
+    }
+}
+
+/// A loop that can be wedged on purpose, in builds for tests: it stops turning while `file` exists, if
+/// `OPENCLAW_FAIL_POINTS` is set.
+pub async fn wedged<T>(file: PathBuf, work: impl Future<Output = T>) -> T {
+    if !cfg!(debug_assertions) || std::env::var_os("OPENCLAW_FAIL_POINTS").is_none() {
+        return work.await;
+    }
+    let (mut work, mut look) = (pin!(work), pin!(sleep(Duration::ZERO)));
+    std::future::poll_fn(|context| {
+        if !file.exists() {
+            return work.as_mut().poll(context);
+        }
+        look.as_mut().reset(Instant::now() + TOGETHER);
+        let _ = look.as_mut().poll(context);
+        Poll::Pending
+    })
+    .await
+}

@@ -1,0 +1,93 @@
+//! Alerts about units that failed: files first, so that they are recorded whatever else is away. A running daemon takes
+//! them up into its database.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// Alerts that wait to be taken up; the oldest give way.
+const WAITING: usize = 1000;
+
+/// A unit failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitAlert {
+    /// Which.
+    pub unit: String,
+    /// What happened, in a sentence.
+    pub text: String,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// Where they wait, below a home.
+pub fn folder(home: &Path) -> PathBuf {
+    home.join("run/alerts")
+}
+
+/// Records an alert: on the disk when this returns.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn put(folder: &Path, alert: &UnitAlert) -> io::Result<PathBuf> {
+    fs::create_dir_all(folder)?;
+    let waiting = names(folder)?;
+    for old in waiting.iter().take(waiting.len().saturating_sub(WAITING - 1)) {
+        let _ = fs::remove_file(old);
+    }
+    // v7: names are in the order of time.
+    let path = folder.join(format!("{}.json", uuid::Uuid::now_v7()));
+    let new = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    file.write_all(&serde_json::to_vec(alert)?)?;
+    file.sync_all()?;
+    fs::rename(&new, &path)?;
+    File::open(folder)?.sync_all()?;
+    Ok(path)
+}
+
+/// Those that wait, oldest first. What does not read is left out.
+pub fn waiting(folder: &Path) -> Vec<(PathBuf, UnitAlert)> {
+    let read = |path: PathBuf| Some((path.clone(), serde_json::from_slice(&fs::read(&path).ok()?).ok()?));
+    names(folder).unwrap_or_default().into_iter().filter_map(read).collect()
+}
+
+/// Takes one up: whether it is ours. Of several processes one gets it.
+pub fn take(path: &Path) -> bool {
+    fs::remove_file(path).is_ok()
+}
+
+fn names(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
+    let files = entries.iter().map(fs::DirEntry::path);
+    let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == "json")).collect();
+    files.sort();
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alert_waits_until_one_process_takes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = folder(dir.path());
+        assert_eq!(waiting(&folder), []);
+        let alert = |unit: &str| UnitAlert { unit: unit.into(), text: "failed".into(), at: Utc::now() };
+        for unit in ["openclaw.service", "openclaw-atlas.service"] {
+            put(&folder, &alert(unit)).unwrap();
+        }
+        fs::write(folder.join("half.json"), "{").unwrap();
+        let found = waiting(&folder);
+        assert_eq!(
+            found.iter().map(|(_, alert)| alert.unit.as_str()).collect::<Vec<_>>(),
+            ["openclaw.service", "openclaw-atlas.service"]
+        );
+        assert!(take(&found[0].0) && !take(&found[0].0));
+        assert_eq!(waiting(&folder).len(), 1);
+    }
+}

@@ -1,0 +1,156 @@
+//! The heartbeat bridge: two daemons share PostgreSQL and Redis, and one of them is killed.
+
+use std::io::{BufRead, BufReader, Lines};
+use std::net::TcpListener;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use openclaw_tests::daemon::Home;
+use openclaw_tests::server::{Postgres, Redis};
+use openclaw_tests::wait_for;
+use serde_json::Value;
+
+use crate::support::{fails, quick};
+
+/// The bridge in a home's status, once its reason says so.
+fn bridge(home: &Home, says: &str) -> Result<Value> {
+    let mut last = Value::Null;
+    wait_for(&format!("a bridge that says `{says}`"), || {
+        last = home.component("heartbeat-bridge")?;
+        Ok(last["reason"].as_str().is_some_and(|reason| reason.contains(says)).then(|| last.clone()))
+    })
+    .with_context(|| format!("last seen: {last}"))
+}
+
+/// What is stored of an agent, oldest first, once the newest is `status`.
+fn heartbeats(home: &Home, agent: &str, status: &str) -> Result<Vec<Value>> {
+    wait_for(&format!("{agent} to be stored as {status}"), || {
+        let rows = home.json(&["agents", "heartbeats", agent, "-n", "1000", "--json"])?;
+        let rows = rows.as_array().context("rows")?.clone();
+        Ok(rows.last().is_some_and(|row| row["status"] == status).then_some(rows))
+    })
+}
+
+fn alerts(home: &Home, agent: &str, text: &str) -> Result<usize> {
+    let alerts = home.json(&["alert", "list", "-n", "1000", "--json"])?;
+    let alerts = alerts.as_array().context("alerts")?;
+    let about =
+        |alert: &&Value| alert["agent"] == agent && alert["text"].as_str().is_some_and(|t| t.contains(text));
+    Ok(alerts.iter().filter(about).count())
+}
+
+/// Listens to what the bridge relays; ended with the test.
+struct Relay {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Relay {
+    fn listen(port: u16) -> Result<Self> {
+        let mut command = Command::new("redis-cli");
+        command.args(["-p", &port.to_string(), "SUBSCRIBE", "agent:heartbeat"]);
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        let lines = BufReader::new(child.stdout.take().context("its output")?).lines();
+        Ok(Self { child, lines })
+    }
+
+    /// The next signal of this kind about an agent, among the first thousand.
+    fn hear(&mut self, agent: &str, kind: &str) -> Result<Value> {
+        for line in self.lines.by_ref().take(3000) {
+            let Ok(signal) = serde_json::from_str::<Value>(&line?) else { continue };
+            if signal["data"]["agent"] == agent && signal["type"] == kind {
+                return Ok(signal);
+            }
+        }
+        anyhow::bail!("{kind} of {agent} is not heard")
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_daemon_that_is_killed_is_missed_by_the_other_ones_bridge() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let url = &server.url("postgres");
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let Some(_redis) = Redis::start_on(port)? else { return Ok(()) };
+    let config = |agent: &str| {
+        format!(
+            "[daemon]\nheartbeat = \"1s\"\n[database]\nurl = \"{url}\"\n[bus]\nurl = \"redis://localhost:{port}\"\n\
+             [agents.{agent}]\n"
+        )
+    };
+    let first = Home::new(&config("misbehaving"), &["misbehaving"])?;
+    let killed = first.start_ready(&["misbehaving"])?;
+    let watches = bridge(&first, "1 fresh")?;
+    ensure!(watches["description"] == "watches every agent", "{watches}");
+    let second = Home::new(&config("scout"), &["scout"])?;
+    let daemon = second.start_ready(&["scout"])?;
+    // Each watches the other's agents; one of them speaks.
+    let stands_by = bridge(&second, "2 fresh")?;
+    ensure!(stands_by["description"] == "stands by for another process's", "{stands_by}");
+    ensure!(stands_by["evidence"]["what"] == "looked at 2 agents", "{stands_by}");
+    bridge(&first, "2 fresh")?;
+    heartbeats(&second, "misbehaving", "fresh")?;
+    heartbeats(&first, "scout", "fresh")?;
+
+    let mut relay = Relay::listen(port)?;
+    relay.hear("scout", "heartbeat.fresh")?;
+    let signal = relay.hear("misbehaving", "heartbeat.fresh")?;
+    ensure!(signal["data"]["evidence"]["pid"].is_number(), "{signal}");
+    killed.kill()?;
+    let down = bridge(&second, "down: misbehaving")?;
+    ensure!(
+        down["health"] == "ok" && down["reason"].as_str() == Some("1 fresh; down: misbehaving"),
+        "{down}"
+    );
+    let signal = relay.hear("misbehaving", "heartbeat.down")?;
+    ensure!(
+        signal["source"] == "heartbeat-bridge" && signal["data"]["evidence"]["host"].is_string(),
+        "{signal}"
+    );
+    let rows = heartbeats(&second, "misbehaving", "down")?;
+    ensure!(rows.last().context("a row")?["metadata"]["alerted"] == true, "{rows:#?}");
+    ensure!(second.component("heartbeat-bridge")?["description"] == "watches every agent");
+    ensure!(alerts(&second, "misbehaving", "misbehaving is down: no heartbeat from")? == 1);
+    let shown = second.ok(&["agents", "heartbeats", "misbehaving"])?;
+    ensure!(shown.contains("LAST SEEN") && shown.contains("down"), "{shown}");
+
+    let again = first.start_ready(&["misbehaving"])?;
+    heartbeats(&second, "misbehaving", "fresh")?;
+    wait_for("the end of the alert", || {
+        Ok((alerts(&second, "misbehaving", "is heard again")? == 1).then_some(()))
+    })?;
+    ensure!(alerts(&second, "misbehaving", "is down")? == 1);
+    ensure!(alerts(&second, "scout", "")? == 0 && alerts(&second, "heartbeat-bridge", "")? == 0);
+    // A daemon that is stopped takes its agents along, and nobody is alarmed.
+    ensure!(again.stop()?.success());
+    bridge(&second, "down: misbehaving")?;
+    let rows = heartbeats(&second, "misbehaving", "down")?;
+    ensure!(rows.last().context("a row")?["metadata"]["state"] == "stopped", "{rows:#?}");
+    ensure!(alerts(&second, "misbehaving", "is down")? == 1);
+    ensure!(daemon.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn a_home_of_its_own_keeps_heartbeats_and_an_unknown_agent_has_none() -> Result<()> {
+    let home = Home::new(&quick("").replace("[daemon]", "[daemon]\nheartbeat = \"1s\""), &["scout"])?;
+    let daemon = home.start_ready(&["scout"])?;
+    let rows = heartbeats(&home, "scout", "fresh")?;
+    ensure!(rows.iter().all(|row| row["agent"] == "scout" && row["at"].is_string()), "{rows:#?}");
+    ensure!(bridge(&home, "1 fresh")?["evidence"]["what"] == "looked at 1 agent");
+    let said = fails(&home, 64, &["agents", "heartbeats", "scuot"])?;
+    ensure!(said.contains("did you mean `scout`"), "{said}");
+    // One that is stopped by hand beats on, and is not missed.
+    home.ok(&["agents", "stop", "scout"])?;
+    bridge(&home, "1 fresh")?;
+    ensure!(alerts(&home, "scout", "")? == 0);
+    ensure!(daemon.stop()?.success());
+    Ok(())
+}

@@ -1,0 +1,200 @@
+//! The database or the bus is away, or slow: what goes on, what is refused, what the status says, and that all of it
+//! mends itself.
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use openclaw_tests::daemon::{Daemon, Home};
+use openclaw_tests::server::{Postgres, Redis};
+use openclaw_tests::wait_for;
+use serde_json::Value;
+
+use crate::support::{UNBOUND, fails, pid, quick, reply};
+
+/// A daemon on servers of its own.
+struct Stage {
+    home: Home,
+    daemon: Daemon,
+    postgres: Postgres,
+    redis: Redis,
+}
+
+impl Stage {
+    fn new() -> Result<Option<Self>> {
+        let (Some(postgres), Some(mut redis)) = (Postgres::start()?, Redis::new()?) else { return Ok(None) };
+        redis.start()?;
+        // Not the superuser, whom no limit holds.
+        postgres.execute("postgres", "create role worker login")?;
+        postgres.execute("postgres", "create database own owner worker")?;
+        let url = postgres.url("own").replace("postgres@", "worker@");
+        let agents = format!("[agents.misbehaving]\n{UNBOUND}\nconcurrency = 4\n");
+        let servers = format!("[database]\nurl = \"{url}\"\n[bus]\nurl = \"{}\"\n", redis.url());
+        let home = Home::new(&quick(&format!("{agents}{servers}")), &["misbehaving"])?;
+        let daemon = home.start_ready(&["misbehaving"])?;
+        Ok(Some(Self { home, daemon, postgres, redis }))
+    }
+
+    /// Waits until a component's health is this.
+    fn health(&self, component: &str, health: &str) -> Result<Value> {
+        let mut last = Value::Null;
+        wait_for(&format!("{component} to be {health}"), || {
+            last = self.home.component(component)?;
+            Ok((last["health"] == health).then(|| last.clone()))
+        })
+        .with_context(|| format!("last seen: {last}"))
+    }
+
+    /// A task that is in work until `file` has two lines, begun.
+    fn begin(&self, file: &str) -> Result<String> {
+        let path = self.home.path().join(file);
+        let text = format!("meet {} 2", path.display());
+        let sent = self.home.json(&["send", "misbehaving", &text, "--no-wait", "--json"])?;
+        wait_for("the task to be in work", || Ok(path.exists().then_some(())))?;
+        Ok(sent["task_id"].as_str().context("an id")?.to_owned())
+    }
+
+    /// Lets it end.
+    fn end(&self, file: &str) -> Result<()> {
+        let mut file = std::fs::OpenOptions::new().append(true).open(self.home.path().join(file))?;
+        Ok(std::io::Write::write_all(&mut file, b"here\n")?)
+    }
+
+    /// While the database is away: nothing is accepted, and who asks is told so with 75; a result waits, and that is
+    /// seen.
+    fn refuses_and_holds(&self, why: &str) -> Result<()> {
+        let said = fails(&self.home, 75, &["send", "misbehaving", "echo no", "--key", "later"])?;
+        ensure!(said.contains(why), "{said}");
+        let store = wait_for("a result to be held", || {
+            let store = self.home.component("store")?;
+            let held = store["reason"].as_str().is_some_and(|why| why.contains("(1 results wait)"));
+            Ok(held.then_some(store))
+        })?;
+        ensure!(store["health"] == "failed" && store["state"] == "backoff", "{store}");
+        Ok(())
+    }
+
+    /// Once it is back: the held result is stored, under its lease and once, and work is accepted again.
+    fn resumed(&self, held: &str) -> Result<()> {
+        self.health("store", "ok")?;
+        let task = wait_for("the held result to be stored", || {
+            let task = self.home.json(&["tasks", "show", held, "--json"])?;
+            Ok((task["state"] == "done").then_some(task))
+        })?;
+        ensure!(task["attempts"] == 1, "{task}");
+        let outcomes = format!("select count(*) from ops_outcomes where task_id = '{held}'");
+        ensure!(self.postgres.number("own", &outcomes)? == 1);
+        let answer = self.home.json(&["send", "misbehaving", "echo yes", "--key", "later", "--json"])?;
+        ensure!(answer["result"]["text"] == "yes", "{answer}");
+        Ok(())
+    }
+
+    fn stop(self) -> Result<()> {
+        ensure!(self.daemon.stop()?.success(), "{}", self.home.log());
+        Ok(())
+    }
+}
+
+#[test]
+fn the_database_goes_and_comes_back() -> Result<()> {
+    let Some(stage) = Stage::new()? else { return Ok(()) };
+    let (host, task) = (pid(&stage.home, "misbehaving")?, stage.begin("one")?);
+    stage.postgres.kill()?;
+    stage.end("one")?;
+    stage.refuses_and_holds("the database is down")?;
+    let agent = stage.home.component("misbehaving")?;
+    ensure!(agent["state"] == "ready" && agent["pid"] == host, "{agent}");
+    stage.postgres.start_again()?;
+    stage.resumed(&task)?;
+    ensure!(pid(&stage.home, "misbehaving")? == host, "the agent was started anew");
+    stage.stop()
+}
+
+#[test]
+fn both_go_and_come_back() -> Result<()> {
+    let Some(mut stage) = Stage::new()? else { return Ok(()) };
+    let (host, task) = (pid(&stage.home, "misbehaving")?, stage.begin("one")?);
+    stage.redis.kill()?;
+    stage.postgres.kill()?;
+    stage.end("one")?;
+    stage.refuses_and_holds("the database is down")?;
+    stage.health("bus", "degraded")?;
+    // One after the other, as it comes.
+    stage.postgres.start_again()?;
+    stage.resumed(&task)?;
+    stage.health("bus", "degraded")?;
+    stage.redis.start()?;
+    stage.health("bus", "ok")?;
+    ensure!(pid(&stage.home, "misbehaving")? == host, "the agent was started anew");
+    wait_for("the agent to be shown again", || {
+        let status = stage.redis.ask(&["HGET", "agent:misbehaving:status", "state"])?;
+        Ok((status == "ready").then_some(()))
+    })?;
+    stage.stop()
+}
+
+#[test]
+fn without_redis_work_goes_on_between_daemons() -> Result<()> {
+    let Some(mut stage) = Stage::new()? else { return Ok(()) };
+    stage.redis.kill()?;
+    stage.health("bus", "degraded")?;
+    ensure!(reply(&stage.home, "misbehaving", "echo well")? == "well");
+    stage.redis.start()?;
+    stage.health("bus", "ok")?;
+    // A Redis that is there and does not answer is no other.
+    stage.redis.signal(Signal::SIGSTOP)?;
+    stage.health("bus", "degraded")?;
+    ensure!(reply(&stage.home, "misbehaving", "echo well")? == "well");
+    stage.redis.signal(Signal::SIGCONT)?;
+    stage.health("bus", "ok")?;
+    stage.stop()
+}
+
+#[test]
+fn a_database_that_stands_still_is_told_and_goes_on() -> Result<()> {
+    let Some(stage) = Stage::new()? else { return Ok(()) };
+    let task = stage.begin("one")?;
+    stage.postgres.signal(Signal::SIGSTOP)?;
+    stage.end("one")?;
+    // The status is answered at once, whatever the database does.
+    let agent = stage.home.component("misbehaving")?;
+    ensure!(agent["state"] == "ready", "{agent}");
+    stage.health("store", "failed")?;
+    stage.refuses_and_holds("the database")?;
+    stage.postgres.signal(Signal::SIGCONT)?;
+    stage.resumed(&task)?;
+    stage.stop()
+}
+
+#[test]
+fn a_locked_table_is_told_and_what_waited_is_stored() -> Result<()> {
+    let Some(stage) = Stage::new()? else { return Ok(()) };
+    let task = stage.begin("one")?;
+    let lock = "begin; lock table task_queue in access exclusive mode; select pg_sleep(100)";
+    std::thread::scope(|scope| {
+        let holder = scope.spawn(|| stage.postgres.execute("own", lock));
+        let locked = "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted \
+                      and relation = 'task_queue'::regclass";
+        wait_for("the lock", || Ok((stage.postgres.number("own", locked)? > 0).then_some(())))?;
+        stage.end("one")?;
+        let told = stage.refuses_and_holds("lock timeout");
+        let end = "select pg_terminate_backend(pid) from pg_stat_activity where query = $$";
+        stage.postgres.execute("own", &format!("{end}{lock}$$"))?;
+        ensure!(holder.join().is_ok_and(|held| held.is_err()), "nobody held the lock to the end");
+        told
+    })?;
+    stage.resumed(&task)?;
+    stage.stop()
+}
+
+#[test]
+fn a_server_without_free_connections_is_told() -> Result<()> {
+    let Some(stage) = Stage::new()? else { return Ok(()) };
+    let task = stage.begin("one")?;
+    // Nobody gets in any more, and who is in is thrown out: as when others have taken all places.
+    let out = "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'worker'";
+    stage.postgres.execute("postgres", &format!("alter role worker connection limit 0; {out}"))?;
+    stage.end("one")?;
+    stage.refuses_and_holds("too many connections")?;
+    stage.postgres.execute("postgres", "alter role worker connection limit -1")?;
+    stage.resumed(&task)?;
+    stage.stop()
+}
