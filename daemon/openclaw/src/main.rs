@@ -15,8 +15,8 @@ mod journal;
 mod nudges;
 mod reach;
 mod status;
-mod telegram;
 mod systemd;
+mod telegram;
 mod unit;
 
 use std::process::ExitCode;

@@ -176,6 +176,8 @@ impl Api {
         let response = response.map_err(|error| self.unreachable(error))?;
         match response.status() {
             StatusCode::OK => Ok(response),
+            // Here it is the file that there is not any more.
+            StatusCode::NOT_FOUND => Err(Failure::Refused { code: 404, why: "there is no such file".into() }),
             status => Err(self.failure(status.as_u16(), "", None)),
         }
     }

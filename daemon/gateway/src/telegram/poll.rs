@@ -39,7 +39,8 @@ pub async fn poll(shared: Arc<Shared>) -> Infallible {
     // While there is a webhook Telegram answers no poll. What waits is kept.
     let mut faults = 0;
     while let Err(failure) = shared.api.call::<Value>("deleteWebhook", &json!({}), CALL).await {
-        if let Failure::Refused { .. } = failure {
+        // Should there be one all the same, the polls will say so.
+        if faults >= 3 || matches!(failure, Failure::Refused { .. }) {
             break;
         }
         wait(&shared, &failure, &mut faults).await;
@@ -78,6 +79,8 @@ async fn store(shared: &Shared, updates: Vec<Value>, offset: i64) -> i64 {
                 if !std::mem::replace(&mut complained, true) {
                     tracing::warn!("telegram: what came cannot be stored, and is tried again: {error}");
                 }
+                let now = shared.clock.now();
+                shared.health().trouble(format!("what came cannot be stored: {error}"), false, now);
                 sleep(STORE).await;
             }
         }

@@ -33,6 +33,11 @@ pub enum Queue {
 }
 
 impl Queue {
+    /// Whether a queue of that name is one of them.
+    pub fn is(name: &str) -> bool {
+        [Self::Replies, Self::Out, Self::Files].iter().any(|queue| queue.name().as_str() == name)
+    }
+
     /// Its name.
     pub fn name(self) -> AgentName {
         let name = match self {

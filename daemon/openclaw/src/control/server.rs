@@ -167,7 +167,7 @@ impl Server {
                 json(&rows)
             }
             Ask::Tasks(filter) => {
-                if let Some(queue) = &filter.queue {
+                if let Some(queue) = filter.queue.as_ref().filter(|queue| !telegram::Queue::is(queue)) {
                     supervisor.agent(queue)?;
                 }
                 json(&store.tasks(&filter).await?)

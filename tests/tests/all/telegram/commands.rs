@@ -27,7 +27,10 @@ fn an_operator_commands_the_daemon_and_is_put_down() -> Result<()> {
     let sent = bot.until_sent(4)?;
     let text = |at: usize| sent[at]["text"].as_str().unwrap_or_default().to_owned();
     assert!(text(1).contains("<b>misbehaving</b> ready (ok)"), "{sent:?}");
-    assert!(text(2).starts_with("Whom?") && text(3).contains("there is no agent <code>nobody</code>"), "{sent:?}");
+    assert!(
+        text(2).starts_with("Whom?") && text(3).contains("there is no agent <code>nobody</code>"),
+        "{sent:?}"
+    );
     Ok(())
 }
 

@@ -1,10 +1,15 @@
 //! Who gets what.
 
-use anyhow::Result;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+
+use anyhow::{Context, Result};
 use openclaw_tests::telegram::{ANN, Bot};
-use serde_json::json;
+use openclaw_tests::{PATIENCE, wait_for};
+use serde_json::{Value, json};
 
 use super::home;
+use crate::redis::server;
 use crate::support::{fails, tasks};
 
 #[test]
@@ -29,6 +34,35 @@ fn rules_decide_and_the_rows_say_where_it_came_from() -> Result<()> {
         (&json!(format!("telegram:{ANN}")), &json!(format!("telegram:{ANN}")))
     );
     assert_eq!((&task["dedupe_key"], &task["priority"]), (&json!("telegram:2"), &json!(0)));
+    Ok(())
+}
+
+#[test]
+fn what_is_routed_is_published() -> Result<()> {
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let Some(_redis) = server(port) else { return Ok(()) };
+    let bot = Bot::start()?;
+    let home = home(&bot.url(), "", &format!("[bus]\nurl = 'redis://127.0.0.1:{port}'\n"))?;
+    let _daemon = home.start_ready(&["misbehaving"])?;
+    let mut stream = wait_for("Redis", || Ok(TcpStream::connect(("127.0.0.1", port)).ok()))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"SUBSCRIBE gateway:events\r\n")?;
+    let mut lines = BufReader::new(stream).lines();
+    assert!(lines.by_ref().map_while(Result::ok).any(|line| line == ":1"));
+    wait_for("the bus", || Ok((home.component("bus")?["health"] == "ok").then_some(())))?;
+    bot.say("echo heard");
+    let heard = lines.map_while(Result::ok).find(|line| line.starts_with('{'));
+    let heard: Value = serde_json::from_str(&heard.context("a signal")?)?;
+    assert_eq!(
+        (&heard["source"], &heard["type"]),
+        (&json!("gateway"), &json!("message.accepted")),
+        "{heard}"
+    );
+    let data = &heard["data"];
+    assert_eq!((&data["agent"], &data["sender"]), (&json!("misbehaving"), &json!(ANN)), "{heard}");
+    bot.until_sent(1)?;
+    let done = tasks(&home, "misbehaving", "done")?;
+    assert_eq!(done[0]["id"], data["task_id"]);
     Ok(())
 }
 
