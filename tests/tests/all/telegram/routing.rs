@@ -9,8 +9,8 @@ use openclaw_tests::{PATIENCE, wait_for};
 use serde_json::{Value, json};
 
 use super::home;
-use crate::redis::server;
 use crate::support::{fails, tasks};
+use openclaw_tests::server::Redis;
 
 #[test]
 fn rules_decide_and_the_rows_say_where_it_came_from() -> Result<()> {
@@ -40,7 +40,7 @@ fn rules_decide_and_the_rows_say_where_it_came_from() -> Result<()> {
 #[test]
 fn what_is_routed_is_published() -> Result<()> {
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    let Some(_redis) = server(port) else { return Ok(()) };
+    let Some(_redis) = Redis::start_on(port)? else { return Ok(()) };
     let bot = Bot::start()?;
     let home = home(&bot.url(), "", &format!("[bus]\nurl = 'redis://127.0.0.1:{port}'\n"))?;
     let _daemon = home.start_ready(&["misbehaving"])?;
