@@ -103,17 +103,12 @@ async fn answer(shared: &Shared, secret: &str, request: Request<Incoming>) -> Re
 
 /// Tells Telegram where to deliver, and asks again and again whether it does.
 pub async fn register(shared: Arc<Shared>, secret: Arc<str>) -> Infallible {
-    #[derive(Deserialize)]
+    #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Info {
         last_error_date: i64,
         last_error_message: String,
         pending_update_count: u64,
-    }
-    impl Default for Info {
-        fn default() -> Self {
-            Self { last_error_date: 0, last_error_message: String::new(), pending_update_count: 0 }
-        }
     }
     meet(&shared).await;
     let webhook = json!({

@@ -149,13 +149,11 @@ impl Engine {
 
     /// A task that may have ended before anybody waited for it.
     pub(super) async fn watch(&mut self, id: TaskId, watcher: oneshot::Sender<Ended>) {
-        match self.backend.task(id).await {
-            Ok(Some(task)) => match task.ended() {
-                Some(ended) => drop(watcher.send(ended)),
-                None => self.watchers.add(id, watcher),
-            },
-            // Gone, or perhaps ended: the watcher is dropped rather than left to wait for ever.
-            _ => {}
+        // Gone, or perhaps ended: the watcher is dropped rather than left to wait for ever.
+        let Ok(Some(task)) = self.backend.task(id).await else { return };
+        match task.ended() {
+            Some(ended) => drop(watcher.send(ended)),
+            None => self.watchers.add(id, watcher),
         }
     }
 }
