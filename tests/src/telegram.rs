@@ -141,6 +141,11 @@ impl Bot {
         self.state.1.notify_all();
     }
 
+    /// The calls of a method fail no more.
+    pub fn forgive(&self, method: &str) {
+        lock(&self.state).faults.remove(method);
+    }
+
     /// What was sent, in order.
     pub fn sent(&self) -> Vec<Value> {
         lock(&self.state).sent.clone()

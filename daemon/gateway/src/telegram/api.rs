@@ -237,6 +237,32 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_server_whose_certificate_nobody_vouches_for_is_told_nothing() {
+        let own = rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()]).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+        let config = rustls::ServerConfig::builder_with_provider(ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], key)
+            .unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let api =
+            Api::new(&format!("https://{}", listener.local_addr().unwrap()), "1:hidden".into()).unwrap();
+        let serve = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio_rustls::TlsAcceptor::from(Arc::new(config)).accept(stream).await.err()
+        };
+        let parameters = Value::Null;
+        let call = api.call::<Value>("getMe", &parameters, CONNECT);
+        let (served, called) = tokio::join!(serve, call);
+        // There was a handshake, and the client has ended it.
+        assert!(served.unwrap().to_string().contains("alert"));
+        let told = called.unwrap_err().to_string();
+        assert!(told.contains("invalid peer certificate") && !told.contains("hidden"), "{told}");
+    }
+
     #[test]
     fn what_telegram_says_does_not_repeat_the_token() {
         let api = Api::new("http://127.0.0.1:1", "1:hidden".into()).unwrap();

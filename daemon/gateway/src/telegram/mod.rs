@@ -13,8 +13,8 @@
 //! next start. It is sent once, but for a death (or a cut connection) between Telegram's taking it and our knowing so: then it
 //! is sent again, since a second answer is less of an evil than none.
 //!
-//! Pure: [`update`] (what is said), [`pairing`] (who may), [`direct`] (what the daemon does itself), [`text`] (formatting,
-//! splitting), [`retry`], [`health`]. The rest drives.
+//! Pure: `update` (what is said), `pairing` (who may), `direct` (what the daemon does itself), `text` (formatting,
+//! splitting), `retry`, `health`. The rest drives.
 
 mod api;
 mod direct;

@@ -1,6 +1,7 @@
 //! A daemon that dies owes nobody less.
 
 use anyhow::Result;
+use openclaw_tests::server::Postgres;
 use openclaw_tests::telegram::{Bot, Fault};
 use openclaw_tests::wait_for;
 use serde_json::json;
@@ -60,6 +61,29 @@ fn kills_at_any_moment_lose_no_reply_and_double_no_work() -> Result<()> {
     assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{effects}");
     let sent = bot.sent().len();
     assert!(sent <= many + rounds, "{sent} answers to {many} messages");
+    Ok(())
+}
+
+#[test]
+fn a_server_keeps_what_is_owed_as_well() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let url = server.database("telegram")?;
+    let bot = Bot::start()?;
+    let home = home(&bot.url(), "", &format!("[database]\nurl = '{url}'\n"))?;
+    let daemon = home.start_ready(&["misbehaving"])?;
+    bot.fail("sendMessage", (0..20).map(|_| Fault::Status(502, json!("Bad Gateway"))));
+    bot.say("echo owed");
+    wait_for("a first try", || Ok((!bot.calls("sendMessage").is_empty()).then_some(())))?;
+    daemon.kill()?;
+    bot.forgive("sendMessage");
+    let daemon = home.start_ready(&["misbehaving"])?;
+    bot.say("echo next");
+    bot.until_sent(2)?;
+    assert_eq!(bot.texts(), ["owed", "next"]);
+    // Its own queues are to be looked at as any.
+    let sent = tasks(&home, "telegram", "done")?;
+    assert!(sent.iter().all(|task| task["kind"] == "send") && !sent.is_empty(), "{sent:?}");
+    assert!(daemon.stop()?.success());
     Ok(())
 }
 
