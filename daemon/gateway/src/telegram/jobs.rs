@@ -22,6 +22,8 @@ use crate::desk::{self, Action, Desk};
 const SOON: Duration = Duration::from_millis(300);
 /// Telegram shows it for five seconds.
 const TYPING: Duration = Duration::from_secs(4);
+/// So long an answer holds up those after it: beyond the slowest handler and its second try.
+const HOLDS_UP: Duration = Duration::from_secs(600);
 /// What could not be looked up now is looked up again after this.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// The longest answer to a command or about a failure, in characters.
@@ -30,7 +32,7 @@ const TOLD: usize = 3000;
 /// Carries a row out.
 pub async fn run(shared: &Shared, task: &LeasedTask) -> Outcome {
     match serde_json::from_str(&task.payload) {
-        Ok(Job::Owed { task, agent, place }) => owed(shared, task, &agent, &place).await,
+        Ok(Job::Owed { task, agent, place, late }) => owed(shared, task, &agent, &place, late).await,
         Ok(Job::Send { place, text, html }) => send(shared, task, &place, &text, html.as_deref()).await,
         Ok(Job::Direct { direct, place, sender }) => direct_command(shared, direct, &place, &sender).await,
         Ok(Job::File { inbound }) => file(shared, task, inbound).await,
@@ -47,14 +49,21 @@ fn done(result: &Value, follow_ups: Vec<store::task::NewTask>) -> Outcome {
     Outcome::Done { result: result.to_string(), follow_ups }
 }
 
-/// Waits for an agent's task to end; what is to be sent then is stored with the end of this.
-async fn owed(shared: &Shared, id: TaskId, agent: &AgentName, place: &Place) -> Outcome {
+/// Waits for an agent's task to end; what is to be sent then is stored with the end of this. An answer that is long in coming
+/// makes way for those after it.
+async fn owed(shared: &Shared, id: TaskId, agent: &AgentName, place: &Place, late: bool) -> Outcome {
     let Ok(within) = shared.within() else { return Outcome::Released };
     let Desk { store, supervisor, .. } = &within.desk;
     let ended = tokio::select! {
         ended = store.watch(id) => ended,
-        never = typing(shared, place) => match never {},
-        never = tell_if_down(shared, supervisor, id, agent, place) => match never {},
+        never = typing(shared, place), if !late => match never {},
+        why = too_long(supervisor, agent), if !late => {
+            let text = format!("{agent} {why}. What you said is kept, and answered when it does.");
+            let later = Job::Owed { task: id, agent: agent.clone(), place: place.clone(), late: true };
+            let mut follow_ups = texts(place, &text, None);
+            follow_ups.push(later.task(None, "telegram".into()));
+            return done(&json!({"task_id": id, "late": true}), follow_ups);
+        }
     };
     match ended {
         Ok(ended) => done(&json!({"task_id": id}), texts(place, &answer(agent, &ended), None)),
@@ -77,20 +86,18 @@ async fn typing(shared: &Shared, place: &Place) -> Infallible {
     }
 }
 
-/// Somebody who waits for an agent that does not run is told so, once.
-async fn tell_if_down(
-    shared: &Shared,
-    supervisor: &supervisor::Handle,
-    id: TaskId,
-    agent: &AgentName,
-    place: &Place,
-) -> Infallible {
-    if supervisor.down(agent).await.is_ok() {
-        let text =
-            format!("{agent} does not run at the moment. What you said is kept, and answered when it does.");
-        let _ = shared.say(place, &text, Some(&format!("waits:{id}"))).await;
+/// Waits until nobody should wait any more, and says why.
+async fn too_long(supervisor: &supervisor::Handle, agent: &AgentName) -> &'static str {
+    let down = async {
+        if supervisor.down(agent).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        // Also of one that runs elsewhere, of which nothing is known here.
+        () = sleep(HOLDS_UP) => "has not answered yet",
+        () = down => "does not run at the moment",
     }
-    std::future::pending().await
 }
 
 /// What is said of the end of an agent's task.

@@ -39,5 +39,6 @@ pub use error::Error;
 pub use health::{Health, Verdict};
 pub use pairing::{Approved, Pending};
 pub use service::{Handle, Options, Service, Stand};
+pub use shared::notice;
 pub use tasks::Queue;
 pub use update::Person;

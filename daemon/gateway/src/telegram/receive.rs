@@ -90,7 +90,8 @@ pub async fn take(shared: &Shared, updates: Vec<Update>) -> Result<(), Error> {
 
 /// The answer that is owed for a message.
 pub fn owing(inbound: &Inbound, task: &NewTask) -> NewTask {
-    let job = Job::Owed { task: task.id, agent: task.queue.clone(), place: inbound.place.clone() };
+    let job =
+        Job::Owed { task: task.id, agent: task.queue.clone(), place: inbound.place.clone(), late: false };
     job.task(Some(inbound.key()), inbound.source())
 }
 

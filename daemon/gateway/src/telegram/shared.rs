@@ -236,6 +236,11 @@ pub fn texts(place: &Place, text: &str, key: Option<&str>) -> Vec<NewTask> {
     jobs.iter().enumerate().map(|(part, job)| job.task(key(part), "telegram".into())).collect()
 }
 
+/// The rows that have a text sent to a chat, whoever stores them: with a key once, and whenever there is a bot.
+pub fn notice(chat: i64, text: &str, key: Option<&str>) -> Vec<NewTask> {
+    texts(&Place::chat(chat), text, key)
+}
+
 /// Hands signals on, off the way of what must be quick: a bus that is away may take its time.
 pub async fn publish(bus: Arc<dyn Bus>, mut signals: mpsc::Receiver<Envelope>) {
     while let Some(envelope) = signals.recv().await {

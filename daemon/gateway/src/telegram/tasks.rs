@@ -3,7 +3,7 @@
 //! | queue | kind | what | session |
 //! |---|---|---|---|
 //! | an agent's | message | what somebody said | `telegram:<chat>` |
-//! | `telegram-replies` | owed | an answer that is owed: its task waits for the agent's to end | the same |
+//! | `telegram-replies` | owed | an answer that is owed: its task waits for the agent's to end | the same; of a late one `telegram:<chat>:<agent>` |
 //! | `telegram` | send | a message to be sent | the same |
 //! | `telegram` | direct | a command for the daemon | `direct:<chat>`: waits for no agent |
 //! | `telegram-files` | file | a message with a file, or after one: the file is fetched first | `telegram:<chat>` |
@@ -62,6 +62,9 @@ pub enum Job {
         agent: AgentName,
         /// Where the answer goes.
         place: Place,
+        /// It was long in coming: what is answered after it does not wait for it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        late: bool,
     },
     /// A message to be sent.
     Send {
@@ -101,6 +104,7 @@ impl Job {
 
     fn session(&self) -> String {
         match self {
+            Self::Owed { place, agent, late: true, .. } => format!("{}:{agent}", place.session()),
             Self::Owed { place, .. } | Self::Send { place, .. } => place.session(),
             Self::Direct { place, .. } => format!("direct:{}", place.chat),
             Self::File { inbound } => inbound.place.session(),

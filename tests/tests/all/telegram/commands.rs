@@ -1,7 +1,7 @@
 //! What the daemon does itself, with the sender's authority.
 
 use anyhow::Result;
-use openclaw_tests::telegram::ANN;
+use openclaw_tests::telegram::{ANN, Bot};
 use openclaw_tests::wait_for;
 
 use super::{home, stage};
@@ -63,7 +63,12 @@ fn help_and_the_menu_list_what_all_agents_say() -> Result<()> {
 
 #[test]
 fn whoever_waits_for_an_agent_that_is_down_is_told() -> Result<()> {
-    let (bot, home, _daemon) = stage("")?;
+    let bot = Bot::start()?;
+    let home = home(&bot.url(), "", "")?;
+    let config = std::fs::read_to_string(home.path().join("config/openclaw.toml"))?;
+    let rule = "[routing]\nrules = [{ mention = 'scout', agent = 'scout' }]\n";
+    home.configure(&config.replace("[routing]\n", rule))?;
+    let daemon = home.start_ready(&["scout", "misbehaving"])?;
     home.ok(&["agents", "stop", "misbehaving"])?;
     bot.say("echo later");
     let sent = bot.until_sent(1)?;
@@ -71,18 +76,25 @@ fn whoever_waits_for_an_agent_that_is_down_is_told() -> Result<()> {
         sent[0]["text"].as_str().is_some_and(|text| text.contains("does not run at the moment")),
         "{sent:?}"
     );
+    // Others are answered meanwhile.
+    bot.say("/nothing for @scout");
+    let sent = bot.until_sent(2)?;
+    assert!(sent[1]["text"].as_str().is_some_and(|text| text.starts_with("scout could not")), "{sent:?}");
+    // Also when the daemon was away.
+    assert!(daemon.stop()?.success());
+    let _daemon = home.start_ready(&["scout"])?;
     home.ok(&["agents", "start", "misbehaving"])?;
-    bot.until_sent(2)?;
-    assert_eq!(bot.texts()[1], "later");
-    bot.say("invalid no such thing");
     bot.until_sent(3)?;
-    assert_eq!(bot.texts()[2], "misbehaving could not do this: no such thing");
+    assert_eq!(bot.texts()[2], "later");
+    bot.say("invalid no such thing");
+    bot.until_sent(4)?;
+    assert_eq!(bot.texts()[3], "misbehaving could not do this: no such thing");
     Ok(())
 }
 
 #[test]
 fn a_default_that_does_not_run_here_is_said() -> Result<()> {
-    let bot = openclaw_tests::telegram::Bot::start()?;
+    let bot = Bot::start()?;
     let home = home(&bot.url(), "", "enabled = false\n")?;
     let _daemon = home.start_ready(&["scout"])?;
     bot.say("echo x");
