@@ -13,6 +13,7 @@ use workers::bridge::{self, NAME, Options, Report, Watched, Watchman};
 
 use crate::heart::hostname;
 use crate::status::{Board, Component, Evidence};
+use crate::systemd;
 
 /// A look that is older than so many intervals proves nothing.
 const STALE: u32 = 3;
@@ -43,7 +44,8 @@ pub fn start(
     interval: Duration,
     here: impl Fn() -> Vec<AgentName> + Send + Sync + 'static,
 ) -> Bridge {
-    let options = Options { bus, alone, store, clock, interval, here: Arc::new(here), host: hostname() };
+    let (host, unit) = (hostname(), systemd::own_unit());
+    let options = Options { bus, alone, store, clock, interval, here: Arc::new(here), host, unit };
     let (service, verdicts) = bridge::start(options);
     services.spawn(service.run());
     Bridge { verdicts, interval }

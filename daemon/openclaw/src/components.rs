@@ -115,7 +115,23 @@ impl Components {
                 return Err(unknown(settings, name));
             }
         }
+        chosen.whole_groups(settings)?;
         Ok(chosen)
+    }
+
+    /// Members of a group start in order and fall together: that is one process's to see to.
+    fn whole_groups(&self, settings: &Settings) -> Result<(), Failure> {
+        for (name, group) in &settings.groups {
+            let (here, away): (Vec<_>, Vec<_>) =
+                group.agents.iter().partition(|agent| self.agents.contains(*agent));
+            if let (Some(here), Some(away)) = (here.first(), away.first()) {
+                let what = format!(
+                    "`{here}` and `{away}` are in [groups.{name}], whose members one process runs: name all of them, or none"
+                );
+                return Err(Failure::new(Code::Usage, what));
+            }
+        }
+        Ok(())
     }
 
     /// Whether it runs all that there is: then what is discovered is its own as well.

@@ -29,6 +29,8 @@ use crate::home::{self, Home};
 use crate::status::Board;
 use crate::{bridge, buses, cli, database, heart, journal, nudges, reach, telegram, unit};
 
+/// The end waits so long for the database.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 /// The first screen waits so long for the slowest agent.
 const FIRST_SCREEN: Duration = Duration::from_secs(3);
 
@@ -44,7 +46,9 @@ pub fn run(inputs: &Inputs, args: &RunArgs) -> Result<(), Failure> {
     let loaded = settings::load(inputs)?;
     let components = Components::chosen(&loaded.settings, &args.components)?;
     let filter = args.log.as_deref().unwrap_or(&loaded.settings.daemon.log);
-    let _journal = journal::start(filter, args.log_format, components.process.as_str())?;
+    let journal = journal::start(filter, args.log_format, components.process.as_str())?;
+    // What the command line says stays so, whatever becomes of the file.
+    let filter = args.log.is_none().then(|| journal.filter.clone());
     let own = loaded.paths.of(&components.process)?;
     let home = Home::enter(&loaded.paths, &own)?;
     // One thread for all that waits: the work is done in the hosts and in the database's thread, and what passes
@@ -56,7 +60,7 @@ pub fn run(inputs: &Inputs, args: &RunArgs) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Code::TryAgain, format!("no threads for the daemon: {error}")))?;
-    let ended = runtime.block_on(serve(inputs, loaded, components, own));
+    let ended = runtime.block_on(serve(inputs, loaded, components, own, filter));
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(home);
     ended
@@ -67,6 +71,7 @@ async fn serve(
     loaded: Loaded,
     components: Components,
     own: ProcessPaths,
+    filter: Option<journal::Filter>,
 ) -> Result<(), Failure> {
     let notify = Notify::of_process();
     let mut sockets = Sockets::of_process();
@@ -129,6 +134,7 @@ async fn serve(
     // What another process can run: on a database of its own there is none.
     let enabled = settings.agents.iter().filter(|(_, agent)| agent.is_enabled() && store.shared());
     let elsewhere = enabled.map(|(name, _)| name.clone()).filter(|name| !components.agents.contains(name));
+    let scope = unit::Scope::of(&components);
     let options = Options {
         elsewhere: elsewhere.collect(),
         // An agent that nobody named is not asked for where somebody named others.
@@ -148,6 +154,9 @@ async fn serve(
         only: unit::only(&components.services, &options.agents),
         as_started: options.settings.clone(),
         inputs: inputs.clone(),
+        filter,
+        scope,
+        stale: Arc::default(),
     };
     let (supervisor, handle) = Supervisor::new(options).await?;
     let nudged = several.then(|| handle.known().clone());
@@ -155,7 +164,8 @@ async fn serve(
     let (shared, known) = ((bus.clone(), alone, store.clone(), clock), handle.known().clone());
     let here = move || if alone { known.names() } else { known.all().into_iter().collect() };
     let watching = bridged.then(|| bridge::start(&mut services, shared, heartbeat, here));
-    let watched = components.services.contains(&Service::Gateway);
+    // Whoever is alone on its bus hears of no other process's.
+    let watched = components.services.contains(&Service::Gateway) && (bridged || !alone);
     let watched =
         watched.then(|| bridge::watch(&mut services, (bus.clone(), store.clone(), clock), heartbeat));
     let this = Board {
@@ -186,7 +196,7 @@ async fn serve(
     bot.map(|(bot, _)| reaching.spawn(bot.run(desk.clone(), Arc::new(this.clone()), this.bus.clone())));
     gateway.map(|(service, _)| reaching.spawn(service.run(desk, Arc::new(this.clone()))));
     let mut supervising = JoinSet::new();
-    supervising.spawn(unit::wedged(own.socket.with_extension("wedged"), supervisor.run()));
+    supervising.spawn(supervisor.run());
     services.spawn(unit.clone().watch(this.clone()));
     services.spawn(unit.clone().tell(this.clone()));
     services.spawn(unit::take_alerts(this.home.clone(), store.clone()));
@@ -245,7 +255,11 @@ async fn serve(
     let _ = home::clear_socket(&own.socket);
     store.close();
     if !engine.is_finished() {
-        let _ = engine.await;
+        // A database that does not answer keeps nobody: what could not be stored is done again at the next start.
+        if tokio::time::timeout(LAST_WORDS, &mut engine).await.is_err() {
+            tracing::warn!("the database did not answer: the daemon ends without it");
+            engine.abort();
+        }
     }
     logs.close();
     let _ = log_thread.join();

@@ -13,6 +13,8 @@ use store::Clock;
 use supervisor::{AgentStatus, Handle, Health, policy};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::systemd;
+
 /// A beat is believed until so many have been missed.
 const MISSED: u32 = 3;
 /// Changes that come together are one beat.
@@ -20,7 +22,7 @@ const TOGETHER: Duration = Duration::from_millis(100);
 
 /// Beats until the supervisor is gone.
 pub async fn beat(supervisor: Handle, bus: Arc<dyn Bus>, clock: Clock, interval: Duration) {
-    let host = hostname();
+    let place = Place { host: hostname(), unit: systemd::own_unit() };
     let mut changes = supervisor.changes();
     loop {
         changes.mark_unchanged();
@@ -28,7 +30,7 @@ pub async fn beat(supervisor: Handle, bus: Arc<dyn Bus>, clock: Clock, interval:
         let Ok(agents) = supervisor.status().await else { break };
         let now = clock.now();
         let led = agents.iter().filter(|agent| agent.led);
-        let shown = led.flat_map(|agent| shown(agent, &host, now, interval * MISSED)).collect();
+        let shown = led.flat_map(|agent| shown(agent, &place, now, interval * MISSED)).collect();
         if let Err(error) = bus.project_all(shown).await {
             // Status shows how the bus is; the next beat tries again.
             tracing::debug!(%error, "a heartbeat was not shown");
@@ -43,6 +45,13 @@ pub async fn beat(supervisor: Handle, bus: Arc<dyn Bus>, clock: Clock, interval:
     }
     // Its end is the daemon's: who waits for this task would take that for a defect.
     std::future::pending::<()>().await;
+}
+
+/// Where an agent runs.
+struct Place {
+    host: String,
+    /// Under systemd.
+    unit: Option<String>,
 }
 
 /// The agents that are led here, each with its process.
@@ -73,10 +82,10 @@ pub async fn rest(bus: &dyn Bus, ours: Vec<(AgentName, Option<u32>)>, interval: 
 }
 
 /// An agent's status, and its breaker.
-fn shown(agent: &AgentStatus, host: &str, now: DateTime<Utc>, ttl: Duration) -> Vec<Projection> {
+fn shown(agent: &AgentStatus, place: &Place, now: DateTime<Utc>, ttl: Duration) -> Vec<Projection> {
     let mut shown = vec![Projection {
         key: Key::AgentStatus(agent.name.clone()),
-        fields: of(agent, host, now).to_fields(),
+        fields: of(agent, place, now).to_fields(),
         ttl: Some(ttl),
     }];
     if let Ok(key) = Key::breaker("agent", agent.name.as_str()) {
@@ -86,7 +95,7 @@ fn shown(agent: &AgentStatus, host: &str, now: DateTime<Utc>, ttl: Duration) -> 
 }
 
 /// What is proved of an agent, in the form of its hash.
-fn of(agent: &AgentStatus, host: &str, now: DateTime<Utc>) -> Beat {
+fn of(agent: &AgentStatus, place: &Place, now: DateTime<Utc>) -> Beat {
     let (record, vitals) = (&agent.record, &agent.vitals);
     let status = match agent.health(now) {
         Health::Ok => Status::Ok,
@@ -101,8 +110,8 @@ fn of(agent: &AgentStatus, host: &str, now: DateTime<Utc>) -> Beat {
         pid: vitals.pid,
         version: agent.manifest.as_ref().map(|manifest| manifest.version.clone()),
         sha256: agent.library.installed.current.as_ref().map(ToString::to_string),
-        unit: None,
-        host: host.into(),
+        unit: place.unit.clone(),
+        host: place.host.clone(),
         started_at: vitals.started_at,
         last_seen: seen(&record.state, agent.evidence().1, agent.stale, now)
             .or(vitals.started_at)

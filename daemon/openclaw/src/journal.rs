@@ -4,9 +4,9 @@ use std::io::IsTerminal;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_journald::{Priority, PriorityMappings};
-use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use crate::exit::{Code, Failure};
 
@@ -22,12 +22,34 @@ pub enum Format {
     Json,
 }
 
-/// Starts writing lines that pass `filter`. What is left is written when the guard is dropped.
+/// The log, as long as it is held: what is left is written when it is dropped.
+pub struct Journal {
+    _writer: WorkerGuard,
+    /// What passes.
+    pub filter: Filter,
+}
+
+/// Which lines pass, to be changed while the daemon runs. Cheap to clone.
+#[derive(Clone)]
+pub struct Filter(reload::Handle<EnvFilter, Registry>);
+
+impl Filter {
+    /// Lines that pass `filter` are written from now on. One that is none changes nothing.
+    pub fn set(&self, filter: &str) {
+        if let Some(filter) = settings::log_filter(filter)
+            && let Err(error) = self.0.reload(filter)
+        {
+            tracing::error!(%error, "the log's filter stays as it was");
+        }
+    }
+}
+
+/// Starts writing lines that pass `filter`.
 ///
 /// A thread writes to standard error, and drops what it cannot: a terminal that was stopped must not stop the daemon.
 /// Under systemd, unless a format is asked for, they go to the journal with their fields: AGENT, EVENT, TASK_ID and so on as
 /// the lines have them, COMPONENT and OPENCLAW_VERSION with each.
-pub fn start(filter: &str, format: Option<Format>, process: &str) -> Result<WorkerGuard, Failure> {
+pub fn start(filter: &str, format: Option<Format>, process: &str) -> Result<Journal, Failure> {
     let filter = settings::log_filter(filter).ok_or_else(|| {
         Failure::new(Code::Config, "daemon.log is no filter: write `info` or `warn,supervisor=debug`")
     })?;
@@ -58,7 +80,8 @@ pub fn start(filter: &str, format: Option<Format>, process: &str) -> Result<Work
         layer.with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).boxed()
     };
     let layer = journal.map_or_else(lines, Layer::boxed);
+    let (filter, handle) = reload::Layer::new(filter);
     let started = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
     started.map_err(|error| Failure::new(Code::Failed, format!("the log cannot be started: {error}")))?;
-    Ok(guard)
+    Ok(Journal { _writer: guard, filter: Filter(handle) })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 
+use operations::units::Manager;
 use serde::{Deserialize, Serialize};
 
 /// A unit as it stands.
@@ -23,12 +24,15 @@ pub struct UnitStatus {
 const SHOWN: &str = "--property=Id,ActiveState,SubState,NRestarts,WatchdogTimestampMonotonic,WatchdogUSec,StatusText,LoadState";
 
 /// Our units; none where there is no systemd, or it does not answer.
-pub fn units() -> Option<Vec<UnitStatus>> {
+pub fn units(manager: Manager) -> Option<Vec<UnitStatus>> {
     if !std::path::Path::new("/run/systemd/system").exists() {
         return None;
     }
     let names = operations::units::UNITS.iter().map(|unit| unit.name).filter(|name| !name.contains('@'));
     let mut args = vec!["show", SHOWN];
+    if manager == Manager::User {
+        args.insert(0, "--user");
+    }
     args.extend(names);
     let text = call(&args)?;
     let uptime: f64 =
@@ -50,6 +54,11 @@ pub fn units() -> Option<Vec<UnitStatus>> {
         })
     });
     Some(shown.collect())
+}
+
+/// The unit that this process is, as its file says.
+pub fn own_unit() -> Option<String> {
+    std::env::var("OPENCLAW_UNIT").ok().filter(|unit| !unit.is_empty())
 }
 
 /// One property of a unit.

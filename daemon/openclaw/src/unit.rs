@@ -2,11 +2,8 @@
 //! questions. Without systemd all of it says nothing.
 
 use std::collections::BTreeSet;
-use std::future::Future;
 use std::path::PathBuf;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::Poll;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -21,7 +18,8 @@ use supervisor::policy::State;
 use supervisor::{AgentStatus, Handle};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::components::Service;
+use crate::components::{Components, Service};
+use crate::journal::Filter;
 use crate::status::{Board, Component, Document};
 
 /// The status line follows what changes, no slower than this.
@@ -30,6 +28,8 @@ const TELL: Duration = Duration::from_secs(10);
 const TOGETHER: Duration = Duration::from_millis(200);
 /// An agent that another process may lead is waited for so long.
 const LED: Duration = Duration::from_secs(5);
+/// So many edited keys are named in the status line.
+const KEYS: usize = 8;
 /// Alerts of failed units are looked for so often.
 const ALERTS: Duration = Duration::from_secs(5);
 /// Under systemd a database that is away at the start is waited for so long, and asked so often.
@@ -42,9 +42,41 @@ pub struct Unit {
     pub notify: Notify,
     /// Where the unit is one agent: which.
     pub only: Option<AgentName>,
-    /// What is in effect.
+    /// What is in effect, but for the log's filter.
     pub as_started: Settings,
     pub inputs: Inputs,
+    /// The log's, where the configuration decides.
+    pub filter: Option<Filter>,
+    pub scope: Scope,
+    /// Keys that were edited, and that only a restart applies.
+    pub stale: Arc<Mutex<Vec<String>>>,
+}
+
+/// What of the configuration concerns this process.
+#[derive(Clone)]
+pub struct Scope {
+    all: bool,
+    gateway: bool,
+    agents: BTreeSet<AgentName>,
+}
+
+impl Scope {
+    /// Of these components.
+    pub fn of(components: &Components) -> Self {
+        let gateway = components.services.contains(&Service::Gateway);
+        Self { all: components.are_all(), gateway, agents: components.agents.clone() }
+    }
+
+    fn has(&self, key: &str) -> bool {
+        let mut parts = key.split('.');
+        match (parts.next(), parts.next()) {
+            (Some("agents"), Some(name)) => {
+                self.all || self.agents.iter().any(|agent| agent.as_str() == name)
+            }
+            (Some("gateway"), _) => self.gateway,
+            _ => true,
+        }
+    }
 }
 
 /// Whether these are one agent and nothing else.
@@ -99,7 +131,10 @@ impl Unit {
     /// One line that an operator can act on.
     async fn line(&self, board: &Board) -> String {
         match board.document().await {
-            Ok(document) => line(&document),
+            Ok(document) => {
+                let stale = self.restart_needed().map(|said| format!("; {said}"));
+                format!("{}{}", line(&document), stale.unwrap_or_default())
+            }
             Err(failure) => format!("the status is not to be had: {failure}"),
         }
     }
@@ -171,16 +206,31 @@ impl Unit {
                 );
                 said.push("the configuration is wrong and was not applied: `openclaw config check`".into());
             }
-            Ok(loaded) if loaded.settings != self.as_started => {
-                tracing::warn!(
-                    event = "reload",
-                    "the configuration was edited: a restart of this unit applies it"
-                );
-                said.push("the configuration was edited: restart this unit to apply it".into());
-            }
-            Ok(_) => {}
+            Ok(loaded) => said.extend(self.applied(&loaded.settings)),
         }
         self.notify.ready(&if said.is_empty() { "reloaded".into() } else { said.join("; ") });
+    }
+}
+
+impl Unit {
+    /// Applies what can be applied while everything runs: the log's filter. Says which other keys wait for a restart.
+    fn applied(&self, now: &Settings) -> Option<String> {
+        if let Some(filter) = &self.filter {
+            filter.set(&now.daemon.log);
+        }
+        let keys = settings::difference(&self.as_started, now);
+        let waits = |key: &String| key != "daemon.log" && self.scope.has(key);
+        *self.stale.lock().unwrap_or_else(PoisonError::into_inner) = keys.into_iter().filter(waits).collect();
+        let said = self.restart_needed()?;
+        tracing::warn!(event = "reload", "the configuration was edited: {said}");
+        Some(said)
+    }
+
+    fn restart_needed(&self) -> Option<String> {
+        let keys = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
+        let (shown, more) = keys.split_at(keys.len().min(KEYS));
+        let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+        (!keys.is_empty()).then(|| format!("restart needed for {}{more}", shown.join(", ")))
     }
 }
 
@@ -255,22 +305,4 @@ pub async fn take_alerts(home: PathBuf, store: Store) {
         }
         sleep(ALERTS).await;
     }
-}
-
-/// A loop that can be wedged on purpose, in builds for tests: it stops turning while `file` exists, if
-/// `OPENCLAW_FAIL_POINTS` is set.
-pub async fn wedged<T>(file: PathBuf, work: impl Future<Output = T>) -> T {
-    if !cfg!(debug_assertions) || std::env::var_os("OPENCLAW_FAIL_POINTS").is_none() {
-        return work.await;
-    }
-    let (mut work, mut look) = (pin!(work), pin!(sleep(Duration::ZERO)));
-    std::future::poll_fn(|context| {
-        if !file.exists() {
-            return work.as_mut().poll(context);
-        }
-        look.as_mut().reset(Instant::now() + TOGETHER);
-        let _ = look.as_mut().poll(context);
-        Poll::Pending
-    })
-    .await
 }

@@ -1,5 +1,6 @@
 //! The unit files, as they stand in `units/`, and what becomes of them for a prefix, a systemd, a person's own manager.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The prefix that the files name.
@@ -100,21 +101,29 @@ pub fn of(manager: Manager) -> impl Iterator<Item = &'static Unit> {
     UNITS.iter().filter(move |unit| manager == Manager::System || own.contains(&unit.name))
 }
 
+/// The directives of all units that a systemd of this version does not know, and since when there are: they are left out.
+pub fn unknown(systemd: u32) -> BTreeMap<&'static str, u32> {
+    let lines = UNITS.iter().flat_map(|unit| unit.text.lines());
+    let later = lines.filter_map(later).filter(|(since, _)| *since > systemd);
+    later.filter_map(|(since, directive)| Some((directive.split_once('=')?.0, since))).collect()
+}
+
+/// A directive that older ones do not know, `#254: RestartSteps=5`, and since when there is.
+fn later(line: &str) -> Option<(u32, &str)> {
+    let (since, directive) = line.strip_prefix('#')?.split_once(": ")?;
+    Some((since.parse().ok()?, directive))
+}
+
 /// A text of these for a prefix, which is valid, and a systemd of this version.
 pub fn render(text: &str, prefix: &Path, manager: Manager, systemd: u32) -> String {
     // In units, `%` begins a specifier.
     let prefix = prefix.display().to_string().replace('%', "%%");
     let mut rendered = String::with_capacity(text.len());
     for line in text.lines() {
-        let line = match line.strip_prefix('#').and_then(|line| line.split_once(": ")) {
-            // A directive that older ones do not know.
-            Some((since, directive)) if since.parse::<u32>().is_ok() => {
-                if since.parse::<u32>().is_ok_and(|since| since > systemd) {
-                    continue;
-                }
-                directive
-            }
-            _ => line,
+        let line = match later(line) {
+            Some((since, _)) if since > systemd => continue,
+            Some((_, directive)) => directive,
+            None => line,
         };
         if manager == Manager::User {
             if NOT_FOR_USERS.iter().any(|not| line.starts_with(not)) {

@@ -2,6 +2,7 @@
 
 mod agents;
 mod database;
+mod difference;
 mod document;
 mod dotenv;
 mod explain;
@@ -23,6 +24,7 @@ mod validate;
 
 pub use agents::Agents;
 pub use database::{DatabasePlace, PASSWORD as DATABASE_PASSWORD, place as database_place};
+pub use difference::difference;
 pub use load::{BUILT_IN, Inputs, Loaded, Origin, load};
 pub use mistakes::{LoadError, Mistake, Mistakes, Place, nearest};
 pub use model::*;

@@ -116,12 +116,15 @@ pub struct Database {
     /// several daemons may share, with libpq's `sslmode` and `host=/FOLDER` for a Unix socket. The password is the
     /// secret `OPENCLAW_DATABASE_PASSWORD`, and never stands here.
     pub url: String,
+    /// A pooler, proxy or tunnel stands between: that it refuses says nothing of the server, and agents stop when their
+    /// lead cannot be renewed, instead of going on through an outage that is everybody's.
+    pub proxied: bool,
 }
 
 impl Default for Database {
     fn default() -> Self {
         // Nothing to install, and enough for one machine.
-        Self { url: "sqlite://openclaw.db".into() }
+        Self { url: "sqlite://openclaw.db".into(), proxied: false }
     }
 }
 

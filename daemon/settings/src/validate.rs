@@ -38,7 +38,12 @@ pub(crate) fn validate(settings: &Settings, document: &mut Document<'_>) {
     let graces = settings.agents.values().map(|agent| agent.supervision(&settings.supervision).kill_grace);
     let grace = graces.chain([settings.supervision.kill_grace]).max().unwrap_or_default();
     let what = |key| format!("{key} is less than three times the longest kill_grace, {}", units::text(grace));
-    let enough = settings.daemon.lead >= grace.saturating_mul(3) && !settings.daemon.lead.is_zero();
+    let enough = settings.daemon.lead >= grace.saturating_mul(3);
+    daemon.range(
+        "lead",
+        humantime::Duration::from(settings.daemon.lead),
+        Duration::from_secs(2).into()..=Duration::from_secs(3600).into(),
+    );
     let remedy =
         "a host must be gone before another process may start it: write more, or a shorter kill_grace";
     daemon.demand(enough, &["lead"], what, remedy);

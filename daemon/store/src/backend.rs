@@ -240,6 +240,15 @@ pub enum Claim {
     Lost(String),
 }
 
+/// What came of renewing leads. Those that are in neither could not be looked at: somebody holds their rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Renewed {
+    /// Those that go on.
+    pub kept: Vec<AgentName>,
+    /// Those that another process has, or that were given back.
+    pub lost: Vec<AgentName>,
+}
+
 /// How many tasks are in each state, for one agent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Depth {
@@ -278,9 +287,10 @@ pub trait Backend: Send + Sync + 'static {
     ) -> Result<Vec<(AgentName, Claim)>, Error> {
         Ok(agents.iter().map(|agent| (agent.clone(), Claim::Won(0))).collect())
     }
-    /// Keeps leads; answers those that are kept.
-    async fn renew_agents(&self, held: &[(AgentName, i64)], _ttl: Duration) -> Result<Vec<AgentName>, Error> {
-        Ok(held.iter().map(|(agent, _)| agent.clone()).collect())
+    /// Keeps leads.
+    async fn renew_agents(&self, held: &[(AgentName, i64)], _ttl: Duration) -> Result<Renewed, Error> {
+        let kept = held.iter().map(|(agent, _)| agent.clone()).collect();
+        Ok(Renewed { kept, lost: Vec::new() })
     }
     /// Gives leads back.
     async fn release_agents(&self, _held: &[(AgentName, i64)]) -> Result<(), Error> {

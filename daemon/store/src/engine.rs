@@ -60,6 +60,8 @@ pub struct Health {
     pub error: Option<String>,
     /// Results that wait to be stored.
     pub held: usize,
+    /// Since when an answer of the database is waited for, if it is.
+    pub waits_since: Option<DateTime<Utc>>,
 }
 
 /// What could not be stored yet and must not be lost; bounded by the leases, `HELD_EVENTS`,
@@ -131,7 +133,8 @@ impl Engine {
         }
         let depths = backend.depths().await?;
         let next_due = backend.next_due(now).await?;
-        let (health, watched) = watch::channel(Health { committed_at: now, error: None, held: 0 });
+        let (health, watched) =
+            watch::channel(Health { committed_at: now, error: None, held: 0, waits_since: None });
         let mut engine = Self {
             clock,
             sweep_at: Instant::now() + options.lease / 3,
@@ -240,7 +243,10 @@ impl Engine {
             return;
         }
         taken(&batch).await;
-        match self.backend.apply(&batch, &self.claimant, now).await {
+        self.waits_for_database(Some(now));
+        let applied = self.backend.apply(&batch, &self.claimant, now).await;
+        self.waits_for_database(None);
+        match applied {
             Ok(applied) => self.committed(batch, arrived, applied, now).await,
             Err(error @ Error::Doubtful(_)) => {
                 self.doubt = Some(Box::new(batch));
@@ -248,6 +254,14 @@ impl Engine {
             }
             Err(error) => self.failed(batch, arrived, error),
         }
+    }
+
+    /// Whoever looks sees it; nobody is woken by it.
+    fn waits_for_database(&self, since: Option<DateTime<Utc>>) {
+        self.health.send_if_modified(|health| {
+            health.waits_since = since;
+            false
+        });
     }
 
     async fn batch(&mut self, arrived: &mut Pending, now: DateTime<Utc>) -> Batch {

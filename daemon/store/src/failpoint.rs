@@ -2,6 +2,8 @@
 //!
 //! `OPENCLAW_FAILPOINT=complete.committed` ends the process there, as a power cut would; `complete.committed:3` at the
 //! third time; `wedge@store.turn` has whoever comes there wait for ever: the task, where it can wait, else its thread.
+//! `…?FILE` counts no arrival before that file is there, and takes it away with the one that it is for: whoever is started
+//! in place of the one that was wedged goes on. The whole is `[wedge@]NAME[:N][?FILE]`.
 //! A release build has none of this: [`reach`] and [`reach_now`] are empty there.
 
 /// The boundaries of a task's way: submit → claim → deliver → handle → complete → follow-up, and what goes on beside it.
@@ -85,6 +87,7 @@ pub use armed::{reach, reach_now};
 #[cfg(debug_assertions)]
 mod armed {
     use std::io::Write;
+    use std::path::PathBuf;
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -96,6 +99,7 @@ mod armed {
         wedge: bool,
         at: Boundary,
         time: u32,
+        once: Option<PathBuf>,
     }
 
     static ARMED: LazyLock<Option<Armed>> = LazyLock::new(|| {
@@ -111,9 +115,14 @@ mod armed {
 
     fn read(asked: &str) -> Option<Armed> {
         let (wedge, rest) = asked.strip_prefix("wedge@").map_or((false, asked), |rest| (true, rest));
+        let (rest, once) = rest.split_once('?').map_or((rest, None), |(rest, file)| (rest, Some(file)));
+        let once = once.map(PathBuf::from);
+        if once.as_ref().is_some_and(|file| !file.is_absolute()) {
+            return None;
+        }
         let (name, time) = rest.split_once(':').unwrap_or((rest, "1"));
         let (at, _) = Boundary::ALL.into_iter().find(|(_, known)| *known == name)?;
-        Some(Armed { wedge, at, time: time.parse().ok().filter(|time| *time > 0)? })
+        Some(Armed { wedge, at, time: time.parse().ok().filter(|time| *time > 0)?, once })
     }
 
     fn die(said: &str) -> ! {
@@ -124,9 +133,15 @@ mod armed {
     /// Whether whoever comes here is to wait for ever. Does not return where it is to die.
     fn wedged(at: Boundary) -> bool {
         let Some(armed) = ARMED.as_ref().filter(|armed| armed.at == at) else { return false };
+        if armed.once.as_ref().is_some_and(|file| !file.exists()) {
+            return false;
+        }
         // Whoever comes after one that was wedged goes on.
         if TIMES.fetch_add(1, Ordering::Relaxed) + 1 != armed.time {
             return false;
+        }
+        if let Some(file) = &armed.once {
+            let _ = std::fs::remove_file(file);
         }
         if !armed.wedge {
             die(&format!("fail point {at:?} is reached: the process dies\n"));
@@ -158,11 +173,25 @@ mod armed {
 
         #[test]
         fn what_is_asked_for_is_read_or_refused() {
-            let armed = |wedge, at, time| Some(Armed { wedge, at, time });
+            let armed = |wedge, at, time| Some(Armed { wedge, at, time, once: None });
             assert_eq!(read("handled"), armed(false, Boundary::Handled, 1));
             assert_eq!(read("claim.written:7"), armed(false, Boundary::ClaimWritten, 7));
             assert_eq!(read("wedge@store.turn:2"), armed(true, Boundary::StoreTurn, 2));
-            for wrong in ["", "handled:", "handled:0", "handled:x", "wedge", "wedge@", "Handled"] {
+            let once = armed(true, Boundary::SupervisorTurn, 3)
+                .map(|armed| Armed { once: Some("/a?b".into()), ..armed });
+            assert_eq!(read("wedge@supervisor.turn:3?/a?b"), once);
+            let wrong = [
+                "",
+                "handled:",
+                "handled:0",
+                "handled:x",
+                "wedge",
+                "wedge@",
+                "Handled",
+                "handled?",
+                "handled?a",
+            ];
+            for wrong in wrong {
                 assert_eq!(read(wrong), None, "{wrong}");
             }
         }

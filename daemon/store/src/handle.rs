@@ -16,6 +16,7 @@ use crate::Error;
 use crate::abroad::Abroad;
 use crate::backend::{
     Backend, Claim, Claimant, Depth, Event, Heartbeat, MemoryChange, NewEvent, NewHeartbeat, Order, Record,
+    Renewed,
 };
 use crate::engine::{Engine, Health, Options, released};
 use crate::inbox::{Inbox, ROOM_KIB, Submission};
@@ -204,15 +205,11 @@ impl Store {
         Ok(claims)
     }
 
-    /// Keeps leads for another `ttl`; answers those that are kept. The others are lost, and must not run here.
+    /// Keeps leads for another `ttl`. Those that are lost must not run here.
     ///
     /// # Errors
     /// [`Error::Away`], [`Error::Database`]: they may be lost. [`Error::Down`]: nobody can have taken them.
-    pub async fn renew_agents(
-        &self,
-        held: &[(AgentName, i64)],
-        ttl: Duration,
-    ) -> Result<Vec<AgentName>, Error> {
+    pub async fn renew_agents(&self, held: &[(AgentName, i64)], ttl: Duration) -> Result<Renewed, Error> {
         self.backend.renew_agents(held, ttl).await
     }
 

@@ -20,6 +20,8 @@ macro_rules! shared_statements {
         use crate::task::{Task, TaskId};
         use crate::transaction::Found;
 
+        type Db = <Connection as sqlx::Connection>::Database;
+
         /// The blocked ones too: who unblocks one need not think of its time.
         pub const NEXT_DUE: &str = "select min(run_at) from task_queue where state = 'queued' and run_at > $1";
 
@@ -38,14 +40,14 @@ macro_rules! shared_statements {
                union all select queue, 0, 0, 1 from task_queue where state = 'failed') depths
              group by queue order by queue";
 
-        pub async fn depths(db: &Pool) -> Result<Vec<(String, Depth)>, Error> {
+        pub async fn depths(db: impl sqlx::Executor<'_, Database = Db>) -> Result<Vec<(String, Depth)>, Error> {
             let rows = sqlx::query(DEPTHS).fetch_all(db).await?;
             let sum = |row: &Row, column: usize| count(row.get::<i64, _>(column));
             let depth = |row: &Row| Depth { queued: sum(row, 1), leased: sum(row, 2), failed: sum(row, 3) };
             Ok(rows.iter().map(|row| (row.get(0), depth(row))).collect())
         }
 
-        pub async fn task(db: &Pool, id: TaskId) -> Result<Option<Task>, Error> {
+        pub async fn task(db: impl sqlx::Executor<'_, Database = Db>, id: TaskId) -> Result<Option<Task>, Error> {
             let sql = "select * from task_queue where id = $1";
             let row = sqlx::query(sql).bind(dialect::id(id)).fetch_optional(db).await?;
             row.as_ref().map(to_task).transpose()

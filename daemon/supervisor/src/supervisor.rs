@@ -132,6 +132,9 @@ impl Supervisor {
             store: around.store.clone(),
             clock: around.clock,
             leads: Leads::new(daemon.lead, longest),
+            proxied: settings.database.proxied,
+            claimed_at: tokio::time::Instant::now(),
+            ahead: leads::ahead(),
             wanted: naming,
             changes: teller_of_leads,
         });
@@ -273,14 +276,18 @@ impl Supervisor {
                 () = alarm => self.due(),
             }
         }
-        while self.instances.join_next().await.is_some() {}
-        // Nothing of them runs any more: whoever stands by need not wait. What is told meanwhile is of no use.
+        // No host is left: whoever stands by need not wait, once what is known of them is stored. What is told meanwhile is
+        // of no use.
+        let _ = tokio::time::timeout(LAST_LOOKS, self.around.store.renew(Vec::new())).await;
         self.wanted = None;
         tokio::select! {
             Some(_) = keeping.join_next() => {}
             () = async { while self.lead_changes.recv().await.is_some() {} } => {}
             else => {}
         }
+        let _ =
+            tokio::time::timeout(LAST_LOOKS, async { while self.instances.join_next().await.is_some() {} })
+                .await;
         // What was learned of a library is not lost, unless the disk hangs.
         let rest = async { while self.beside.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(LAST_LOOKS, rest).await;

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use openclaw_tests::daemon::{Daemon, Home};
 use openclaw_tests::network::Network;
 use openclaw_tests::server::Postgres;
+use openclaw_tests::socket::{Socket, message};
 use openclaw_tests::wait_for;
 
 use crate::support::{quick, reply};
@@ -124,6 +125,57 @@ fn processes_of_one_home_are_one_to_the_command_line() -> Result<()> {
 }
 
 #[test]
+fn without_a_bus_work_left_in_one_process_is_found_by_the_other() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let home = Home::new(&on(&server.url("postgres")), &["scout", "misbehaving"])?;
+    let here = home.spawn_by(home.command(&["run", "scout"])?)?;
+    let there = home.spawn_by(home.command(&["run", "misbehaving"])?)?;
+    let socket = home.path().join("run/scout.sock");
+    wait_for("both to be ready", || {
+        let ready = |name| home.component(name).is_ok_and(|component| component["state"] == "ready");
+        Ok((ready("scout") && ready("misbehaving")).then_some(()))
+    })?;
+    let sent = Socket::connect(&socket)?.call(message("misbehaving", "echo far", None, Some(20_000)))?;
+    let sent = sent.map_err(|error| anyhow::anyhow!("{error}"))?;
+    ensure!(sent["state"] == "done" && sent["result"]["text"] == "far", "{sent}");
+    ensure!(here.stop()?.success() && there.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn a_library_that_failed_where_it_was_led_does_not_take_over_with_the_lead() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let [first, second] = homes(&server.url("postgres"))?;
+    let leader = first.start_ready(&["scout"])?;
+    let stand_by = second.start()?;
+    second.until("scout", "standby")?;
+    let good = first.component("scout")?["sha256"].clone();
+    // The same bad file comes to both; it is tried, and refused, where the agent runs.
+    for home in [&first, &second] {
+        home.install("alien", "scout")?;
+    }
+    wait_for("the bad file to be refused", || {
+        let note = first.component("scout")?["library"]["note"].to_string();
+        Ok((note.contains("goes on") || note.contains("not run") || note.contains("refused")).then_some(()))
+    })?;
+    leader.kill()?;
+    second.until("scout", "ready")?;
+    ensure!(second.component("scout")?["sha256"] == good, "{}", second.component("scout")?);
+    ensure!(stand_by.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn a_group_is_one_process_s() -> Result<()> {
+    let group = "[agents.misbehaving]\n[groups.pair]\nagents = ['scout', 'misbehaving']\n";
+    let home = Home::new(&quick(group), &["scout"])?;
+    let refused = home.cli(&["run", "scout"])?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(refused.status.code() == Some(64) && said.contains("[groups.pair]"), "{said}");
+    Ok(())
+}
+
+#[test]
 fn a_process_that_does_not_answer_is_named_and_hides_nobody() -> Result<()> {
     let Some(server) = Postgres::start()? else { return Ok(()) };
     let home = Home::new(&on(&server.url("postgres")), &["scout", "misbehaving"])?;
@@ -157,6 +209,16 @@ fn a_file_is_one_process_s_own() -> Result<()> {
     ensure!(said.contains(&format!("pid {}", daemon.pid())), "{said}");
     ensure!(daemon.stop()?.success());
     Ok(())
+}
+
+/// When the newest such change of scout was, in the form in which text order is time order.
+fn moment(home: &Home, from: &str, to: &str) -> Result<String> {
+    wait_for(&format!("{from} → {to}"), || {
+        let history = home.json(&["agents", "history", "scout", "--json"])?;
+        let newest =
+            history.as_array().context("a history")?.iter().rfind(|t| t["from"] == from && t["to"] == to);
+        Ok(newest.and_then(|transition| Some(transition["at"].as_str()?.to_owned())))
+    })
 }
 
 #[test]
@@ -197,6 +259,10 @@ fn one_that_is_cut_off_stops_its_agents_before_the_other_starts_them() -> Result
         let scout = first.component("scout")?;
         Ok(scout["reason"].as_str().is_some_and(|why| why.contains("leads it")).then_some(()))
     })?;
+    // By one clock: nothing of the first was left when the second began.
+    let ended = moment(&first, "draining", "standby")?;
+    let began = moment(&second, "stopped", "starting")?;
+    ensure!(ended < began, "the first ended at {ended}, the second began at {began}");
     ensure!(first.hosts()?.is_empty());
     ensure!(stand_by.stop()?.success());
     first.until("scout", "ready")?;

@@ -60,7 +60,9 @@ pub fn run(inputs: &Inputs, args: &HealthArgs) -> Result<(), Failure> {
         }
         Err(failure) => checks.push(Check::new("daemon", "failed", failure.message)),
     }
-    for unit in systemd::units().unwrap_or_default() {
+    let home = settings::Paths::resolve(inputs).map(|paths| paths.home).ok();
+    let manager = home.and_then(|home| operations::install::manager(&home));
+    for unit in manager.and_then(systemd::units).unwrap_or_default() {
         // The unit that runs this very check is on its way.
         if unit.state.starts_with("failed") && unit.unit != "openclaw-health.service" {
             checks.push(Check::new(&unit.unit, "failed", unit.state));

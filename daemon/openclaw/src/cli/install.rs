@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, CommandFactory};
 use nix::unistd::Uid;
 use operations::install::{self, Applied, Request};
-use operations::units::{Manager, UNITS};
+use operations::units::{self, Manager, UNITS};
 
 use super::{Cli, print};
 use crate::components::Service;
@@ -135,7 +135,7 @@ pub fn run(args: &InstallArgs) -> Result<(), Failure> {
         return print(&steps.join("\n"));
     }
     args.place.allowed()?;
-    let running = running();
+    let running = running(folders.manager);
     let mut applied = Applied::default();
     if let Err(error) = install::apply(&plan, &mut applied) {
         return Err(taken_back(&applied, &folders, &[], error.to_string()));
@@ -150,7 +150,22 @@ pub fn run(args: &InstallArgs) -> Result<(), Failure> {
         }
         print(&format!("restarted {}", running.join(" ")))?;
     }
+    notes(request.systemd).iter().try_for_each(|note| print(note))?;
     print(next(folders.manager))
+}
+
+/// What this machine's systemd is too old for, or that there is none.
+fn notes(systemd: u32) -> Option<String> {
+    if systemd == 0 {
+        return Some("note: there is no systemd here: `openclaw run` runs it by hand".into());
+    }
+    let unknown = units::unknown(systemd);
+    let since = unknown.values().max()?;
+    let names = unknown.keys().map(|name| format!("{name}=")).collect::<Vec<_>>().join(", ");
+    Some(format!(
+        "note: systemd {systemd} does not know {names} (since {since}): a unit that fails is restarted after the same time \
+         each time, as RestartSec= says"
+    ))
 }
 
 const fn next(manager: Manager) -> &'static str {
@@ -202,9 +217,9 @@ fn built() -> Vec<String> {
 }
 
 /// Units of ours that run now: an upgrade restarts them and no others.
-fn running() -> Vec<String> {
+fn running(manager: Manager) -> Vec<String> {
     let ours = |name: &str| UNITS.iter().any(|unit| unit.name == name && unit.text.contains("Type=notify"));
-    let units = systemd::units().unwrap_or_default();
+    let units = systemd::units(manager).unwrap_or_default();
     units
         .into_iter()
         .filter(|unit| unit.state.starts_with("active") && ours(&unit.unit))

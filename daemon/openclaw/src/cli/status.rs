@@ -41,7 +41,8 @@ pub fn run(inputs: &Inputs, args: &StatusArgs) -> Result<(), Failure> {
             // Home, and clear to the end.
             let _ = write!(stdout(), "\x1b[H\x1b[J");
         }
-        let units = ours(&document).then(systemd::units).flatten();
+        // Others' units are none of this home's business.
+        let units = operations::install::manager(&document.daemon.home).and_then(systemd::units);
         if args.json {
             print_json(&Whole { document: &document, units: units.as_deref() })?
         } else {
@@ -67,11 +68,6 @@ struct Whole<'d> {
     document: &'d Document,
     #[serde(skip_serializing_if = "Option::is_none")]
     units: Option<&'d [UnitStatus]>,
-}
-
-/// Whether units run this home: others' are none of its business.
-fn ours(document: &Document) -> bool {
-    document.daemon.home.join("bin/.installed.json").exists()
 }
 
 fn unit_table(units: &[UnitStatus], on_terminal: bool) -> String {

@@ -89,7 +89,17 @@ impl Client {
             (_, Some(service)) if self.links.len() > 1 => self.host(service),
             _ => 0,
         };
-        self.links[place].ask(&ask)
+        let asked = self.links[place].ask(&ask);
+        // A process that was started before an agent was configured does not know it; one that runs it does.
+        if let (Err(Failure { code: Code::Usage, .. }), Ask::Send(message)) = (&asked, &ask)
+            && self.links.len() > 1
+        {
+            let knows = self.leader(message.agent.as_str());
+            if knows != place {
+                return self.links[knows].ask(&ask);
+            }
+        }
+        asked
     }
 
     /// Which process has a service; if none, the first, which says so.

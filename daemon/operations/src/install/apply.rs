@@ -73,6 +73,15 @@ fn read(prefix: &Path) -> Record {
     fs::read(record(prefix)).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
 }
 
+/// Whose units run an installation; none where nothing is installed.
+pub fn manager(prefix: &Path) -> Option<Manager> {
+    if !record(prefix).exists() {
+        return None;
+    }
+    let system = read(prefix).outside.iter().any(|path| path.starts_with("/etc"));
+    Some(if system { Manager::System } else { Manager::User })
+}
+
 /// Carries it out. Steps that find what they want change nothing.
 ///
 /// # Errors
@@ -187,6 +196,11 @@ pub fn uninstall(prefix: &Path, manager: Manager, purge: bool) -> Result<Vec<Str
                 return Err(failed("remove", prefix, error));
             }
             _ => done.push(format!("removed {}, data and all", prefix.display())),
+        }
+        if manager == Manager::System && Path::new("/run/postgresql").is_dir() {
+            done.push(
+                "note: the database `openclaw` in PostgreSQL, if there is one, stays: dropdb openclaw".into(),
+            );
         }
         if manager == Manager::System && User::from_name("milkbot").ok().flatten().is_some() {
             match call("userdel", &["milkbot"]) {

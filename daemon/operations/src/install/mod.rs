@@ -5,5 +5,5 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-pub use apply::{Applied, Error, Record, apply, record, restore, systemctl, uninstall};
+pub use apply::{Applied, Error, Record, apply, manager, record, restore, systemctl, uninstall};
 pub use plan::{Content, Plan, Request, Step, plan};

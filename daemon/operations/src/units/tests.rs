@@ -166,5 +166,8 @@ fn what_an_older_systemd_does_not_know_is_left_out() {
         (text.contains("\nRestartSteps=5\n"), text.contains("\"/the claw/100%%/bin/openclaw\" run"))
     };
     assert_eq!((lines(252), lines(254)), ((false, true), (true, true)));
+    let unknown = super::unknown(252);
+    assert_eq!(unknown.into_iter().collect::<Vec<_>>(), [("RestartMaxDelaySec", 254), ("RestartSteps", 254)]);
+    assert!(super::unknown(254).is_empty());
     assert!(!render(text, Path::new("/x"), Manager::System, 252).contains("254:"));
 }

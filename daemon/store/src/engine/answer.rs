@@ -30,9 +30,14 @@ impl Engine {
             self.sweep_at = Instant::now() + self.options.lease;
             self.inbox.wake.notify_one();
         }
-        self.health.send_replace(Health { committed_at: now, error: None, held: self.held_results() });
+        self.health.send_replace(Health {
+            committed_at: now,
+            error: None,
+            held: self.held_results(),
+            waits_since: None,
+        });
         for id in &applied.stale {
-            tracing::warn!(task = %id, "a result came after its lease was lost and was refused");
+            tracing::warn!(task_id = %id, "a result came after its lease was lost and was refused");
         }
         for agent in &applied.fenced {
             tracing::warn!(%agent, "its record was not saved: another process leads it");
@@ -119,6 +124,7 @@ impl Engine {
             committed_at,
             error: Some(error.to_string()),
             held: self.held_results(),
+            waits_since: None,
         });
         arrived.submissions.into_iter().for_each(|s| drop(s.reply.send(Err(error.clone()))));
         arrived.orders.into_iter().for_each(|(_, reply)| drop(reply.send(Err(error.clone()))));

@@ -1,5 +1,6 @@
 //! What is read in PostgreSQL's own words.
 
+use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::dialect::{self, Pool};
@@ -29,7 +30,7 @@ pub async fn tasks(db: &Pool, filter: &Filter) -> Result<Vec<Task>, Error> {
 
 pub const ENDED: &str = "select * from task_queue where id = any($1) and finished_at is not null";
 
-pub async fn ended(db: &Pool, tasks: &[TaskId]) -> Result<Vec<Ended>, Error> {
+pub async fn ended(db: &mut PgConnection, tasks: &[TaskId]) -> Result<Vec<Ended>, Error> {
     let ids: Vec<Uuid> = tasks.iter().map(|id| dialect::id(*id)).collect();
     let rows = sqlx::query(ENDED).bind(ids).fetch_all(db).await?;
     let ended = rows.iter().filter_map(|row| {

@@ -39,12 +39,12 @@ use self::commit::Doubt;
 pub(crate) use self::connect::MIGRATIONS;
 pub use self::connect::Server;
 use crate::Error;
-use crate::backend::{Applied, Backend, Batch, Claim, Claimant, Depth, Event, Heartbeat};
+use crate::backend::{Applied, Backend, Batch, Claim, Claimant, Depth, Event, Heartbeat, Renewed};
 use crate::task::{Ended, Filter, NewTask, Task, TaskId};
 use crate::transaction::{self, Moment};
 
 /// The longest a transaction may take up to its commit; each statement of it has its own bound.
-const LONGEST: Duration = Duration::from_secs(20);
+const LONGEST: Duration = Duration::from_secs(8);
 /// How often a transaction is tried that was in another one's way.
 const TRIES: u32 = 4;
 
@@ -171,21 +171,28 @@ impl Postgres {
         done
     }
 
-    /// A connection of its own: a lead must not be lost since the queue is slow. What is cancelled leaves none behind.
+    /// A connection of its own: a lead must not be lost since the queue is slow; and so little time for each try that there
+    /// are several, each on a new one, before a lease of that length has run out.
     async fn lead<T>(
         &self,
+        ttl: Duration,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        let limit = (ttl / 6).clamp(Duration::from_millis(200), Duration::from_secs(3));
         let mut leader = self.leader.lock().await;
-        let mut connection = match leader.take() {
-            Some(connection) => connection,
-            None => self.server.connect().await?,
-        };
-        let done = bounded(work(&mut connection)).await;
-        if done.is_ok() {
-            *leader = Some(connection);
-        }
-        done
+        let connection = leader.take();
+        let worked = tokio::time::timeout(limit, async {
+            let mut connection = match connection {
+                Some(connection) => connection,
+                None => self.server.connect().await?,
+            };
+            let done = work(&mut connection).await?;
+            Ok::<_, Error>((connection, done))
+        });
+        let late = || Err(Error::Away(format!("no answer within {} ms", limit.as_millis())));
+        let (connection, done) = worked.await.unwrap_or_else(|_| late())?;
+        *leader = Some(connection);
+        Ok(done)
     }
 
     /// All of it in one transaction, or nothing of it. Tried again while others are in the way.
@@ -280,7 +287,8 @@ impl Backend for Postgres {
     }
 
     async fn ended(&self, tasks: &[TaskId]) -> Result<Vec<Ended>, Error> {
-        list::ended(&self.readers, tasks).await
+        // Not by a reader, as all that the engine asks: it waits for nobody's long list, and no dead line is asked twice.
+        self.write(async |db| list::ended(db, tasks).await).await
     }
 
     async fn claim_agents(
@@ -289,15 +297,15 @@ impl Backend for Postgres {
         claimant: &Claimant,
         ttl: Duration,
     ) -> Result<Vec<(AgentName, Claim)>, Error> {
-        self.lead(async |db| lead::claim(db, agents, claimant, ttl).await).await
+        self.lead(ttl, async |db| lead::claim(db, agents, claimant, ttl).await).await
     }
 
-    async fn renew_agents(&self, held: &[(AgentName, i64)], ttl: Duration) -> Result<Vec<AgentName>, Error> {
-        self.lead(async |db| lead::renew(db, held, ttl).await).await
+    async fn renew_agents(&self, held: &[(AgentName, i64)], ttl: Duration) -> Result<Renewed, Error> {
+        self.lead(ttl, async |db| lead::renew(db, held, ttl).await).await
     }
 
     async fn release_agents(&self, held: &[(AgentName, i64)]) -> Result<(), Error> {
-        self.lead(async |db| lead::release(db, held).await).await
+        self.lead(LONGEST, async |db| lead::release(db, held).await).await
     }
 
     async fn recover(&self, claimant: &Claimant, now: DateTime<Utc>) -> Result<u64, Error> {
@@ -315,11 +323,11 @@ impl Backend for Postgres {
     }
 
     async fn depths(&self) -> Result<Vec<(String, Depth)>, Error> {
-        shared::depths(&self.readers).await
+        self.write(async |db| shared::depths(&mut *db).await).await
     }
 
     async fn task(&self, id: TaskId) -> Result<Option<Task>, Error> {
-        shared::task(&self.readers, id).await
+        self.write(async |db| shared::task(&mut *db, id).await).await
     }
 
     async fn stored(&self, tasks: &[&NewTask]) -> Result<Vec<TaskId>, Error> {
@@ -327,55 +335,55 @@ impl Backend for Postgres {
     }
 
     async fn tasks(&self, filter: &Filter) -> Result<Vec<Task>, Error> {
-        list::tasks(&self.readers, filter).await
+        bounded(list::tasks(&self.readers, filter)).await
     }
 
     async fn records(&self) -> Result<Vec<(String, String)>, Error> {
-        shared::records(&self.readers).await
+        bounded(shared::records(&self.readers)).await
     }
 
     async fn events(&self, agent: &AgentName, kind: &str, limit: u32) -> Result<Vec<Event>, Error> {
-        shared::events(&self.readers, agent, kind, limit).await
+        bounded(shared::events(&self.readers, agent, kind, limit)).await
     }
 
     async fn events_after(&self, id: i64, limit: u32) -> Result<Vec<Event>, Error> {
-        shared::events_after(&self.readers, id, limit).await
+        bounded(shared::events_after(&self.readers, id, limit)).await
     }
 
     async fn last_event(&self) -> Result<i64, Error> {
-        shared::last_event(&self.readers).await
+        bounded(shared::last_event(&self.readers)).await
     }
 
     async fn alerts(&self, limit: u32) -> Result<Vec<Event>, Error> {
-        shared::alerts(&self.readers, limit).await
+        bounded(shared::alerts(&self.readers, limit)).await
     }
 
     async fn heartbeats(&self, agent: &AgentName, limit: u32) -> Result<Vec<Heartbeat>, Error> {
-        shared::heartbeats(&self.readers, agent, limit).await
+        bounded(shared::heartbeats(&self.readers, agent, limit)).await
     }
 
     async fn last_heartbeats(&self) -> Result<Vec<Heartbeat>, Error> {
-        shared::last_heartbeats(&self.readers).await
+        bounded(shared::last_heartbeats(&self.readers)).await
     }
 
     async fn agents_since(&self, since: DateTime<Utc>) -> Result<Vec<String>, Error> {
-        shared::agents_since(&self.readers, since).await
+        bounded(shared::agents_since(&self.readers, since)).await
     }
 
     async fn recall(&self, agent: &AgentName, key: &str) -> Result<Option<String>, Error> {
-        shared::recall(&self.readers, agent, key).await
+        bounded(shared::recall(&self.readers, agent, key)).await
     }
 
     async fn keys(&self, agent: &AgentName, prefix: &str, limit: u32) -> Result<Vec<String>, Error> {
-        shared::keys(&self.readers, agent, prefix, limit).await
+        bounded(shared::keys(&self.readers, agent, prefix, limit)).await
     }
 
     async fn memory_keys(&self, agent: &AgentName) -> Result<u32, Error> {
-        shared::memory_keys(&self.readers, agent).await
+        bounded(shared::memory_keys(&self.readers, agent)).await
     }
 
     async fn turns(&self, agent: &AgentName, session: &str, limit: u32) -> Result<Vec<Turn>, Error> {
-        shared::turns(&self.readers, agent, session, limit).await
+        bounded(shared::turns(&self.readers, agent, session, limit)).await
     }
 
     async fn close(&self) {

@@ -42,6 +42,7 @@ use crate::process::{Process, Program};
 use crate::sandbox::{InForce, Seat};
 use crate::wire::{self, Decoder, FromHost, ToHost};
 use crate::{grants, manifest_check};
+use pump::Behalf;
 pub(crate) use pump::Log;
 use work::{Rules, Work};
 
@@ -544,7 +545,10 @@ impl Instance {
                 let outcome = outcome.map_err(|error| error.message);
                 self.report(Report::Restored(outcome)).await;
             }
-            FromHost::Log { level, text, task } => self.log.write(level, "log", task, text),
+            FromHost::Log { level, text, task } => {
+                let session = task.as_deref().and_then(|id| self.work.session(&id.parse().ok()?));
+                self.log.write(level, "log", Behalf { task, session }, text);
+            }
             FromHost::Panicked { message } => self.ended = Some(Ended::Panicked(message)),
         }
     }
@@ -620,7 +624,8 @@ impl Instance {
             }
             Side::Renewed { lost } => {
                 for task in lost {
-                    tracing::warn!(agent = %self.assignment.name, %task, "its lease is lost; its result will be refused");
+                    let session = self.work.session(&task);
+                    tracing::warn!(agent = %self.assignment.name, task_id = %task, session, "its lease is lost; its result will be refused");
                 }
             }
             Side::Slot { index } => self.schedule(index),

@@ -30,6 +30,15 @@ pub struct Log {
     state: Arc<Mutex<State>>,
 }
 
+/// On whose behalf a line is.
+#[derive(Default)]
+pub struct Behalf {
+    /// Which task's.
+    pub task: Option<String>,
+    /// In which session that is, where it is in work.
+    pub session: Option<String>,
+}
+
 struct State {
     throttle: Throttle,
     last_words: VecDeque<String>,
@@ -42,7 +51,7 @@ impl Log {
     }
 
     /// Writes a line, unless the agent has had its share of this second.
-    pub fn write(&self, level: Level, source: &str, task: Option<String>, text: String) {
+    pub fn write(&self, level: Level, source: &str, behalf: Behalf, text: String) {
         let text = cut(text);
         if source == "stderr" {
             self.remember(&text);
@@ -56,13 +65,13 @@ impl Log {
         if dropped > 0 {
             self.dropped(dropped);
         }
-        self.put(level, source, task, text);
+        self.put(level, source, behalf, text);
     }
 
     /// Writes what the sandbox has to say, which is bounded by itself: with the agent's own lines it would be among those
     /// that are dropped when the agent prints too much.
     pub fn violation(&self, text: String) {
-        self.put(Level::Warn, "sandbox", None, cut(text));
+        self.put(Level::Warn, "sandbox", Behalf::default(), cut(text));
     }
 
     /// Nothing more comes: says what was dropped since the last line.
@@ -74,7 +83,8 @@ impl Log {
     }
 
     fn dropped(&self, lines: u64) {
-        self.put(Level::Warn, "supervisor", None, format!("{lines} lines were dropped: over log_rate"));
+        let text = format!("{lines} lines were dropped: over log_rate");
+        self.put(Level::Warn, "supervisor", Behalf::default(), text);
     }
 
     /// The last lines on standard error, oldest first.
@@ -82,13 +92,14 @@ impl Log {
         self.lock().last_words.iter().cloned().collect()
     }
 
-    fn put(&self, level: Level, source: &str, task: Option<String>, text: String) {
-        let (agent, task_id) = (&self.agent, task.as_deref());
+    fn put(&self, level: Level, source: &str, behalf: Behalf, text: String) {
+        let Behalf { task, session } = behalf;
+        let (agent, task_id, session) = (&self.agent, task.as_deref(), session.as_deref());
         match level {
-            Level::Error => tracing::error!(target: "agent", %agent, task_id, "{text}"),
-            Level::Warn => tracing::warn!(target: "agent", %agent, task_id, "{text}"),
-            Level::Info => tracing::info!(target: "agent", %agent, task_id, "{text}"),
-            Level::Debug => tracing::debug!(target: "agent", %agent, task_id, "{text}"),
+            Level::Error => tracing::error!(target: "agent", %agent, task_id, session, "{text}"),
+            Level::Warn => tracing::warn!(target: "agent", %agent, task_id, session, "{text}"),
+            Level::Info => tracing::info!(target: "agent", %agent, task_id, session, "{text}"),
+            Level::Debug => tracing::debug!(target: "agent", %agent, task_id, session, "{text}"),
         }
         let line = Line { at: self.clock.now(), level, source: source.into(), task, text };
         self.logs.write(agent, line);
@@ -155,6 +166,6 @@ fn said(log: &Log, level: Level, source: &str, line: &mut Vec<u8>) {
     let text = String::from_utf8_lossy(line).trim_end().to_owned();
     line.clear();
     if !text.is_empty() {
-        log.write(level, source, None, text);
+        log.write(level, source, Behalf::default(), text);
     }
 }

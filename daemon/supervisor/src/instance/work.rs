@@ -100,6 +100,11 @@ impl Work {
         self.running.insert(task.id, Running { task, since: now, hung: false });
     }
 
+    /// The session of one that is in work.
+    pub fn session(&self, id: &TaskId) -> Option<String> {
+        self.running.get(id)?.task.session.clone()
+    }
+
     /// The leases to renew.
     pub fn leases(&self) -> Vec<(TaskId, i64)> {
         self.running.values().map(|running| (running.task.id, running.task.token)).collect()

@@ -10,7 +10,8 @@
 //! `until` counts from before the question was asked, by this machine's monotonic clock, so it is never later than the
 //! database's own: whoever stops its hosts [`Leads::margin`] before it has stopped them before another may claim.
 //! While the database is down for everybody nobody can claim either, and once it is up again it lets nobody claim for as
-//! long as a lease lasts: the lead is kept then.
+//! long as a lease lasts: the lead is kept then. A proxy may refuse for a server that others reach: `[database] proxied`
+//! says that there is one, and then nothing is concluded from a refusal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -40,10 +41,10 @@ pub enum Change {
         /// Why.
         why: String,
     },
-    /// Another process leads it.
+    /// It is not led here.
     StandsBy {
-        /// Which, as far as it is known.
-        leader: String,
+        /// Who leads it, or why nobody here does.
+        why: String,
     },
 }
 
@@ -114,18 +115,19 @@ impl Leads {
                     self.held.insert(agent.clone(), Held { token, until: asked + self.ttl });
                     Change::Won(token)
                 }
-                Err(leader) => Change::StandsBy { leader },
+                Err(why) => Change::StandsBy { why },
             };
             changes.push((agent, change));
         }
         changes
     }
 
-    /// What the database said when it was asked at `asked` to keep `held`.
+    /// What the database said when it was asked at `asked` to keep `held`: which it kept, and which are lost. Of the others
+    /// it said nothing.
     pub fn renewed(
         &mut self,
         held: &[(AgentName, i64)],
-        said: Said<Vec<AgentName>>,
+        said: Said<(Vec<AgentName>, Vec<AgentName>)>,
         asked: Time,
         now: Time,
     ) -> Vec<(AgentName, Change)> {
@@ -133,21 +135,25 @@ impl Leads {
         for (agent, token) in held {
             let Some(lead) = self.held.get_mut(agent).filter(|lead| lead.token == *token) else { continue };
             match &said {
-                Said::Told(kept) if kept.contains(agent) => lead.until = lead.until.max(asked + self.ttl),
-                Said::Told(_) => {
+                Said::Told((kept, _)) if kept.contains(agent) => {
+                    lead.until = lead.until.max(asked + self.ttl);
+                }
+                Said::Told((_, lost)) if lost.contains(agent) => {
                     let why = "another process has taken the lead".to_owned();
                     changes.push((agent.clone(), Change::Lost { why }));
                 }
                 Said::Down => lead.until = lead.until.max(asked + self.ttl),
-                Said::Nothing(_) => {}
+                Said::Told(_) | Said::Nothing(_) => {}
             }
         }
         for (agent, _) in &changes {
             self.lose(agent);
         }
-        if let Said::Nothing(why) = &said {
-            changes.extend(self.expired(now, why));
-        }
+        let why = match &said {
+            Said::Nothing(why) => why,
+            Said::Told(_) | Said::Down => "its row in the database is held by somebody",
+        };
+        changes.extend(self.expired(now, why));
         changes
     }
 

@@ -25,9 +25,9 @@ fn what_is_renewed_is_kept_and_what_another_has_is_lost() {
     let mut leads = leading(0);
     assert_eq!(leads.deadline(), Some(at(8_000)));
     let held = leads.held();
-    assert_eq!(leads.renewed(&held, Said::Told(vec![atlas()]), at(3_000), at(3_100)), []);
+    assert_eq!(leads.renewed(&held, Said::Told((vec![atlas()], vec![])), at(3_000), at(3_100)), []);
     assert_eq!(leads.deadline(), Some(at(11_000)));
-    let changes = leads.renewed(&held, Said::Told(vec![]), at(6_000), at(6_100));
+    let changes = leads.renewed(&held, Said::Told((vec![], vec![atlas()])), at(6_000), at(6_100));
     assert!(matches!(&changes[..], [(_, Change::Lost { why })] if why.contains("another")), "{changes:?}");
     assert_eq!((leads.held(), leads.wanted()), (vec![], vec![atlas()]));
 }
@@ -47,7 +47,7 @@ fn silence_ends_a_lead_before_its_time_and_a_server_that_is_down_does_not() {
 #[test]
 fn an_answer_about_an_earlier_lead_says_nothing_of_this_one() {
     let mut leads = leading(0);
-    assert_eq!(leads.renewed(&[(atlas(), 6)], Said::Told(vec![]), at(1), at(2)), []);
+    assert_eq!(leads.renewed(&[(atlas(), 6)], Said::Told((vec![], vec![atlas()])), at(1), at(2)), []);
     assert_eq!(leads.held(), [(atlas(), 7)]);
 }
 
@@ -139,8 +139,10 @@ proptest! {
                         } else if now < server.up_at {
                             Said::Down
                         } else {
-                            let kept = held.iter().filter(|(_, token)| server.renew(*token, now));
-                            Said::Told(kept.map(|(agent, _)| agent.clone()).collect())
+                            let (kept, lost): (Vec<_>, Vec<_>) =
+                                held.iter().partition(|(_, token)| server.renew(*token, now));
+                            let names = |held: Vec<&(AgentName, i64)>| held.into_iter().map(|(a, _)| a.clone()).collect();
+                            Said::Told((names(kept), names(lost)))
                         };
                         leads.renewed(&held, said, asked, answered);
                     } else if reached && now >= server.up_at {
@@ -157,4 +159,15 @@ proptest! {
             prop_assert!(run <= 1, "two run at {now}");
         }
     }
+}
+
+#[test]
+fn one_of_which_nothing_is_said_is_kept_until_its_time_is_up() {
+    let mut leads = leading(0);
+    let held = leads.held();
+    let silence = || Said::Told((vec![], vec![]));
+    assert_eq!(leads.renewed(&held, silence(), at(3_000), at(3_100)), []);
+    assert_eq!(leads.deadline(), Some(at(8_000)));
+    let changes = leads.renewed(&held, silence(), at(7_900), at(8_000));
+    assert!(matches!(&changes[..], [(_, Change::Lost { why })] if why.contains("held")), "{changes:?}");
 }

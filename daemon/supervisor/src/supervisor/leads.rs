@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use openclaw_agent_api::AgentName;
 use store::backend::Claim;
 use store::{Clock, Error, Store};
@@ -14,7 +15,7 @@ use super::reloads::{Done, Why};
 use super::slot::{Lead, Slot};
 use crate::alerts::Level;
 use crate::policy::lead::{Change, Leads, Said};
-use crate::policy::{Event, Record, State, StopReason};
+use crate::policy::{Event, Record, State, StopReason, Time};
 
 /// How often what another process leads is asked for: what it gives back is taken up no later.
 const POLL: Duration = Duration::from_millis(500);
@@ -25,6 +26,9 @@ const LAST: Duration = Duration::from_millis(500);
 /// Pause before a record that could not be read is read again.
 const REREAD: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether the machine was suspended.
+const AWAKE: Duration = Duration::from_secs(1);
+
 /// What a change is about.
 pub(super) type Changed = (AgentName, Change);
 
@@ -33,6 +37,12 @@ pub(super) struct Keeper {
     pub store: Store,
     pub clock: Clock,
     pub leads: Leads,
+    /// Something stands between the database and here: a refusal says nothing of it.
+    pub proxied: bool,
+    /// When a claim was answered last.
+    pub claimed_at: Instant,
+    /// How far the clock of the boot is ahead of the monotonic one.
+    pub ahead: Duration,
     /// Agents that are to be led here.
     pub wanted: mpsc::UnboundedReceiver<AgentName>,
     pub changes: mpsc::Sender<Changed>,
@@ -43,6 +53,8 @@ impl Keeper {
         let (mut renew_at, mut claim_at) = (Instant::now(), Instant::now());
         loop {
             let next = if self.leads.held().is_empty() { claim_at } else { renew_at.min(claim_at) };
+            // The timers stand still while the machine is suspended, and its leases do not.
+            let next = next.min(Instant::now() + AWAKE);
             tokio::select! {
                 agent = self.wanted.recv() => match agent {
                     Some(agent) => {
@@ -55,6 +67,10 @@ impl Keeper {
                     None => break,
                 },
                 () = sleep_until(next) => {}
+            }
+            if self.slept() {
+                let changes = self.leads.expired(Time::MAX_UTC, "the machine was suspended");
+                self.tell(changes).await;
             }
             let now = Instant::now();
             if renew_at <= now {
@@ -76,9 +92,10 @@ impl Keeper {
         let asked = self.clock.now();
         let answer = timeout_at(self.deadline(), self.store.renew_agents(&held, self.leads.ttl())).await;
         let (said, pause) = match answer {
-            Ok(Ok(kept)) => (Said::Told(kept), self.leads.ttl() / 3),
+            Ok(Ok(renewed)) => (Said::Told((renewed.kept, renewed.lost)), self.leads.ttl() / 3),
             // A full disk takes nobody's claim either.
-            Ok(Err(Error::Down(_) | Error::Full)) => (Said::Down, AGAIN),
+            Ok(Err(Error::Full)) => (Said::Down, AGAIN),
+            Ok(Err(Error::Down(_))) if !self.proxied => (Said::Down, AGAIN),
             Ok(Err(error)) => (Said::Nothing(error.to_string()), AGAIN),
             Err(_) => (Said::Nothing("the database has not answered".into()), AGAIN),
         };
@@ -99,19 +116,42 @@ impl Keeper {
             Ok(Ok(claims)) => {
                 let claim = |claim| match claim {
                     Claim::Won(token) => Ok(token),
-                    Claim::Lost(owner) => Err(leader(&owner)),
+                    Claim::Lost(owner) => Err(format!("{} leads it", leader(&owner))),
                 };
                 let claims = claims.into_iter().map(|(agent, one)| (agent, claim(one))).collect();
                 let changes = self.leads.claimed(claims, asked);
+                self.claimed_at = Instant::now();
                 self.tell(changes).await;
             }
-            Ok(Err(error)) => tracing::debug!(%error, "no lead could be claimed"),
+            Ok(Err(error)) => self.unclaimed(wanted, &error.to_string()).await,
             Err(_) => {
-                let changes = self.leads.expired(self.clock.now(), "the database has not answered");
+                let why = "the database has not answered";
+                let changes = self.leads.expired(self.clock.now(), why);
                 self.tell(changes).await;
+                self.unclaimed(wanted, why).await;
             }
         }
         POLL.min(self.leads.ttl() / 4)
+    }
+
+    /// Whoever led may be gone by now, and nobody here can tell.
+    async fn unclaimed(&self, wanted: Vec<AgentName>, error: &str) {
+        if self.claimed_at.elapsed() > self.leads.ttl() {
+            let why = format!("nobody is known to lead it, and it cannot be claimed: {error}");
+            self.tell(
+                wanted.into_iter().map(|agent| (agent, Change::StandsBy { why: why.clone() })).collect(),
+            )
+            .await;
+        }
+    }
+
+    /// Whether the machine was suspended since the last time: then the clock of the boot has gone on, and the monotonic
+    /// one has not.
+    fn slept(&mut self) -> bool {
+        let ahead = ahead();
+        let slept = ahead > self.ahead + AWAKE;
+        self.ahead = ahead;
+        slept
     }
 
     /// Until when an answer may be waited for.
@@ -126,6 +166,13 @@ impl Keeper {
             let _ = self.changes.send(change).await;
         }
     }
+}
+
+/// How far the clock that counts suspensions is ahead of the one that does not.
+pub(super) fn ahead() -> Duration {
+    let boot = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
+    let awake = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
+    boot.saturating_sub(awake)
 }
 
 /// `installation:process@host/life`, for people.
@@ -147,11 +194,20 @@ impl Supervisor {
                 tracing::info!(agent = %name, token, "led here from now on");
                 slot.lead = Lead::Won;
             }
-            Change::StandsBy { leader } => {
-                let why = StopReason::StandsBy { why: format!("{leader} leads it") };
+            Change::StandsBy { why } => {
+                let nobody = why.starts_with("nobody");
+                let why = StopReason::StandsBy { why };
                 let reason = why.to_string();
                 if matches!(slot.record.state, State::Stopped { .. }) && slot.reason != reason {
-                    tracing::info!(agent = %name, "{reason}");
+                    if nobody {
+                        tracing::warn!(agent = %name, "{reason}");
+                    } else {
+                        tracing::info!(agent = %name, "{reason}");
+                    }
+                    if matches!(slot.record.state, State::Stopped { why: StopReason::NotStarted }) {
+                        self.prepare(&name);
+                    }
+                    let Some(slot) = self.slots.get_mut(&name) else { return };
                     slot.record.state = State::Stopped { why };
                     slot.reason = reason;
                     self.changed.send_modify(|count| *count += 1);
@@ -192,6 +248,20 @@ impl Supervisor {
                 Done::Record { record: record.map(|(_, record)| record), name }
             });
         }
+    }
+
+    /// Takes the file of one that stands by into the vault, so that it can be run here as it is run there: what comes to
+    /// the folder later may be what failed there.
+    pub(super) fn prepare(&mut self, name: &AgentName) {
+        let Some(slot) = self.slots.get(name) else { return };
+        let (libraries, clock, name) = (self.around.libraries.clone(), self.around.clock, name.clone());
+        let (configured, trust) = (slot.source.configured.clone(), slot.source.trust.clone());
+        self.beside.spawn_blocking(move || {
+            if let Err(error) = libraries.admit(&name, &configured, &trust, clock.now()) {
+                tracing::warn!(agent = %name, "it could not be run here, should it be this process's turn: {error}");
+            }
+            Done::Nothing
+        });
     }
 
     /// Begins with an agent that was won.

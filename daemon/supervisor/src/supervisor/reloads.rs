@@ -216,13 +216,20 @@ impl Supervisor {
         let bad = installed.current.as_ref().and_then(|current| {
             let refused = distrusted.iter().find(|(hash, _)| hash == current).map(|(_, why)| why.clone());
             let failed = match self.around.libraries.verdict(name, current) {
-                Some(Verdict::Bad { reason }) if !installed.previous.is_empty() => Some(reason),
+                Some(Verdict::Bad { reason })
+                    if !installed.previous.is_empty()
+                        || self.around.libraries.last_good(name, current).is_some() =>
+                {
+                    Some(reason)
+                }
                 _ => None,
             };
             refused.or(failed)
         });
         if let Some(why) = bad {
             let back = (!installed.previous.is_empty()).then(|| installed.previous.remove(0));
+            let good = || self.around.libraries.last_good(name, installed.current.as_ref()?);
+            let back = back.or_else(good);
             *installed = Installed { current: back, ..std::mem::take(installed) };
             self.tell(name, "boot", format!("reload: what ran before is not run any more: {why}"), true);
         }

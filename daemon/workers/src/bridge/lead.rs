@@ -41,8 +41,14 @@ pub(super) async fn keep(
     // Taken over before the bridge's own beat is called down, at three and a quarter intervals.
     let (ttl, pace) = (interval * 2, interval / 2);
     let (mut token, mut asked) = (None, None::<Instant>);
+    let mut until = Instant::now();
     loop {
-        match hold(store, name, ttl, token).await {
+        let began = Instant::now();
+        let held = hold(store, name, ttl, token).await;
+        if matches!(held, Ok(Some(_))) {
+            until = began + ttl;
+        }
+        match held {
             Ok(held) if held.is_some() != token.is_some() => {
                 // Whoever speaks must know what has been said.
                 match took(store, held).await {
@@ -58,6 +64,12 @@ pub(super) async fn keep(
             Ok(held) => {
                 token = held;
                 quietly(lead, |lead| lead.error = None);
+            }
+            Err(error) if token.is_some() && Instant::now() >= until => {
+                // Another one may reach the database, and speak.
+                token = None;
+                tracing::warn!(%error, "the heartbeat bridge leads no longer: its lead cannot be renewed");
+                lead.send_modify(|lead| (lead.leads, lead.error) = (false, Some(Error::Lead(error))));
             }
             Err(error) => failed(lead, error),
         }
@@ -98,7 +110,7 @@ async fn hold(
     token: Option<i64>,
 ) -> Result<Option<i64>, store::Error> {
     if let Some(token) = token
-        && !store.renew_agents(&[(name.clone(), token)], ttl).await?.is_empty()
+        && store.renew_agents(&[(name.clone(), token)], ttl).await?.lost.is_empty()
     {
         return Ok(Some(token));
     }
@@ -119,7 +131,7 @@ async fn took(store: &Store, held: Option<i64>) -> Result<Vec<Heartbeat>, store:
     Ok(stored)
 }
 
-/// It stays as it was: nobody else can take the lead of a database that is away.
+/// It stays as it was until its lead has run out.
 fn failed(lead: &watch::Sender<Lead>, error: store::Error) {
     quietly(lead, |lead| lead.error = Some(Error::Lead(error)));
 }

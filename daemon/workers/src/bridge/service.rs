@@ -41,6 +41,8 @@ pub struct Options {
     pub here: Arc<dyn Fn() -> Vec<AgentName> + Send + Sync>,
     /// This machine.
     pub host: String,
+    /// The systemd unit that this process is.
+    pub unit: Option<String>,
 }
 
 /// The bridge. Works while it runs.
@@ -182,7 +184,7 @@ impl Service {
             pid: Some(std::process::id()),
             version: Some(env!("CARGO_PKG_VERSION").into()),
             sha256: None,
-            unit: None,
+            unit: self.options.unit.clone(),
             host: self.options.host.clone(),
             started_at: Some(self.started_at),
             last_seen: now,

@@ -111,6 +111,10 @@ impl Agent for Misbehaving {
         let (word, rest) = first(message.text.trim());
         let text = match word {
             "echo" => rest.to_owned(),
+            "log" => {
+                ctx.warn(rest);
+                "logged".into()
+            }
             "greet" => self.settings.greeting.clone(),
             "sleep" => {
                 let (millis, text) = first(rest);

@@ -138,7 +138,7 @@ pub(crate) async fn show(caller: Caller, Named(id): Named) -> Result<Json<Task>,
 pub(crate) async fn retry(caller: Caller, Named(id): Named) -> Result<Json<Sent>, Problem> {
     let (id, desk) = (read(&id)?, &caller.door.within()?.desk);
     desk.store.retry(id).await?;
-    tracing::info!(task = %id, actor = caller.actor, "queued anew");
+    tracing::info!(task_id = %id, actor = caller.actor, "queued anew");
     Ok(Json(desk.standing(id).await?))
 }
 
@@ -154,7 +154,7 @@ pub(crate) async fn retry(caller: Caller, Named(id): Named) -> Result<Json<Sent>
 pub(crate) async fn cancel(caller: Caller, Named(id): Named) -> Result<Json<Sent>, Problem> {
     let (id, desk) = (read(&id)?, &caller.door.within()?.desk);
     desk.store.cancel(id).await?;
-    tracing::info!(task = %id, actor = caller.actor, "cancelled");
+    tracing::info!(task_id = %id, actor = caller.actor, "cancelled");
     Ok(Json(desk.standing(id).await?))
 }
 

@@ -13,7 +13,7 @@ async fn claim(store: &Store, name: &AgentName, ttl: Duration) -> Option<i64> {
 }
 
 async fn renew(store: &Store, name: &AgentName, token: i64, ttl: Duration) -> bool {
-    store.renew_agents(&[(name.clone(), token)], ttl).await.unwrap() == [name.clone()]
+    store.renew_agents(&[(name.clone(), token)], ttl).await.unwrap().kept == [name.clone()]
 }
 
 async fn release(store: &Store, name: &AgentName, token: i64) {

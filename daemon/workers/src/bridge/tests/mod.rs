@@ -139,6 +139,7 @@ impl Rig {
             alone,
             here: Arc::new(move || named.lock().unwrap().clone()),
             host: "here".into(),
+            unit: None,
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(service.run());

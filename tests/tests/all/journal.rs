@@ -1,0 +1,68 @@
+//! The daemon's own lines where there is no journald, and what of an edited configuration is applied at once.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+use openclaw_tests::daemon::Home;
+use openclaw_tests::socket::message;
+use openclaw_tests::wait_for;
+use serde_json::Value;
+
+const CONFIG: &str = "[agents.misbehaving]\nsandbox = \"off\"\n";
+
+/// The daemon's line that says `what`.
+fn line(home: &Home, what: &str) -> Result<String> {
+    wait_for(&format!("a line with `{what}`"), || {
+        let text = home.log();
+        Ok(text.lines().find(|line| line.contains(what)).map(str::to_owned))
+    })
+}
+
+#[test]
+fn as_json_each_line_has_its_fields() -> Result<()> {
+    let home = Home::new(CONFIG, &["misbehaving"])?;
+    let mut command = home.command(&["run", "--log-format", "json"])?;
+    // Nobody listens there, and nobody is missed.
+    command.env("NOTIFY_SOCKET", home.path().join("nobody")).env("JOURNAL_STREAM", "1:1");
+    let daemon = home.start_as(command)?;
+    home.until("misbehaving", "ready")?;
+    let sent = home.socket()?.call(message("misbehaving", "log it is odd", Some("s-17"), Some(30_000)))?;
+    let sent = sent.map_err(anyhow::Error::msg)?;
+    let said: Value = serde_json::from_str(&line(&home, "it is odd")?)?;
+    for (field, value) in [
+        ("level", "WARN"),
+        ("agent", "misbehaving"),
+        ("session", "s-17"),
+        ("task_id", sent["task_id"].as_str().context("a task's id")?),
+        ("message", "it is odd"),
+    ] {
+        assert_eq!(said[field], value, "{field} of {said}");
+    }
+    assert!(daemon.stop()?.success());
+    let log = home.log();
+    // The first screen is for people, and on standard output.
+    let lines = log.lines().filter(|line| line.starts_with('{'));
+    assert!(lines.clone().count() > 2, "{log}");
+    for line in lines {
+        let line: Value = serde_json::from_str(line)?;
+        assert!(line["timestamp"].is_string() && line["level"].is_string(), "{line}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_edit_is_applied_where_it_can_be_and_else_its_keys_are_named() -> Result<()> {
+    let home = Home::new(&format!("[daemon]\nlog = \"off\"\n{CONFIG}"), &["misbehaving"])?;
+    let daemon = home.start()?;
+    home.until("misbehaving", "ready")?;
+    let edited = format!("[daemon]\nlog = \"info\"\n[libraries]\nkeep = 9\n{CONFIG}concurrency = 7\n");
+    fs::write(home.path().join("config/openclaw.toml"), edited)?;
+    daemon.signal(Signal::SIGHUP)?;
+    // That it is written at all says that the log's new filter is in effect.
+    let said = line(&home, "the configuration was edited")?;
+    let keys = "restart needed for agents.misbehaving.concurrency, libraries.keep";
+    assert!(said.contains(keys), "{said}");
+    assert!(daemon.stop()?.success());
+    Ok(())
+}
