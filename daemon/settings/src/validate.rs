@@ -14,7 +14,7 @@ use crate::explain::at;
 use crate::mistakes::did_you_mean;
 use crate::model::{Agent, Gateway, SERVICES, Settings, Supervision, Tasks, Trust};
 use crate::redis::RedisUrl;
-use crate::telegram::{Telegram, TelegramMode};
+use crate::telegram::{Routing, Telegram, TelegramMode};
 use crate::units::{self, ByteSize};
 
 /// The first parts of [`methods::GRANTED`]: each grants all methods that begin with it.
