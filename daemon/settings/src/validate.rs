@@ -159,7 +159,9 @@ fn routing(settings: &Settings, document: &mut Document<'_>) {
     };
     let near = |name: &str| did_you_mean(name, settings.agents.keys().map(AsRef::as_ref));
     let default = routing.default.as_str();
-    if !known(default, document)
+    // The built-in one need not be there: what is shown of a team without it must load again.
+    if routing.default != Routing::default().default
+        && !known(default, document)
         && let Some(span) = document.span(&["routing", "default"])
     {
         let what = format!("`{default}` in [routing] is no configured agent");
