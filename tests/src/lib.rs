@@ -8,6 +8,7 @@ pub mod network;
 pub mod server;
 pub mod socket;
 pub mod steady;
+pub mod telegram;
 pub mod variant;
 
 use std::path::PathBuf;

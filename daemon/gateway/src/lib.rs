@@ -1,4 +1,4 @@
-//! How the team is reached from outside: HTTP.
+//! How the team is reached from outside: HTTP and Telegram.
 //!
 //! ```text
 //!  open ─▶ a bound listener, before any work starts
@@ -12,13 +12,15 @@ mod error;
 pub mod http;
 mod listen;
 pub mod readiness;
+pub mod routing;
 mod service;
 pub mod status;
+pub mod telegram;
 pub mod tokens;
 mod whole;
 
 pub use error::Error;
-pub use listen::{adopt, bind};
+pub use listen::{adopt, bind, bind_guarded};
 pub use service::{Handle, Health, Options, Service};
 pub use tokens::Tokens;
 pub use whole::Whole;

@@ -18,6 +18,14 @@ const BACKLOG: i32 = 1024;
 /// [`Error::Open`] without a token where others could reach it; who has the port already; why it cannot be had.
 pub fn bind(bind: SocketAddr, tokens: &Tokens) -> Result<TcpListener, Error> {
     guarded(bind, tokens)?;
+    bind_guarded(bind)
+}
+
+/// Takes a port behind which whoever comes is asked for a secret in any case.
+///
+/// # Errors
+/// Who has the port already; why it cannot be had.
+pub fn bind_guarded(bind: SocketAddr) -> Result<TcpListener, Error> {
     let listener = TcpListener::bind(bind).map_err(|source| match source.kind() {
         ErrorKind::AddrInUse => Error::Taken { bind, holder: holder(bind.port()) },
         ErrorKind::AddrNotAvailable | ErrorKind::PermissionDenied => Error::NotOurs { bind, source },

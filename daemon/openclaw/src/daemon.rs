@@ -27,7 +27,7 @@ use crate::control::server::{self, Server};
 use crate::exit::{Code, Failure};
 use crate::home::{self, Home};
 use crate::status::Board;
-use crate::{bridge, buses, cli, database, heart, journal, nudges, reach, unit};
+use crate::{bridge, buses, cli, database, heart, journal, nudges, reach, telegram, unit};
 
 /// The end waits so long for the database.
 const LAST_WORDS: Duration = Duration::from_secs(10);
@@ -82,6 +82,7 @@ async fn serve(
     // Bound before any work starts: whoever connects early waits for the answer.
     let passed = sockets.tcp(reach::GATEWAY).map_err(|error| Failure::of(Code::Io, &error))?;
     let gateway = reach::open(&settings.gateway, &secrets, &components, passed, clock)?;
+    let bot = telegram::open(&settings, &secrets, &components, &paths, clock)?;
     let listener = server::bind(&own.socket)?;
 
     let _held = database::hold(&database)?;
@@ -178,6 +179,7 @@ async fn serve(
         home: paths.home.clone(),
         process: components.process,
         gateway: gateway.as_ref().map(|(_, handle)| handle.clone()),
+        telegram: bot.as_ref().map(|(_, handle)| handle.clone()),
         database: database.shown(),
         discover,
         stale: tasks.lease.max(Duration::from_secs(10)) * 2,
@@ -190,7 +192,8 @@ async fn serve(
     if let Some(known) = nudged {
         services.spawn(nudges::exchange(store.clone(), this.bus.clone(), clock, known));
     }
-    let (mut reaching, reached) = (JoinSet::new(), this.gateway.clone());
+    let (mut reaching, reached) = (JoinSet::new(), reach::Reached::of(&this));
+    bot.map(|(bot, _)| reaching.spawn(bot.run(desk.clone(), Arc::new(this.clone()), this.bus.clone())));
     gateway.map(|(service, _)| reaching.spawn(service.run(desk, Arc::new(this.clone()))));
     let mut supervising = JoinSet::new();
     supervising.spawn(supervisor.run());
@@ -223,14 +226,14 @@ async fn serve(
             }
             _ = supervising.join_next() => break Err(lost("the supervisor")),
             _ = services.join_next() => break Err(lost("the control socket, the heartbeat or the heartbeat bridge")),
-            Some(_) = reaching.join_next() => break Err(lost("the gateway")),
+            Some(_) = reaching.join_next() => break Err(lost("the gateway or the bot")),
             Some(_) = signalling.join_next() => break Err(lost("the bus")),
             _ = &mut engine => break Err(lost("the store")),
         }
     };
     drop((welcome, reloading));
     notify.stopping("draining: running handlers may end");
-    reached.iter().for_each(gateway::Handle::stop);
+    reached.stop();
     let ours = heart::ours(&handle).await;
     // Refused where it was the supervisor that was lost.
     let _ = handle.shutdown().await;
@@ -242,7 +245,7 @@ async fn serve(
             return Err(Failure::new(Code::Failed, "stopped before everything was drained"));
         }
     }
-    reached.iter().for_each(gateway::Handle::finish);
+    reached.finish();
     while reaching.join_next().await.is_some() {}
     services.shutdown().await;
     if let (Ok(()), Some(this)) = (&ended, board.get()) {

@@ -16,6 +16,7 @@ mod nudges;
 mod reach;
 mod status;
 mod systemd;
+mod telegram;
 mod unit;
 
 use std::process::ExitCode;
@@ -58,6 +59,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Send(args) => cli::send::run(&inputs, args),
         Command::Tasks(command) => cli::tasks::run(&inputs, command),
         Command::Alert(command) => cli::alert::run(&inputs, command),
+        Command::Telegram(command) => cli::telegram::run(&inputs, command),
         Command::Health(args) => cli::health::run(&inputs, &args),
         Command::Backup(command) => cli::backup(&command),
         Command::Install(args) => cli::install::run(&args),

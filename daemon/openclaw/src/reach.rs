@@ -41,6 +41,28 @@ pub fn open(
     gateway::Service::new(options).map(Some).map_err(|error| Failure::of(Code::Io, &error))
 }
 
+/// What must be told of a stop.
+pub struct Reached(Option<Handle>, Option<gateway::telegram::Handle>);
+
+impl Reached {
+    /// What there is here.
+    pub fn of(board: &Board) -> Self {
+        Self(board.gateway.clone(), board.telegram.clone())
+    }
+
+    /// Nothing more is taken.
+    pub fn stop(&self) {
+        self.0.iter().for_each(Handle::stop);
+        self.1.iter().for_each(gateway::telegram::Handle::stop);
+    }
+
+    /// All work has ended.
+    pub fn finish(&self) {
+        self.0.iter().for_each(Handle::finish);
+        self.1.iter().for_each(gateway::telegram::Handle::finish);
+    }
+}
+
 impl Board {
     /// The gateway, if there is one here.
     pub fn gateway(&self) -> Option<Component> {

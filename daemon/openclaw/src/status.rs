@@ -33,6 +33,8 @@ pub struct Board {
     pub process: ProcessName,
     /// HTTP, where this process has it.
     pub gateway: Option<gateway::Handle>,
+    /// The bot, where this process has it.
+    pub telegram: Option<gateway::telegram::Handle>,
     /// What holds the queue, for people.
     pub database: String,
     pub discover: bool,
@@ -76,6 +78,7 @@ impl Board {
         };
         let mut components = vec![self.store(now), self.bus(now)];
         components.extend(self.gateway());
+        components.extend(self.telegram());
         components.extend(self.bridge.as_ref().map(|bridge| bridge::component(self, bridge, now)));
         // Where the bridge is a part of this process, it is shown already.
         let watched = self.watched.as_ref().filter(|_| self.bridge.is_none());

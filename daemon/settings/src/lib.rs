@@ -15,6 +15,7 @@ pub mod process;
 pub mod redis;
 pub mod secrets;
 pub mod show;
+mod telegram;
 #[cfg(test)]
 mod tests;
 pub mod trust;
@@ -32,5 +33,6 @@ pub use process::ProcessName;
 pub use redis::{RedisAt, RedisUrl};
 pub use secrets::Secrets;
 pub use show::{schema, show};
+pub use telegram::{BOT_TOKEN, Routing, Rule, Telegram, TelegramMode};
 pub use trust::{PublicKey, Sha256};
 pub use validate::log_filter;

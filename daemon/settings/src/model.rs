@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::agents::{self, Agents};
 use crate::redis::{RedisUrl, blank};
+use crate::telegram::{Routing, Telegram};
 use crate::trust::{PublicKey, Sha256};
 use crate::units::{ByteSize, address, duration};
 
@@ -33,6 +34,10 @@ pub struct Settings {
     pub bus: Bus,
     /// How the team is reached from outside.
     pub gateway: Gateway,
+    /// The bot that people talk with.
+    pub telegram: Telegram,
+    /// Which agent gets what comes from outside.
+    pub routing: Routing,
     /// The vault of libraries.
     pub libraries: Libraries,
     /// What every agent inherits.

@@ -14,11 +14,15 @@ use crate::explain::at;
 use crate::mistakes::did_you_mean;
 use crate::model::{Agent, Gateway, SERVICES, Settings, Supervision, Tasks, Trust};
 use crate::redis::RedisUrl;
+use crate::telegram::{Routing, Telegram, TelegramMode};
 use crate::units::{self, ByteSize};
 
 /// The first parts of [`methods::GRANTED`]: each grants all methods that begin with it.
 const GRANTS: [&str; 9] =
     ["memory", "publish", "ask", "search", "fetch", "missions", "task", "supervisor", "system"];
+
+/// Queues that are no agent's.
+const RESERVED: [&str; 3] = ["telegram", "telegram-replies", "telegram-files"];
 
 /// Adds a mistake to `document` for each rule that `settings` break.
 pub(crate) fn validate(settings: &Settings, document: &mut Document<'_>) {
@@ -56,6 +60,8 @@ pub(crate) fn validate(settings: &Settings, document: &mut Document<'_>) {
     let what = |key| format!("{key} vouches for a server, and `url` names none with TLS");
     bus.demand(tls || settings.bus.ca.as_os_str().is_empty(), &["ca"], what, "write rediss://… as `url`");
     gateway(&settings.gateway, &mut Rules { document, scope: &["gateway"] });
+    telegram(&settings.telegram, &mut Rules { document, scope: &["telegram"] });
+    routing(settings, document);
     let libraries = &mut Rules { document, scope: &["libraries"] };
     libraries.nonzero("settle", settings.libraries.settle);
     libraries.least("keep", settings.libraries.keep, 2);
@@ -74,6 +80,11 @@ pub(crate) fn validate(settings: &Settings, document: &mut Document<'_>) {
         grants(&agent.grants, name.as_str(), document);
     }
     groups(settings, document);
+    for name in settings.agents.keys().filter(|name| RESERVED.contains(&name.as_str())) {
+        let keys = ["agents", name.as_str()];
+        let what = format!("`{name}` in [agents] is the name of a queue of the daemon's own");
+        document.note(document.span(&keys), &owned(&keys), what, "give the agent another name".into());
+    }
 }
 
 /// The filter that `daemon.log` asks for, if it is one.
@@ -104,6 +115,82 @@ fn gateway(gateway: &Gateway, rules: &mut Rules<'_, '_>) {
     rules.least("rate", gateway.rate, 1);
     rules.least("bad_tokens", gateway.bad_tokens, 1);
     rules.range("max_listeners", gateway.max_listeners, 1..=4096);
+}
+
+fn telegram(telegram: &Telegram, rules: &mut Rules<'_, '_>) {
+    let place = |text: &str, schemes: &[&str]| {
+        url::Url::parse(text).is_ok_and(|url| {
+            schemes.contains(&url.scheme())
+                && url.username().is_empty()
+                && url.password().is_none()
+                && url.query().is_none()
+                && url.fragment().is_none()
+        })
+    };
+    // The text may hold a secret that does not belong there.
+    let what = |key| format!("{key} is no address of a server");
+    let remedy = "write https://HOST, without a token: that is TELEGRAM_BOT_TOKEN in .env";
+    rules.demand(place(&telegram.api, &["http", "https"]), &["api"], what, remedy);
+    let webhook = telegram.mode != TelegramMode::Webhook || place(&telegram.webhook_url, &["https", "http"]);
+    let what =
+        |key| format!("{key}: `webhook_url` says no https:// address at which Telegram reaches this machine");
+    rules.demand(webhook, &["webhook_url", "mode"], what, "write it, or `mode = \"polling\"`");
+    let most: humantime::Duration = Duration::from_secs(50).into();
+    let poll = humantime::Duration::from(telegram.poll_timeout);
+    rules.range("poll_timeout", poll, Duration::from_secs(1).into()..=most);
+    rules.range("max_upload", telegram.max_upload, ByteSize(0)..=ByteSize::mib(2000));
+    let people = telegram.allow.iter().chain(&telegram.operators).all(|id| *id > 0);
+    let what = |key| format!("{key}: the id of a person is a number above 0");
+    rules.demand(people, &["allow", "operators"], what, "`openclaw telegram pending` shows who wrote");
+    let what = |key| format!("{key}: the id of a group is a number below 0");
+    rules.demand(
+        telegram.groups.iter().all(|id| *id < 0),
+        &["groups"],
+        what,
+        "write it as Telegram has it, with its -",
+    );
+}
+
+fn routing(settings: &Settings, document: &mut Document<'_>) {
+    let routing = &settings.routing;
+    let unsure = !document.broken.is_empty();
+    let known = |name: &str, document: &Document<'_>| {
+        settings.agents.contains_key(name) || unsure || document.lost(&["agents", name])
+    };
+    let near = |name: &str| did_you_mean(name, settings.agents.keys().map(AsRef::as_ref));
+    let default = routing.default.as_str();
+    // The built-in one need not be there: what is shown of a team without it must load again.
+    if routing.default != Routing::default().default
+        && !known(default, document)
+        && let Some(span) = document.span(&["routing", "default"])
+    {
+        let what = format!("`{default}` in [routing] is no configured agent");
+        document.note(Some(span), &owned(&["routing", "default"]), what, near(default));
+    }
+    let span = document.span(&["routing", "rules"]);
+    for (number, rule) in (1..).zip(&routing.rules) {
+        let mut note = |why: String, remedy: String| {
+            document.note(
+                span.clone(),
+                &owned(&["routing", "rules"]),
+                format!("rule {number} of [routing] {why}"),
+                remedy,
+            );
+        };
+        match &rule.agent {
+            None => note("names no agent".into(), "write agent = \"NAME\"".into()),
+            Some(agent) if !settings.agents.contains_key(agent) && !unsure => {
+                note(format!("names `{agent}`, which is no configured agent"), near(agent.as_str()));
+            }
+            Some(_) => {}
+        }
+        if rule.channel.as_deref().is_some_and(|channel| channel != "telegram") {
+            note("is about a channel that there is not".into(), "write channel = \"telegram\"".into());
+        }
+        if rule.command.as_deref().is_some_and(|command| !command.starts_with('/')) {
+            note("has a command without its `/`".into(), "write command = \"/name\"".into());
+        }
+    }
 }
 
 fn supervision(s: &Supervision, rules: &mut Rules<'_, '_>) {

@@ -210,6 +210,9 @@ impl Engine {
         let left = self.lanes.change(std::mem::take(&mut arrived.lanes));
         arrived.completions.extend(left.into_iter().map(released));
         self.hold(&mut arrived);
+        for (id, watcher) in std::mem::take(&mut arrived.watches) {
+            self.watch(id, watcher).await;
+        }
         let asked = std::mem::take(&mut arrived.asked);
         match self.settle_doubt(now).await {
             Ok(()) => self.store(arrived, now).await,

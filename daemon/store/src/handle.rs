@@ -94,6 +94,14 @@ impl Store {
         Ok(Posted { answer })
     }
 
+    /// Waits for the end of a task, whoever submitted it; one that has ended is told at once. Nothing comes where the task is
+    /// gone, or cannot be looked up now.
+    pub fn watch(&self, id: TaskId) -> oneshot::Receiver<Ended> {
+        let (watch, ended) = oneshot::channel();
+        self.inbox.put(|pending| pending.watches.push((id, watch)));
+        ended
+    }
+
     /// Leaves the end of a try to be stored. Does not wait; what cannot be stored now is kept and tried again.
     pub fn complete(&self, completion: Completion) {
         self.inbox.put(|pending| pending.completions.push(completion));

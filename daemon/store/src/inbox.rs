@@ -42,6 +42,7 @@ pub(crate) struct Pending {
     pub memory: Vec<(MemoryChange, Reply<()>)>,
     pub renewals: Vec<Renewal>,
     pub lanes: Vec<LaneOp>,
+    pub watches: Vec<(TaskId, oneshot::Sender<Ended>)>,
     pub events: VecDeque<NewEvent>,
     pub heartbeats: VecDeque<NewHeartbeat>,
     pub records: HashMap<AgentName, Record>,

@@ -28,3 +28,4 @@ mod starts;
 mod stop;
 mod support;
 mod systemd;
+mod telegram;

@@ -13,6 +13,7 @@ pub mod send;
 pub mod status;
 pub mod table;
 pub mod tasks;
+pub mod telegram;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -61,6 +62,9 @@ pub enum Command {
     /// What the operator was told
     #[command(subcommand)]
     Alert(alert::AlertCommand),
+    /// The bot: how it stands, who may talk with it
+    #[command(subcommand)]
+    Telegram(telegram::TelegramCommand),
     /// The checks, once: every process, component, unit, and what waits
     Health(health::HealthArgs),
     /// Copies of everything durable (not built yet)

@@ -84,8 +84,9 @@ impl Client {
 
     /// Asks whoever can answer, and waits for that.
     pub fn ask<T: DeserializeOwned>(&mut self, ask: Ask) -> Result<T, Failure> {
-        let place = match ask.about() {
-            Some(agent) if self.links.len() > 1 => self.leader(agent),
+        let place = match (ask.about(), ask.service()) {
+            (Some(agent), _) if self.links.len() > 1 => self.leader(agent),
+            (_, Some(service)) if self.links.len() > 1 => self.host(service),
             _ => 0,
         };
         let asked = self.links[place].ask(&ask);
@@ -99,6 +100,15 @@ impl Client {
             }
         }
         asked
+    }
+
+    /// Which process has a service; if none, the first, which says so.
+    fn host(&mut self, service: &str) -> usize {
+        let has = |link: &mut Link| {
+            let document = link.ask::<Document>(&Ask::Status);
+            document.is_ok_and(|document| document.components.iter().any(|part| part.name == service))
+        };
+        self.links.iter_mut().position(has).unwrap_or(0)
     }
 
     /// Which process leads an agent; if none, one that stands by; if none, the first, which says so.

@@ -93,6 +93,26 @@ pub enum Ask {
         /// Which.
         id: TaskId,
     },
+    /// About the bot, of which the process with the gateway knows.
+    Telegram(Bot),
+}
+
+/// What can be asked about the bot.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Bot {
+    /// How it stands.
+    Stand,
+    /// Let in the stranger who has this code.
+    Approve {
+        /// Which.
+        code: String,
+    },
+    /// Shut somebody out again.
+    Revoke {
+        /// Whom.
+        id: i64,
+    },
 }
 
 impl Ask {
@@ -111,8 +131,14 @@ impl Ask {
             | Self::Tasks(_)
             | Self::Task { .. }
             | Self::Retry { .. }
-            | Self::Cancel { .. } => None,
+            | Self::Cancel { .. }
+            | Self::Telegram(_) => None,
         }
+    }
+
+    /// The service that it is about, where only the process that has it can answer.
+    pub fn service(&self) -> Option<&'static str> {
+        matches!(self, Self::Telegram(_)).then_some("telegram")
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway::desk::{Desk, Sending};
+use gateway::telegram;
 use nix::unistd::{Uid, User};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -17,7 +18,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use super::{Answer, Ask, Message, Request, Sent};
+use super::{Answer, Ask, Bot, Message, Request, Sent};
 use crate::exit::{Code, Failure};
 use crate::status::Board;
 
@@ -166,7 +167,7 @@ impl Server {
                 json(&rows)
             }
             Ask::Tasks(filter) => {
-                if let Some(queue) = &filter.queue {
+                if let Some(queue) = filter.queue.as_ref().filter(|queue| !telegram::Queue::is(queue)) {
                     supervisor.agent(queue)?;
                 }
                 json(&store.tasks(&filter).await?)
@@ -174,6 +175,14 @@ impl Server {
             Ask::Task { id } => json(&store.task(id).await?),
             Ask::Retry { id } => json(&store.retry(id).await?),
             Ask::Cancel { id } => json(&store.cancel(id).await?),
+            Ask::Telegram(ask) => {
+                let bot = self.board.telegram.as_ref().ok_or(telegram::Error::Off)?;
+                match ask {
+                    Bot::Stand => json(&bot.stand().await?),
+                    Bot::Approve { code } => json(&bot.approve(&code, &actor).await?),
+                    Bot::Revoke { id } => json(&bot.revoke(id, &actor).await?),
+                }
+            }
         }
     }
 

@@ -36,6 +36,8 @@ fn the_defaults_in_its_comments_are_true() {
     assert_eq!(written.tasks, default.tasks);
     assert_eq!(written.bus, default.bus);
     assert_eq!(written.gateway, default.gateway);
+    assert_eq!(written.telegram, default.telegram);
+    assert_eq!(written.routing, default.routing);
     assert_eq!(written.libraries, default.libraries);
     assert_eq!(written.supervision, default.supervision);
     assert_eq!(written.agents.discover, default.agents.discover);

@@ -10,7 +10,7 @@ use crate::Error;
 use crate::backend::{Applied, Batch, Order};
 use crate::failpoint::{Boundary, reach};
 use crate::inbox::Pending;
-use crate::task::{Ended, Outcome, Submitted};
+use crate::task::{Ended, Outcome, Submitted, TaskId};
 
 impl Engine {
     /// All of the batch is stored.
@@ -147,17 +147,20 @@ impl Engine {
     /// A deduplicated submission may be of a task that has ended long ago.
     async fn watch_submitted(&mut self, submitted: Submitted, watcher: oneshot::Sender<Ended>) {
         if submitted.existing {
-            let task = match self.backend.task(submitted.id).await {
-                Ok(Some(task)) => task,
-                // Gone, or perhaps ended: the watcher is dropped rather than left to wait for ever.
-                _ => return,
-            };
-            if let Some(ended) = task.ended() {
-                let _ = watcher.send(ended);
-                return;
-            }
+            self.watch(submitted.id, watcher).await;
+        } else {
+            self.watchers.add(submitted.id, watcher);
         }
-        self.watchers.add(submitted.id, watcher);
+    }
+
+    /// A task that may have ended before anybody waited for it.
+    pub(super) async fn watch(&mut self, id: TaskId, watcher: oneshot::Sender<Ended>) {
+        // Gone, or perhaps ended: the watcher is dropped rather than left to wait for ever.
+        let Ok(Some(task)) = self.backend.task(id).await else { return };
+        match task.ended() {
+            Some(ended) => drop(watcher.send(ended)),
+            None => self.watchers.add(id, watcher),
+        }
     }
 }
 

@@ -16,8 +16,14 @@ async fn a_task_is_leased_done_and_its_watcher_told(on: On) {
     assert_eq!((leased.session.as_deref(), leased.source.as_str()), (Some("s"), "test"));
     assert_eq!(rig.state(new.id).await, TaskState::Leased);
 
+    let other = rig.store.watch(new.id);
     rig.store.complete(done(&leased, r#"{"text":"hi"}"#));
     let ended = within(ended).await.unwrap();
+    // Whoever comes later is told as well, also when it has ended; of what there is not, nothing.
+    for watched in [other, rig.store.watch(new.id)] {
+        assert_eq!(within(watched).await.unwrap().result, ended.result);
+    }
+    assert!(within(rig.store.watch(TaskId::new())).await.is_err());
     assert_eq!((ended.state, ended.attempts), (TaskState::Done, 1));
     assert_eq!(ended.result.as_deref(), Some(r#"{"text":"hi"}"#));
     let again = super::ended(&rig.store, new.id).await;

@@ -139,7 +139,7 @@ impl Watched {
     }
 }
 
-/// Everybody who is watched; at most [`MOST`].
+/// Everybody who is watched; at most `MOST`.
 #[derive(Clone, Debug)]
 pub struct State {
     /// Between two beats, and two looks.

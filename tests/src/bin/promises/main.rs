@@ -12,6 +12,7 @@ mod lifecycle;
 mod measure;
 mod reload;
 mod row;
+mod telegram;
 mod traffic;
 
 use std::io::Write;
@@ -62,7 +63,7 @@ struct Benchmark {
     run: fn(&Options) -> Result<Vec<Row>>,
 }
 
-const BENCHMARKS: [Benchmark; 16] = [
+const BENCHMARKS: [Benchmark; 17] = [
     Benchmark { rows: &[lifecycle::RESTART], run: lifecycle::restart },
     Benchmark {
         rows: &[lifecycle::FRESH, lifecycle::AGAIN, lifecycle::STOP],
@@ -84,6 +85,7 @@ const BENCHMARKS: [Benchmark; 16] = [
     Benchmark { rows: &[http::ACCEPTED, http::ACCEPTANCE], run: http::accepted },
     Benchmark { rows: &[http::HEALTHZ], run: http::healthz },
     Benchmark { rows: &[http::GROWTH], run: http::growth },
+    Benchmark { rows: &[telegram::ANSWER], run: telegram::answer },
     Benchmark { rows: &[footprint::CROWD], run: footprint::crowd },
 ];
 
