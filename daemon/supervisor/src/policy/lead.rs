@@ -8,7 +8,7 @@
 //! ```
 //!
 //! `until` counts from before the question was asked, by this machine's monotonic clock, so it is never later than the
-//! database's own: whoever stops its hosts [`Leads::margin`] before it has stopped them before another may claim.
+//! database's own: whoever stops its hosts a margin before it has stopped them before another may claim.
 //! While the database is down for everybody nobody can claim either, and once it is up again it lets nobody claim for as
 //! long as a lease lasts: the lead is kept then. A proxy may refuse for a server that others reach: `[database] proxied`
 //! says that there is one, and then nothing is concluded from a refusal.
