@@ -162,6 +162,10 @@ impl Postgres {
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        // Closed with everything else, and not made anew.
+        if self.readers.is_closed() {
+            return Err(Error::Closed);
+        }
         let mut writer = self.writer.lock().await;
         let mut connection = self.server.take(&mut writer).await?;
         let done = bounded(work(&mut connection)).await;

@@ -54,11 +54,18 @@ fn with_servers_that_come_and_go_every_task_ends_once() -> Result<()> {
     let (Some(postgres), Some(mut redis)) = (Postgres::start()?, Redis::new()?) else { return Ok(()) };
     redis.start()?;
     let url = postgres.database("chaos")?;
-    let config = format!("{CONFIG}[database]\nurl = \"{url}\"\n[bus]\nurl = \"{}\"\n", redis.url());
+    // Short, so that leads move while it runs.
+    let config = CONFIG.replace("[daemon]", "[daemon]\nlead = \"3s\"");
+    let config = format!("{config}[database]\nurl = \"{url}\"\n[bus]\nurl = \"{}\"\n", redis.url());
     let homes = [Home::new(&config, &AGENTS)?, Home::new(&config, &AGENTS)?];
     // The first makes the tables, and has the agents if only one may have them.
     let first = homes[0].start_ready(&AGENTS)?;
-    let daemons = [first, homes[1].start()?];
+    let second = homes[1].start()?;
+    // The lead moves once in any case, and is known to.
+    homes[1].until(AGENTS[0], "standby")?;
+    first.kill()?;
+    homes[1].until(AGENTS[0], "ready")?;
+    let daemons = [homes[0].start()?, second];
 
     let (stop, done) = (AtomicBool::new(false), AtomicU32::new(0));
     let mut world = World {
@@ -162,6 +169,10 @@ impl World<'_> {
                 let dead = &mut self.daemons[which];
                 dead.signal(Signal::SIGKILL)?;
                 wait_for("its end", || dead.ended())?;
+                // Now and then for so long that the other one takes its agents over.
+                if self.rng.u32(0..3) == 0 {
+                    pause(self.rng.u64(0..4_000));
+                }
                 self.daemons[which] = self.homes[which].start()?;
                 self.blows.daemons_killed += 1;
             }
