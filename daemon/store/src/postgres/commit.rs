@@ -15,7 +15,7 @@ use crate::Error;
 use crate::backend::Applied;
 
 /// How long a commit may take.
-const COMMIT: Duration = Duration::from_secs(5);
+const COMMIT: Duration = Duration::from_secs(10);
 /// How long an unanswered commit is asked after before it is told that nobody knows.
 const ASK: Duration = Duration::from_secs(5);
 /// Between two questions.

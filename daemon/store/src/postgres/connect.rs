@@ -22,9 +22,9 @@ const LONG: Duration = Duration::from_secs(5);
 
 /// Said to every connection: nothing hangs, and whoever is cut off lets go of its locks.
 const ALL: [(&str, &str); 7] = [
-    ("statement_timeout", "8s"),
+    ("statement_timeout", "10s"),
     ("lock_timeout", "5s"),
-    ("idle_in_transaction_session_timeout", "5s"),
+    ("idle_in_transaction_session_timeout", "15s"),
     ("tcp_keepalives_idle", "10"),
     ("tcp_keepalives_interval", "5"),
     ("tcp_keepalives_count", "3"),

@@ -44,7 +44,7 @@ use crate::task::{Ended, Filter, NewTask, Task, TaskId};
 use crate::transaction::{self, Moment};
 
 /// The longest a transaction may take up to its commit; each statement of it has its own bound.
-const LONGEST: Duration = Duration::from_secs(8);
+const LONGEST: Duration = Duration::from_secs(20);
 /// How often a transaction is tried that was in another one's way.
 const TRIES: u32 = 4;
 
