@@ -119,7 +119,7 @@ impl From<gateway::Error> for Failure {
         use gateway::Error;
         let code = match &error {
             Error::Token { .. } | Error::Open { .. } | Error::NotOurs { .. } => Code::Config,
-            Error::Taken { .. } | Error::Listen { .. } => Code::TryAgain,
+            Error::Taken { .. } | Error::NotHere { .. } | Error::Listen { .. } => Code::TryAgain,
             Error::HandedOver(_) => Code::Io,
         };
         Self::of(code, &error)

@@ -1,9 +1,10 @@
 //! The gateway as a part of this process: opened before any work starts, told how the whole stands.
 
-use std::net::TcpListener;
+use std::net::SocketAddr;
 
 use async_trait::async_trait;
 use gateway::{Handle, Options, Tokens, Whole};
+use operations::sockets::Passed;
 use settings::{Gateway, Secrets};
 use store::Clock;
 
@@ -22,23 +23,33 @@ pub fn open(
     settings: &Gateway,
     secrets: &Secrets,
     components: &Components,
-    passed: Option<TcpListener>,
+    passed: Passed,
     clock: Clock,
 ) -> Result<Option<(gateway::Service, Handle)>, Failure> {
     if !components.services.contains(&Service::Gateway) {
         return Ok(None);
     }
     let tokens = Tokens::of(secrets)?;
-    // One that systemd has bound is kept over restarts: who connects meanwhile waits.
-    let listener = match passed {
-        Some(listener) => gateway::adopt(listener, &tokens)?,
-        None => gateway::bind(settings.bind, &tokens)?,
+    let (listener, kept) = match passed.listener {
+        Some((listener, by_unit)) => (gateway::adopt(listener, &tokens)?, by_unit),
+        None => (gateway::bind(settings.bind, &tokens)?, false),
     };
-    if let Err(error) = operations::sockets::keep(GATEWAY, &listener) {
+    // One that no socket unit has is left with systemd: who connects during a restart waits.
+    if !kept && let Err(error) = operations::sockets::keep(GATEWAY, &listener) {
         tracing::debug!(%error, "systemd does not keep the gateway's socket");
+    }
+    if let Some(astray) = passed.astray {
+        tracing::warn!(event = "astray", "{}", astray_said(astray));
     }
     let options = Options { settings: settings.clone(), tokens, listener, clock };
     gateway::Service::new(options).map(Some).map_err(|error| Failure::of(Code::Io, &error))
+}
+
+fn astray_said(astray: SocketAddr) -> String {
+    format!(
+        "openclaw.socket listens on {astray}, where nobody answers: write [gateway] bind as its ListenStream, with \
+         `systemctl edit openclaw.socket`"
+    )
 }
 
 /// What must be told of a stop.
@@ -74,6 +85,7 @@ impl Board {
         };
         let (verdict, reason) = match error {
             Some(error) => (("backoff", "degraded"), format!("takes no connections at the moment: {error}")),
+            None if let Some(astray) = self.astray => (("ready", "degraded"), astray_said(astray)),
             None if has_tokens => (("ready", "ok"), "requests are answered".into()),
             None => (
                 ("ready", "ok"),

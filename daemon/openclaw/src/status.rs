@@ -33,6 +33,8 @@ pub struct Board {
     pub process: ProcessName,
     /// HTTP, where this process has it.
     pub gateway: Option<gateway::Handle>,
+    /// Where a socket unit listens and nobody answers.
+    pub astray: Option<std::net::SocketAddr>,
     /// The bot, where this process has it.
     pub telegram: Option<gateway::telegram::Handle>,
     /// What holds the queue, for people.
