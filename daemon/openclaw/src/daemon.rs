@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use crate::capabilities::Doors;
 use crate::cli::RunArgs;
 use crate::components::{Components, Service};
+use crate::control::neighbours::Neighbours;
 use crate::control::server::{self, Server};
 use crate::exit::{Code, Failure};
 use crate::home::{self, Home};
@@ -83,7 +84,7 @@ async fn serve(
     let passed =
         sockets.take(reach::GATEWAY, settings.gateway.bind).map_err(|error| Failure::of(Code::Io, &error))?;
     let astray = passed.astray;
-    let gateway = reach::open(&settings.gateway, &secrets, &components, passed, clock)?;
+    let gateway = reach::open(&settings, &secrets, &components, passed, clock)?;
     let bot = telegram::open(&settings, &secrets, &components, &paths, clock)?;
     let listener = server::bind(&own.socket)?;
 
@@ -179,6 +180,7 @@ async fn serve(
     let watched = components.services.contains(&Service::Gateway) && (bridged || !alone);
     let watched =
         watched.then(|| bridge::watch(&mut services, (bus.clone(), store.clone(), clock), heartbeat));
+    let neighbours = Neighbours::of(&own.socket);
     let this = Board {
         bridge: watching,
         watched,
@@ -190,6 +192,7 @@ async fn serve(
         home: paths.home.clone(),
         process: components.process,
         gateway: gateway.as_ref().map(|(_, handle)| handle.clone()),
+        neighbours: neighbours.clone(),
         astray,
         telegram: bot.as_ref().map(|(_, handle)| handle.clone()),
         database: database.shown(),
@@ -198,8 +201,11 @@ async fn serve(
     };
     let this = board.get_or_init(|| this).clone();
 
-    let desk = Desk { supervisor: handle.clone(), store: store.clone(), clock, tasks, libraries };
+    let desk =
+        Desk { supervisor: handle.clone(), store: store.clone(), clock, tasks, libraries, neighbours: None };
     services.spawn(Arc::new(Server { board: this.clone(), desk: desk.clone() }).serve(listener));
+    // Who reaches the gateway means the home; who asks at a process's socket means that process.
+    let desk = Desk { neighbours: Some(Arc::new(neighbours)), ..desk };
     services.spawn(heart::beat(handle.clone(), this.bus.clone(), clock, heartbeat));
     if let Some(known) = nudged {
         services.spawn(nudges::exchange(store.clone(), this.bus.clone(), clock, known));

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use async_trait::async_trait;
 use gateway::{Handle, Options, Tokens, Whole};
 use operations::sockets::Passed;
-use settings::{Gateway, Secrets};
+use settings::{Secrets, Settings};
 use store::Clock;
 
 use crate::components::{Components, Service};
@@ -20,7 +20,7 @@ pub const GATEWAY: &str = "gateway";
 /// # Errors
 /// The port is taken or cannot be had, or a token is missing or none.
 pub fn open(
-    settings: &Gateway,
+    settings: &Settings,
     secrets: &Secrets,
     components: &Components,
     passed: Passed,
@@ -32,7 +32,7 @@ pub fn open(
     let tokens = Tokens::of(secrets)?;
     let (listener, kept) = match passed.listener {
         Some((listener, by_unit)) => (gateway::adopt(listener, &tokens)?, by_unit),
-        None => (gateway::bind(settings.bind, &tokens)?, false),
+        None => (gateway::bind(settings.gateway.bind, &tokens)?, false),
     };
     // One that no socket unit has is left with systemd: who connects during a restart waits.
     if !kept && let Err(error) = operations::sockets::keep(GATEWAY, &listener) {
@@ -41,7 +41,8 @@ pub fn open(
     if let Some(astray) = passed.astray {
         tracing::warn!(event = "astray", "{}", astray_said(astray));
     }
-    let options = Options { settings: settings.clone(), tokens, listener, clock };
+    let (settings, routing) = (settings.gateway.clone(), settings.routing.clone());
+    let options = Options { settings, routing, tokens, listener, clock };
     gateway::Service::new(options).map(Some).map_err(|error| Failure::of(Code::Io, &error))
 }
 
@@ -102,5 +103,9 @@ impl Board {
 impl Whole for Board {
     async fn document(&self) -> Result<Document, String> {
         Board::document(self).await.map_err(|failure| failure.message)
+    }
+
+    async fn home(&self) -> Result<Document, String> {
+        Ok(self.neighbours.home(Whole::document(self).await?).await)
     }
 }

@@ -19,6 +19,7 @@ use workers::bridge::Watched;
 pub use gateway::status::{Breaker, Component, Daemon, Document, Evidence, LastExit, Library, Sandbox};
 
 use crate::bridge::{self, Bridge};
+use crate::control::neighbours::Neighbours;
 use crate::exit::Failure;
 
 /// Who can tell how the whole stands. Cheap to clone.
@@ -33,6 +34,8 @@ pub struct Board {
     pub process: ProcessName,
     /// HTTP, where this process has it.
     pub gateway: Option<gateway::Handle>,
+    /// The other processes of this home.
+    pub neighbours: Neighbours,
     /// Where a socket unit listens and nobody answers.
     pub astray: Option<std::net::SocketAddr>,
     /// The bot, where this process has it.

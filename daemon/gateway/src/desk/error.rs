@@ -15,6 +15,9 @@ pub enum Error {
     /// The store did not do it.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The process that leads the agent did not do it.
+    #[error("{0}")]
+    Neighbour(String),
     /// A library was started and went back already.
     #[error("{name} does not run {}: {reason}", hash.short())]
     WentBack {
