@@ -1,13 +1,17 @@
 //! The database or the bus is away, or slow: what goes on, what is refused, what the status says, and that all of it
 //! mends itself.
 
-use anyhow::{Context, Result, ensure};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::sys::signal::Signal;
 use openclaw_tests::daemon::{Daemon, Home};
+use openclaw_tests::http::Http;
 use openclaw_tests::server::{Postgres, Redis};
 use openclaw_tests::wait_for;
 use serde_json::Value;
 
+use crate::http::{TOKEN, secrets, tokens};
 use crate::support::{UNBOUND, fails, pid, quick, reply};
 
 /// A daemon on servers of its own.
@@ -29,8 +33,14 @@ impl Stage {
         let agents = format!("[agents.misbehaving]\n{UNBOUND}\nconcurrency = 4\n");
         let servers = format!("[database]\nurl = \"{url}\"\n[bus]\nurl = \"{}\"\n", redis.url());
         let home = Home::new(&quick(&format!("{agents}{servers}")), &["misbehaving"])?;
+        secrets(&home, &tokens())?;
         let daemon = home.start_ready(&["misbehaving"])?;
         Ok(Some(Self { home, daemon, postgres, redis }))
+    }
+
+    /// The operator's client.
+    fn http(&self) -> Result<Http> {
+        Http::of(&self.home, Some(TOKEN))
     }
 
     /// Waits until a component's health is this.
@@ -62,13 +72,14 @@ impl Stage {
     /// seen.
     fn refuses_and_holds(&self, why: &str) -> Result<()> {
         let said = fails(&self.home, 75, &["send", "misbehaving", "echo no", "--key", "later"])?;
-        ensure!(said.contains(why), "{said}");
+        ensure!(said.contains("the database"), "{said}");
         let store = wait_for("a result to be held", || {
             let store = self.home.component("store")?;
             let held = store["reason"].as_str().is_some_and(|why| why.contains("(1 results wait)"));
             Ok(held.then_some(store))
         })?;
         ensure!(store["health"] == "failed" && store["state"] == "backoff", "{store}");
+        ensure!(store["reason"].as_str().is_some_and(|reason| reason.contains(why)), "{store}");
         Ok(())
     }
 
@@ -157,6 +168,17 @@ fn a_database_that_stands_still_is_told_and_goes_on() -> Result<()> {
     // The status is answered at once, whatever the database does.
     let agent = stage.home.component("misbehaving")?;
     ensure!(agent["state"] == "ready", "{agent}");
+    // Nobody waits as long as a transaction may take: neither who is the first to ask, nor who comes later.
+    let http = stage.http()?;
+    let text = r#"{"agent":"misbehaving","text":"echo in doubt"}"#;
+    let posted = http.request("POST", "/api/v1/messages").header("idempotency-key", "doubt");
+    let refused = http.send(posted.header("content-type", "application/json").body(text)?)?;
+    ensure!(refused.status == 503, "{}", refused.text);
+    let store = stage.home.component("store")?;
+    ensure!(store["health"] != "ok", "{store}");
+    for look in ["/readyz", "/api/v1/tasks"] {
+        ensure!(http.get(look)?.status == 503, "{look}");
+    }
     stage.health("store", "failed")?;
     stage.refuses_and_holds("the database")?;
     stage.postgres.signal(Signal::SIGCONT)?;
@@ -182,6 +204,72 @@ fn a_locked_table_is_told_and_what_waited_is_stored() -> Result<()> {
         told
     })?;
     stage.resumed(&task)?;
+    stage.stop()
+}
+
+/// What a lookup of events waits for while somebody holds the lock of that number; what writes does not.
+const GATE: &str = "create function gate() returns boolean language plpgsql as $$ begin
+        if current_setting('transaction_read_only') = 'on' then perform pg_advisory_xact_lock_shared(42); end if;
+        return true;
+    end $$;
+    create policy gate on agent_events using (gate()) with check (true);
+    alter table agent_events enable row level security, force row level security";
+
+#[test]
+fn lookups_that_take_all_their_connections_are_told_and_work_goes_on() -> Result<()> {
+    let Some(stage) = Stage::new()? else { return Ok(()) };
+    let http = stage.http()?;
+    stage.postgres.execute("own", GATE)?;
+    let shut = "select pg_advisory_lock(42); select pg_sleep(100)";
+    let over = AtomicBool::new(false);
+    let look = ["agents", "history", "misbehaving"];
+    std::thread::scope(|scope| {
+        let holder = scope.spawn(|| stage.postgres.execute("own", shut));
+        let locked = "select count(*) from pg_locks where locktype = 'advisory' and granted";
+        wait_for("the lock", || Ok((stage.postgres.number("own", locked)? > 0).then_some(())))?;
+        // More than there are connections.
+        let lookups: Vec<_> = (0..6)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut said = String::new();
+                    while !over.load(Ordering::Relaxed) {
+                        said.push_str(&fails(&stage.home, 75, &look)?);
+                    }
+                    Ok::<_, anyhow::Error>(said)
+                })
+            })
+            .collect();
+        let told = (|| {
+            let store = stage.health("store", "degraded")?;
+            ensure!(
+                store["reason"].as_str().is_some_and(|why| why.contains("for lookups are in use")),
+                "{store}"
+            );
+            ensure!(reply(&stage.home, "misbehaving", "echo well")? == "well");
+            wait_for("/readyz to say so", || {
+                let ready = http.get("/readyz")?;
+                Ok((ready.status == 503 && ready.text.contains("for lookups are in use")).then_some(()))
+            })?;
+            wait_for("HTTP to say so", || {
+                let events = http.get("/api/v1/events")?;
+                ensure!(events.status == 503, "{}", events.text);
+                Ok(events.text.contains("too busy to look anything up").then_some(()))
+            })
+        })();
+        over.store(true, Ordering::Relaxed);
+        let said: Result<Vec<_>> =
+            lookups.into_iter().map(|one| one.join().map_err(|_| anyhow!("a panic"))?).collect();
+        let end = "select pg_terminate_backend(pid) from pg_stat_activity where query = $$";
+        stage.postgres.execute("own", &format!("{end}{shut}$$"))?;
+        ensure!(holder.join().is_ok_and(|held| held.is_err()), "nobody held the lock to the end");
+        told?;
+        let said = said?.concat();
+        ensure!(said.contains("too busy to look anything up"), "{said}");
+        Ok(())
+    })?;
+    stage.health("store", "ok")?;
+    wait_for("/readyz to be ready again", || Ok((http.get("/readyz")?.status == 200).then_some(())))?;
+    stage.home.ok(&look)?;
     stage.stop()
 }
 

@@ -122,6 +122,10 @@ impl Keeper {
                 let changes = self.leads.claimed(claims, asked);
                 self.claimed_at = Instant::now();
                 self.tell(changes).await;
+                // The first of a group is held: now the others.
+                if self.leads.wanted().iter().any(|agent| !wanted.contains(agent)) {
+                    return Duration::ZERO;
+                }
             }
             Ok(Err(error)) => self.unclaimed(wanted, &error.to_string()).await,
             Err(_) => {
