@@ -280,6 +280,18 @@ impl Store {
         self.backend.release_agents(held).await
     }
 
+    /// Gives back the lead of a name that this process claimed last, if it has it.
+    ///
+    /// # Errors
+    /// As [`release_agents`](Self::release_agents).
+    pub async fn give_back(&self, name: &AgentName) -> Result<(), Error> {
+        let held = self.leads().remove(name);
+        match held {
+            Some(token) => self.release_agents(&[(name.clone(), token)]).await,
+            None => Ok(()),
+        }
+    }
+
     fn leads(&self) -> std::sync::MutexGuard<'_, HashMap<AgentName, i64>> {
         // Each change is one insertion, so a poisoned lock is still good.
         self.leads.lock().unwrap_or_else(PoisonError::into_inner)

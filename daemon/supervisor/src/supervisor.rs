@@ -138,7 +138,6 @@ impl Supervisor {
             ),
             proxied: settings.database.proxied,
             claimed_at: tokio::time::Instant::now(),
-            ahead: leads::ahead(),
             wanted: naming,
             changes: teller_of_leads,
         });

@@ -23,6 +23,9 @@ use openclaw_agent_api::AgentName;
 
 use super::Time;
 
+/// A machine whose clocks drift apart by more than this between two looks was suspended.
+const SLEPT: Duration = Duration::from_secs(1);
+
 /// What the database said to a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Said<T> {
@@ -66,6 +69,8 @@ pub struct Leads {
     /// Hosts are gone within this.
     margin: Duration,
     groups: Vec<Vec<AgentName>>,
+    /// How far the clock of the boot was ahead of the monotonic one at the last look.
+    ahead: Option<Duration>,
     held: BTreeMap<AgentName, Held>,
     wanted: BTreeSet<AgentName>,
 }
@@ -75,7 +80,7 @@ impl Leads {
     /// wanted here are to be wanted before the first claim.
     pub fn new(ttl: Duration, kill: Duration, groups: Vec<Vec<AgentName>>) -> Self {
         let margin = (kill + ttl / 10).min(ttl / 2);
-        Self { ttl, margin, groups, held: BTreeMap::new(), wanted: BTreeSet::new() }
+        Self { ttl, margin, groups, ahead: None, held: BTreeMap::new(), wanted: BTreeSet::new() }
     }
 
     /// An agent that is to be led here.
@@ -192,6 +197,16 @@ impl Leads {
         let agents: Vec<_> =
             self.held.iter().filter(|(_, held)| late(held)).map(|(agent, _)| agent.clone()).collect();
         self.lose(agents, &format!("the lead could not be renewed in time: {why}"))
+    }
+
+    /// How far the clock of the boot is ahead of the monotonic one now. It goes on while the machine is suspended, as leases
+    /// do, and the monotonic one, by which their time is counted here, does not: then all are given up.
+    pub fn awake(&mut self, ahead: Duration) -> Vec<(AgentName, Change)> {
+        let before = self.ahead.replace(ahead);
+        if before.is_none_or(|before| ahead <= before + SLEPT) {
+            return Vec::new();
+        }
+        self.lose(self.held.keys().cloned().collect(), "the machine was suspended")
     }
 
     /// These, and their groups with them.

@@ -51,6 +51,43 @@ fn an_answer_about_an_earlier_lead_says_nothing_of_this_one() {
     assert_eq!(leads.held(), [(atlas(), 7)]);
 }
 
+#[test]
+fn a_machine_that_was_suspended_gives_its_leads_up_as_it_wakes() {
+    let mut leads = leading(0);
+    let ahead = Duration::from_secs(500);
+    // What it slept before it led says nothing, nor that the two clocks are not read at once.
+    assert_eq!(leads.awake(ahead), []);
+    assert_eq!(leads.awake(ahead + Duration::from_millis(900)), []);
+    let changes = leads.awake(ahead + Duration::from_secs(9));
+    assert!(matches!(&changes[..], [(_, Change::Lost { why })] if why.contains("suspended")), "{changes:?}");
+    assert_eq!((leads.held(), leads.wanted()), (vec![], vec![atlas()]));
+    // It leads again, and sleeps no more.
+    assert_eq!(leads.claimed(vec![(atlas(), Ok(8))], at(9_000)), [(atlas(), Change::Won(8))]);
+    assert_eq!(leads.awake(ahead + Duration::from_secs(9)), []);
+}
+
+#[test]
+fn a_group_is_claimed_from_its_first_on_and_lost_as_one() {
+    let scout: AgentName = "scout".parse().unwrap();
+    let mut leads = Leads::new(TTL, KILL, vec![vec![scout.clone(), atlas()]]);
+    leads.want(atlas());
+    leads.want(scout.clone());
+    assert_eq!(leads.wanted(), [scout.clone()]);
+    // Who stands by does so for all.
+    let changes = leads.claimed(vec![(scout.clone(), Err("another".into()))], at(0));
+    let stands = |agent| (agent, Change::StandsBy { why: "another".into() });
+    assert_eq!(changes, [stands(scout.clone()), stands(atlas())]);
+    assert_eq!(leads.claimed(vec![(scout.clone(), Ok(3))], at(1_000)), []);
+    assert_eq!(leads.wanted(), [atlas()]);
+    let changes = leads.claimed(vec![(atlas(), Ok(4))], at(1_000));
+    assert_eq!(changes, [(atlas(), Change::Won(4)), (scout.clone(), Change::Won(3))]);
+    let held = leads.held();
+    let said = Said::Told((vec![scout.clone()], vec![atlas()]));
+    let changes = leads.renewed(&held, said, at(2_000), at(2_000));
+    let lost: Vec<_> = changes.iter().map(|(agent, _)| agent.clone()).collect();
+    assert_eq!((lost, leads.held()), (vec![atlas(), scout], vec![]));
+}
+
 /// The database, and what may happen to whoever asks it.
 #[derive(Clone, Debug)]
 enum Step {
