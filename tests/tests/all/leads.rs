@@ -177,6 +177,40 @@ fn a_group_is_one_process_s() -> Result<()> {
 }
 
 #[test]
+fn of_two_that_run_all_one_leads_the_whole_group() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let group = "[groups.pair]\nagents = ['scout', 'misbehaving']\nstrategy = 'one_for_all'\n";
+    let config = format!("{}{group}", on(&server.url("postgres")));
+    let home = || Home::new(&config, &["scout", "misbehaving"]);
+    let homes = [home()?, home()?];
+    // Both want it at once.
+    let mut daemons = [homes[0].spawn()?, homes[1].spawn()?].map(Some);
+    let leads = || {
+        let hosts = |home: &Home| home.hosts().map(|hosts| hosts.len());
+        wait_for("one to run both", || {
+            let run = [hosts(&homes[0])?, hosts(&homes[1])?];
+            ensure!(run.contains(&0), "both run a part: {run:?}");
+            Ok(run.iter().position(|hosts| *hosts == 2))
+        })
+    };
+    let first = leads()?;
+    for agent in ["scout", "misbehaving"] {
+        wait_for("the other to stand by", || {
+            Ok(homes[1 - first].component(agent).ok().filter(|component| component["state"] == "standby"))
+        })?;
+    }
+    let dead = daemons[first].take().context("a daemon")?;
+    dead.kill()?;
+    wait_for("the hosts of the dead one to end", || Ok(homes[first].hosts()?.is_empty().then_some(())))?;
+    ensure!(leads()? != first);
+    homes[1 - first].until("misbehaving", "ready")?;
+    ensure!(reply(&homes[1 - first], "misbehaving", "echo whole")? == "whole");
+    let last = daemons[1 - first].take().context("a daemon")?;
+    ensure!(last.stop()?.success());
+    Ok(())
+}
+
+#[test]
 fn a_process_that_does_not_answer_is_named_and_hides_nobody() -> Result<()> {
     let Some(server) = Postgres::start()? else { return Ok(()) };
     let home = Home::new(&on(&server.url("postgres")), &["scout", "misbehaving"])?;

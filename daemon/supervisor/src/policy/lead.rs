@@ -104,6 +104,12 @@ impl Leads {
         self.wanted.iter().filter(now).cloned().collect()
     }
 
+    /// Those that are not led here, though they are to be.
+    pub fn standing_by(&self) -> Vec<AgentName> {
+        let unled = self.held.iter().filter(|(_, held)| !held.led).map(|(agent, _)| agent);
+        self.wanted.iter().chain(unled).cloned().collect()
+    }
+
     /// The members of an agent's group that are to be led here, in order; of one without a group itself.
     fn group(&self, agent: &AgentName) -> Vec<AgentName> {
         let ours = |agent: &&AgentName| self.wanted.contains(*agent) || self.held.contains_key(*agent);

@@ -123,25 +123,23 @@ impl Keeper {
                     return Duration::ZERO;
                 }
             }
-            Ok(Err(error)) => self.unclaimed(wanted, &error.to_string()).await,
+            Ok(Err(error)) => self.unclaimed(&error.to_string()).await,
             Err(_) => {
                 let why = "the database has not answered";
                 let changes = self.leads.expired(self.clock.now(), why);
                 self.tell(changes).await;
-                self.unclaimed(wanted, why).await;
+                self.unclaimed(why).await;
             }
         }
         POLL.min(self.leads.ttl() / 4)
     }
 
     /// Whoever led may be gone by now, and nobody here can tell.
-    async fn unclaimed(&self, wanted: Vec<AgentName>, error: &str) {
+    async fn unclaimed(&self, error: &str) {
         if self.claimed_at.elapsed() > self.leads.ttl() {
             let why = format!("nobody is known to lead it, and it cannot be claimed: {error}");
-            self.tell(
-                wanted.into_iter().map(|agent| (agent, Change::StandsBy { why: why.clone() })).collect(),
-            )
-            .await;
+            let stands = |agent| (agent, Change::StandsBy { why: why.clone() });
+            self.tell(self.leads.standing_by().into_iter().map(stands).collect()).await;
         }
     }
 
