@@ -146,9 +146,9 @@ impl Store {
         let kib = u32::try_from(task.payload.len() / 1024 + 1).unwrap_or(ROOM_KIB).min(ROOM_KIB);
         let room = self.patiently(self.inbox.room.clone().acquire_many_owned(kib)).await;
         let room = room.map_err(Error::Away)?.map_err(|_| Error::Closed)?;
-        let ((reply, answer), id) = (oneshot::channel(), task.id);
+        let (reply, answer) = oneshot::channel();
         self.inbox.put(|pending| pending.submissions.push(Submission { task, reply, watch, _room: room }));
-        Ok(Posted { store: self.clone(), id, answer })
+        Ok(Posted { store: self.clone(), answer })
     }
 
     /// Waits for the end of a task, whoever submitted it; one that has ended is told at once. Nothing comes where the task is
@@ -482,7 +482,6 @@ impl Task {
 /// A task on its way into the store.
 pub struct Posted {
     store: Store,
-    id: TaskId,
     answer: oneshot::Receiver<Result<Submitted, Error>>,
 }
 
@@ -491,13 +490,9 @@ impl Posted {
     ///
     /// # Errors
     /// As [`Store::submit`].
-    pub async fn submitted(mut self) -> Result<Submitted, Error> {
-        match self.store.patiently(&mut self.answer).await {
-            Ok(answer) => answer.map_err(|_| Error::Closed)?,
-            // What the engine has not taken yet is certainly not stored.
-            Err(why) if self.store.inbox.withdraw(self.id) => Err(Error::Away(why)),
-            Err(why) => self.answer.try_recv().unwrap_or(Err(Error::Doubtful(why))),
-        }
+    pub async fn submitted(self) -> Result<Submitted, Error> {
+        // One that is told of as doubtful stays where it is: those left after it must not overtake it.
+        self.store.answer(self.answer).await
     }
 }
 

@@ -91,16 +91,6 @@ impl Inbox {
         self.wake.notify_one();
     }
 
-    /// Takes a submission back; whether it was still there. Then nothing of it is stored.
-    pub fn withdraw(&self, id: TaskId) -> bool {
-        let mut pending = self.lock();
-        let Some(submissions) = pending.as_mut().map(|pending| &mut pending.submissions) else {
-            return false;
-        };
-        let left = submissions.iter().position(|submission| submission.task.id == id);
-        left.map(|at| submissions.remove(at)).is_some()
-    }
-
     /// Everything left since the last time.
     pub fn take(&self) -> Pending {
         self.lock().as_mut().map(std::mem::take).unwrap_or_default()

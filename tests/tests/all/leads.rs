@@ -267,7 +267,10 @@ fn behind_a_proxy_a_refusal_proves_nothing_and_the_other_takes_over() -> Result<
     })?;
     second.until("scout", "ready")?;
     let alone = first.until("scout", "standby")?;
-    ensure!(alone["reason"].as_str().is_some_and(|why| why.contains("cannot be claimed")), "{alone}");
+    ensure!(
+        alone["reason"].as_str().is_some_and(|why| why.contains("could not be renewed in time")),
+        "{alone}"
+    );
     proxy.serve()?;
     wait_for("the first to know who leads", || {
         let reason = first.component("scout")?["reason"].to_string();
