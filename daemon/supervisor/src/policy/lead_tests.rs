@@ -72,7 +72,7 @@ fn a_group_is_claimed_from_its_first_on_and_lost_as_one() {
     let mut leads = Leads::new(TTL, KILL, vec![vec![scout.clone(), atlas()]]);
     leads.want(atlas());
     leads.want(scout.clone());
-    assert_eq!(leads.wanted(), [scout.clone()]);
+    assert_eq!(leads.wanted(), std::slice::from_ref(&scout));
     // Who stands by does so for all.
     let changes = leads.claimed(vec![(scout.clone(), Err("another".into()))], at(0));
     let stands = |agent| (agent, Change::StandsBy { why: "another".into() });
