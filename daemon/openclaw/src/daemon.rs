@@ -267,6 +267,9 @@ async fn serve(
         reached.finish();
         while reaching.join_next().await.is_some() {}
         services.shutdown().await;
+        if bridged {
+            bridge::rest(&store).await;
+        }
         if let (Ok(()), Some(this)) = (&ended, board.get()) {
             heart::rest(&*this.bus, ours, heartbeat).await;
         }
