@@ -8,12 +8,13 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::Turn;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::Error;
 use crate::abroad::Abroad;
+use crate::alert::{Alert, Change, LISTED_ALERTS, Report};
 use crate::backend::{
     Backend, Claim, Claimant, Depth, Event, Heartbeat, MemoryChange, NewEvent, NewHeartbeat, Order, Record,
     Renewed,
@@ -31,6 +32,7 @@ pub struct Store {
     health: watch::Receiver<Health>,
     claimant: Claimant,
     abroad: Arc<Abroad>,
+    alerted: Arc<Notify>,
     /// The agents that this process leads, and the token of each lead.
     leads: Arc<Mutex<HashMap<AgentName, i64>>>,
 }
@@ -49,7 +51,7 @@ impl Store {
             Engine::start(backend.clone(), inbox.clone(), options, claimant.clone(), abroad.clone()).await?;
         #[allow(clippy::disallowed_methods, reason = "the caller owns the handle")]
         let task = tokio::spawn(engine.run());
-        Ok((Self { inbox, backend, health, claimant, abroad, leads: Arc::default() }, task))
+        Ok((Self { inbox, backend, health, claimant, abroad, alerted: Arc::default(), leads: Arc::default() }, task))
     }
 
     /// Stores a task; durable when this returns.
@@ -163,6 +165,29 @@ impl Store {
     /// Leaves an event to be stored.
     pub fn event(&self, event: NewEvent) {
         self.inbox.put(|pending| pending.event(event));
+    }
+
+    /// Leaves the report of an alert to be stored. Does not wait; what cannot be stored now is kept and tried again.
+    pub fn report(&self, report: Report) {
+        self.inbox.put(|pending| pending.report(report));
+        self.alerted.notify_one();
+    }
+
+    /// Waits until something was reported, or done with alerts, here since the last time. To be asked by one task.
+    pub async fn alerted(&self) {
+        self.alerted.notified().await;
+    }
+
+    /// Changes alerts; durable when this returns. Answers how many: see [`Change`].
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Database`].
+    pub async fn change_alerts(&self, change: Change) -> Result<u64, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.put(|pending| pending.alerts.push((change, reply)));
+        let changed = answer.await.map_err(|_| Error::Closed)?;
+        self.alerted.notify_one();
+        changed
     }
 
     /// Leaves heartbeats to be stored.
@@ -311,12 +336,36 @@ impl Store {
         self.backend.events(agent, kind, limit).await
     }
 
-    /// The alerts of all agents, newest first.
+    /// Alerts, newest first.
     ///
     /// # Errors
     /// [`Error::Database`].
-    pub async fn alerts(&self, limit: u32) -> Result<Vec<Event>, Error> {
-        self.backend.alerts(limit).await
+    pub async fn alerts(&self, limit: u32) -> Result<Vec<Alert>, Error> {
+        self.backend.alerts(limit.min(LISTED_ALERTS)).await
+    }
+
+    /// The alerts that are to be looked at by then, the earliest first, [`LISTED_ALERTS`] at the most.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn alerts_due(&self, by: DateTime<Utc>) -> Result<Vec<Alert>, Error> {
+        self.backend.alerts_due(by).await
+    }
+
+    /// When the next alert is to be looked at.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn next_alert(&self) -> Result<Option<DateTime<Utc>>, Error> {
+        self.backend.next_alert().await
+    }
+
+    /// The alerts about which a message has arrived that is not known to have, and when it did.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn alerts_arrived(&self) -> Result<Vec<(i64, DateTime<Utc>)>, Error> {
+        self.backend.alerts_arrived().await
     }
 
     /// The events of all agents after that id, oldest first.

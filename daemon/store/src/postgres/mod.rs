@@ -39,6 +39,7 @@ use self::commit::Doubt;
 pub(crate) use self::connect::MIGRATIONS;
 pub use self::connect::Server;
 use crate::Error;
+use crate::alert::Alert;
 use crate::backend::{Applied, Backend, Batch, Claim, Claimant, Depth, Event, Heartbeat, Renewed};
 use crate::task::{Ended, Filter, NewTask, Task, TaskId};
 use crate::transaction::{self, Moment};
@@ -358,8 +359,20 @@ impl Backend for Postgres {
         bounded(shared::last_event(&self.readers)).await
     }
 
-    async fn alerts(&self, limit: u32) -> Result<Vec<Event>, Error> {
+    async fn alerts(&self, limit: u32) -> Result<Vec<Alert>, Error> {
         bounded(shared::alerts(&self.readers, limit)).await
+    }
+
+    async fn alerts_due(&self, by: DateTime<Utc>) -> Result<Vec<Alert>, Error> {
+        bounded(shared::alerts_due(&self.readers, by)).await
+    }
+
+    async fn next_alert(&self) -> Result<Option<DateTime<Utc>>, Error> {
+        bounded(shared::next_alert(&self.readers)).await
+    }
+
+    async fn alerts_arrived(&self) -> Result<Vec<(i64, DateTime<Utc>)>, Error> {
+        bounded(shared::alerts_arrived(&self.readers)).await
     }
 
     async fn heartbeats(&self, agent: &AgentName, limit: u32) -> Result<Vec<Heartbeat>, Error> {
