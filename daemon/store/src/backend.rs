@@ -330,7 +330,7 @@ pub trait Backend: Send + Sync + 'static {
     async fn records(&self) -> Result<Vec<(String, String)>, Error>;
     /// The newest events of one agent and one type, newest first.
     async fn events(&self, agent: &AgentName, kind: &str, limit: u32) -> Result<Vec<Event>, Error>;
-    /// Alerts, newest first.
+    /// Alerts, those that happened last first.
     async fn alerts(&self, limit: u32) -> Result<Vec<Alert>, Error>;
     /// The alerts that are to be looked at by then, the earliest first, [`LISTED_ALERTS`](crate::alert::LISTED_ALERTS) at the most.
     async fn alerts_due(&self, by: DateTime<Utc>) -> Result<Vec<Alert>, Error>;

@@ -51,7 +51,10 @@ impl Store {
             Engine::start(backend.clone(), inbox.clone(), options, claimant.clone(), abroad.clone()).await?;
         #[allow(clippy::disallowed_methods, reason = "the caller owns the handle")]
         let task = tokio::spawn(engine.run());
-        Ok((Self { inbox, backend, health, claimant, abroad, alerted: Arc::default(), leads: Arc::default() }, task))
+        Ok((
+            Self { inbox, backend, health, claimant, abroad, alerted: Arc::default(), leads: Arc::default() },
+            task,
+        ))
     }
 
     /// Stores a task; durable when this returns.
@@ -336,7 +339,7 @@ impl Store {
         self.backend.events(agent, kind, limit).await
     }
 
-    /// Alerts, newest first.
+    /// Alerts, those that happened last first; at most [`LISTED_ALERTS`].
     ///
     /// # Errors
     /// [`Error::Database`].

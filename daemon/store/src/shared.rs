@@ -87,9 +87,10 @@ macro_rules! shared_statements {
              where agent_name = $1 and event_type = $2 order by id desc limit $3";
         pub const TRANSITIONS: &str = "select id, agent_name, event_type, payload, created_at from agent_events
              where agent_name = $1 and event_type = $2 and event_type = 'agent.transition' order by id desc limit $3";
+        pub const ALERTS: &str = "select * from alerts order by last_at desc limit $1";
+
         pub async fn alerts(db: &Pool, limit: u32) -> Result<Vec<Alert>, Error> {
-            let sql = "select * from alerts order by id desc limit $1";
-            let rows = sqlx::query(sql).bind(i64::from(limit)).fetch_all(db).await?;
+            let rows = sqlx::query(ALERTS).bind(i64::from(limit)).fetch_all(db).await?;
             rows.iter().map(alert).collect()
         }
 

@@ -15,6 +15,9 @@ pub enum Error {
     /// The store did not do it.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// No such alert is open.
+    #[error("no open alert has the id or fingerprint `{}`: `openclaw alert list` shows them", .0.escape_debug())]
+    NoSuchAlert(String),
     /// A library was started and went back already.
     #[error("{name} does not run {}: {reason}", hash.short())]
     WentBack {

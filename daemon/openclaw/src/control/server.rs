@@ -150,7 +150,9 @@ impl Server {
             Ask::Reload { name } => json(&self.desk.reload(&name, actor).await?),
             Ask::Rollback { name, to } => json(&self.desk.rollback(&name, to, actor).await?),
             Ask::Libraries { name } => json(&self.desk.libraries(&name).await?),
-            Ask::Alerts { limit } => json(&store.alerts(limit).await?),
+            Ask::Alerts { limit } => json(&self.desk.alerts(limit).await?),
+            Ask::Raise(raise) => json(&self.desk.raise(raise).await?),
+            Ask::Acknowledge { which } => json(&self.desk.acknowledge(&which, &actor).await?),
             Ask::History { name, limit } => {
                 let name = supervisor.agent(&name)?;
                 json(&store.events(&name, TRANSITION, limit).await?)

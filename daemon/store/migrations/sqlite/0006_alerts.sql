@@ -20,6 +20,7 @@ create table alerts (
     resolution   text                             -- how it ended, in a sentence
 );
 create unique index alerts_open on alerts (dedupe_key) where resolved_at is null;
+create index alerts_last on alerts (last_at);
 create index alerts_due on alerts (due_at) where due_at is not null;
 create index alerts_undelivered on alerts (id) where delivered_at is null and message_id is not null;
 create index alerts_resolved on alerts (resolved_at) where resolved_at is not null;

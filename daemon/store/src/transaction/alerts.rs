@@ -20,7 +20,9 @@ pub(super) async fn report(
             News::Wrong(level, count) => {
                 json!({"level": level, "agent": source, "text": text, "at": at, "key": key, "count": count})
             }
-            News::Over => json!({"level": "info", "agent": source, "text": text, "at": at, "key": key, "over": true}),
+            News::Over => {
+                json!({"level": "info", "agent": source, "text": text, "at": at, "key": key, "over": true})
+            }
         };
         if db.report(report, moment).await? {
             let (agent, payload) = (source.clone(), payload.to_string());
@@ -38,7 +40,9 @@ pub(super) async fn change(
     applied: &mut Applied,
 ) -> Result<u64, Error> {
     match change {
-        Change::Acknowledge { which, actor, at } => db.acknowledge(which, actor, moment.of(*at), moment.now).await,
+        Change::Acknowledge { which, actor, at } => {
+            db.acknowledge(which, actor, moment.of(*at), moment.now).await
+        }
         Change::Tell { alerts, messages } => {
             for told in alerts {
                 if db.alert_revision(told.id).await? != Some(told.revision) {
