@@ -193,6 +193,8 @@ pub struct Told {
     pub message: Option<TaskId>,
     /// When it is to be looked at next; none: when something happens.
     pub due: Option<DateTime<Utc>>,
+    /// It goes wrong again: who knew of it knows of the last time.
+    pub anew: bool,
     /// It is over by itself, since then.
     pub closed: Option<DateTime<Utc>>,
 }

@@ -180,7 +180,7 @@ macro_rules! shared_statements {
             };
             let all = *which == Which::All;
             let sql = "update alerts set acked_at = $1, acked_by = $2, due_at = $3, revision = revision + 1
-                       where resolved_at is null and (id = $4 or dedupe_key = $5 or ($6 and severity <> 'info'))";
+                       where resolved_at is null and (id = $4 or dedupe_key = $5 or ($6 and severity <> 'info' and acked_at is null))";
             let known = sqlx::query(sql).bind(dialect::at(at)).bind(dialect::text(actor)).bind(dialect::at(now));
             Ok(known.bind(id).bind(key).bind(all).execute(db).await?.rows_affected())
         }
@@ -196,11 +196,14 @@ macro_rules! shared_statements {
             let sql = "update alerts set detail = $2, revision = revision + 1,
                          due_at = case when count = $3 then $4 else $5 end,
                          delivered_at = case when $6 is null then delivered_at end,
-                         message_id = coalesce($6, message_id), resolved_at = coalesce(resolved_at, $7)
+                         message_id = coalesce($6, message_id), resolved_at = coalesce(resolved_at, $7),
+                         acked_at = case when $8 then null else acked_at end,
+                         acked_by = case when $8 then null else acked_by end
                        where id = $1";
             let tell = sqlx::query(sql).bind(told.id).bind(dialect::document(&told.told.to_string()).to_owned());
             let tell = tell.bind(i64::from(told.count)).bind(time(told.due)).bind(dialect::at(moment.now));
-            tell.bind(told.message.map(dialect::id)).bind(time(told.closed)).execute(db).await?;
+            let tell = tell.bind(told.message.map(dialect::id)).bind(time(told.closed));
+            tell.bind(told.anew).execute(db).await?;
             Ok(())
         }
 

@@ -67,8 +67,6 @@ pub enum Stage {
     Kept,
     /// It was one.
     Said {
-        /// First, or first after it was acknowledged.
-        first: DateTime<Utc>,
         /// When it was said last.
         last: DateTime<Utc>,
         /// How often louder.
@@ -116,13 +114,16 @@ pub struct Look {
     pub signal: Option<Signal>,
     /// When to look again: later than now; none: when something happens.
     pub due: Option<DateTime<Utc>>,
+    /// It goes wrong again: who knew of it knows of the last time.
+    pub anew: bool,
     /// It is over by itself.
     pub closes: bool,
 }
 
 /// What is to be said of an alert now. `summarized`: this period's summary is out already.
 pub fn look(alert: &Alert, told: &Told, rules: &Rules, summarized: bool, now: DateTime<Utc>) -> Look {
-    let mut look = Look { told: told.clone(), say: None, signal: None, due: None, closes: false };
+    let mut look =
+        Look { told: told.clone(), say: None, signal: None, due: None, anew: false, closes: false };
     if look.told.stage == Stage::New {
         look.told.stage = Stage::Kept;
         look.signal = Some(Signal::Raised);
@@ -152,7 +153,7 @@ pub fn look(alert: &Alert, told: &Told, rules: &Rules, summarized: bool, now: Da
         }
     }
     let silent = alert.resolved_at.is_none() && look.say.is_none() && alert.count == look.told.count;
-    let escalates = matches!(&look.told.stage, Stage::Said { louder, first, .. } if *louder < LOUDER && !acknowledged(alert, *first));
+    let escalates = matches!(&look.told.stage, Stage::Said { louder, .. } if *louder < LOUDER && alert.acked_at.is_none());
     if silent && !escalates && now - alert.last_at >= FORGOTTEN {
         look.told.stage = Stage::Over;
         (look.closes, look.due) = (true, None);
@@ -164,10 +165,6 @@ pub fn look(alert: &Alert, told: &Told, rules: &Rules, summarized: bool, now: Da
     // Never at once: what is left then is another period's, or nobody's here.
     look.due = due.into_iter().min().map(|at| at.max(now + TimeDelta::seconds(1)));
     look
-}
-
-fn acknowledged(alert: &Alert, first: DateTime<Utc>) -> bool {
-    alert.acked_at.is_some_and(|at| at >= first)
 }
 
 /// It is over: who was told hears of it, and of what was critical before anybody was told.
@@ -193,25 +190,25 @@ fn open(look: &mut Look, alert: &Alert, rules: &Rules, now: DateTime<Utc>) -> Ve
     if !rules.speaks {
         return vec![now + NOBODY];
     }
-    let Stage::Said { first, last, louder } = look.told.stage.clone() else {
+    let Stage::Said { last, louder } = look.told.stage.clone() else {
         look.say = Some(Say::First);
-        look.told.stage = Stage::Said { first: now, last: now, louder: 0 };
+        look.told.stage = Stage::Said { last: now, louder: 0 };
         return vec![now + rules.escalate];
     };
-    let known = acknowledged(alert, first);
-    let spoken = alert.acked_at.filter(|_| known).map_or(last, |at| at.max(last));
+    let spoken = alert.acked_at.map_or(last, |at| at.max(last));
     if alert.count > look.told.count && alert.last_at >= spoken + rules.cooldown {
         look.say = Some(Say::Again);
-        let (first, louder) = if known { (now, 0) } else { (first, louder) };
-        look.told.stage = Stage::Said { first, last: now, louder };
+        look.anew = alert.acked_at.is_some();
+        let louder = if look.anew { 0 } else { louder };
+        look.told.stage = Stage::Said { last: now, louder };
         return if louder < LOUDER { vec![now + rules.escalate] } else { Vec::new() };
     }
-    if known || louder >= LOUDER {
+    if alert.acked_at.is_some() || louder >= LOUDER {
         return Vec::new();
     }
     if now >= last + rules.escalate {
         look.say = Some(Say::Louder(louder + 1));
-        look.told.stage = Stage::Said { first, last: now, louder: louder + 1 };
+        look.told.stage = Stage::Said { last: now, louder: louder + 1 };
         return if louder + 1 < LOUDER { vec![now + rules.escalate] } else { Vec::new() };
     }
     vec![last + rules.escalate]

@@ -65,6 +65,7 @@ impl Story {
                 self.summarized = if say.stands_alone() { self.summarized } else { Some(period) };
             }
             self.signals.extend(look.signal);
+            self.alert.acked_at = self.alert.acked_at.filter(|_| !look.anew);
             (self.told, self.due) = (look.told, look.due);
             if look.closes {
                 (self.closed, self.alert.resolved_at) = (true, Some(now));

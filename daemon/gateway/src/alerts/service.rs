@@ -147,6 +147,7 @@ impl Teller {
             told: serde_json::to_value(&look.told).unwrap_or_default(),
             message: look.say.and(first),
             due: look.due,
+            anew: look.anew,
             closed: look.closes.then_some(now),
         });
         let change = Change::Tell { alerts: alerts.collect(), messages };
