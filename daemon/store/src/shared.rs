@@ -97,14 +97,17 @@ macro_rules! shared_statements {
         pub const ALERTS_DUE: &str =
             "select * from alerts where due_at <= $1 and due_at is not null order by due_at limit $2";
 
-        pub async fn alerts_due(db: &Pool, by: DateTime<Utc>) -> Result<Vec<Alert>, Error> {
+        pub async fn alerts_due(
+            db: impl sqlx::Executor<'_, Database = Db>,
+            by: DateTime<Utc>,
+        ) -> Result<Vec<Alert>, Error> {
             let query = sqlx::query(ALERTS_DUE).bind(dialect::at(by)).bind(i64::from(LISTED_ALERTS));
             query.fetch_all(db).await?.iter().map(alert).collect()
         }
 
         pub const NEXT_ALERT: &str = "select min(due_at) from alerts where due_at is not null";
 
-        pub async fn next_alert(db: &Pool) -> Result<Option<DateTime<Utc>>, Error> {
+        pub async fn next_alert(db: impl sqlx::Executor<'_, Database = Db>) -> Result<Option<DateTime<Utc>>, Error> {
             Ok(dialect::maybe_time(&sqlx::query(NEXT_ALERT).fetch_one(db).await?, 0))
         }
 

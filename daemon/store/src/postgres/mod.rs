@@ -364,11 +364,20 @@ impl Backend for Postgres {
     }
 
     async fn alerts_due(&self, by: DateTime<Utc>) -> Result<Vec<Alert>, Error> {
-        bounded(shared::alerts_due(&self.readers, by)).await
+        // By the clock by which they are due.
+        let due = async |db: &mut PgConnection| {
+            let moment = self.moment(db, by).await?;
+            shared::alerts_due(db, moment.now).await
+        };
+        self.write(due).await
     }
 
     async fn next_alert(&self) -> Result<Option<DateTime<Utc>>, Error> {
-        bounded(shared::next_alert(&self.readers)).await
+        let next = async |db: &mut PgConnection| {
+            let moment = self.moment(db, Utc::now()).await?;
+            Ok(shared::next_alert(db).await?.map(|at| at - moment.shift))
+        };
+        self.write(next).await
     }
 
     async fn alerts_arrived(&self) -> Result<Vec<(i64, DateTime<Utc>)>, Error> {
