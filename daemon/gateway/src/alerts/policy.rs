@@ -152,17 +152,19 @@ pub fn look(alert: &Alert, told: &Told, rules: &Rules, summarized: bool, now: Da
             due.push(rules.next_period(now));
         }
     }
-    let silent = alert.resolved_at.is_none() && look.say.is_none() && alert.count == look.told.count;
+    let all_told = alert.count == look.told.count || !rules.speaks;
+    let silent = alert.resolved_at.is_none() && look.say.is_none() && all_told;
     let escalates = matches!(&look.told.stage, Stage::Said { louder, .. } if *louder < LOUDER && alert.acked_at.is_none());
     if silent && !escalates && now - alert.last_at >= FORGOTTEN {
         look.told.stage = Stage::Over;
         (look.closes, look.due) = (true, None);
         return look;
     }
-    if alert.resolved_at.is_none() {
-        due.push(alert.last_at + FORGOTTEN);
+    let forgotten = alert.last_at + FORGOTTEN;
+    // One that is old already waits for what is still to be said, or has just been.
+    if alert.resolved_at.is_none() && (forgotten > now || due.is_empty()) {
+        due.push(forgotten);
     }
-    // Never at once: what is left then is another period's, or nobody's here.
     look.due = due.into_iter().min().map(|at| at.max(now + TimeDelta::seconds(1)));
     look
 }
