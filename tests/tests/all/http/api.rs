@@ -328,7 +328,7 @@ fn alerts_are_listed_and_acknowledged() -> Result<()> {
         "{listed}"
     );
     let ack = format!("/api/v1/alerts/{}/ack", one["id"]);
-    problem(&Http::of(&home, Some(READ))?.post(&ack, &json!({}))?, 403, "forbidden");
+    problem(&Http::of(&home, Some(READ))?.post(&ack, &json!({}))?, 403, "read_only_token");
     let done = http.post(&ack, &json!({}))?;
     assert_eq!((done.status, done.json()?), (200, json!({"acknowledged": 1})), "{}", done.text);
     let one = http.get("/api/v1/alerts?limit=2")?.json()?["alerts"][1].clone();
