@@ -66,6 +66,11 @@ impl Postgres {
         format!("{}{database}", self.url)
     }
 
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join(".s.PGSQL.5432")
+    }
+
     /// Makes a database, and answers its URL.
     pub fn database(&self, name: &str) -> Result<String> {
         self.execute("postgres", &format!("create database {name}"))?;

@@ -37,7 +37,15 @@ pub enum Error {
         /// Who does.
         holder: String,
     },
-    /// This machine does not have the address, or this user may not have the port.
+    /// This machine does not have the address, or not yet: an interface may come up later than this daemon.
+    #[error(
+        "cannot listen on {bind}: this machine has no such address (now); correct `bind` in [gateway], or try again"
+    )]
+    NotHere {
+        /// Where it was to listen.
+        bind: SocketAddr,
+    },
+    /// This user may not have the port.
     #[error("cannot listen on {bind} ({source}): correct `bind` in [gateway]")]
     NotOurs {
         /// Where it was to listen.

@@ -28,7 +28,8 @@ pub fn bind(bind: SocketAddr, tokens: &Tokens) -> Result<TcpListener, Error> {
 pub fn bind_guarded(bind: SocketAddr) -> Result<TcpListener, Error> {
     let listener = TcpListener::bind(bind).map_err(|source| match source.kind() {
         ErrorKind::AddrInUse => Error::Taken { bind, holder: holder(bind.port()) },
-        ErrorKind::AddrNotAvailable | ErrorKind::PermissionDenied => Error::NotOurs { bind, source },
+        ErrorKind::AddrNotAvailable => Error::NotHere { bind },
+        ErrorKind::PermissionDenied => Error::NotOurs { bind, source },
         _ => Error::Listen { bind, source },
     })?;
     listener

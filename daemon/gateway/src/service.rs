@@ -27,6 +27,8 @@ const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
 pub struct Options {
     /// Its bounds.
     pub settings: settings::Gateway,
+    /// Who gets a message that names nobody.
+    pub routing: settings::Routing,
     /// Who may use the API.
     pub tokens: Tokens,
     /// A bound listener, of [`bind`](crate::bind) or [`adopt`](crate::adopt).
@@ -89,10 +91,10 @@ impl Service {
     /// # Errors
     /// The listener is none.
     pub fn new(options: Options) -> io::Result<(Self, Handle)> {
-        let Options { settings, tokens, listener, clock } = options;
+        let Options { settings, routing, tokens, listener, clock } = options;
         let (drain, stopping) = watch::channel(Drain::Open);
         let address = listener.local_addr()?;
-        let door = Arc::new(Door::new(settings, tokens, address, clock, stopping.clone()));
+        let door = Arc::new(Door::new(settings, routing, tokens, address, clock, stopping.clone()));
         let handle = Handle { door: door.clone(), drain: Arc::new(drain) };
         Ok((Self { door, listener, drain: stopping }, handle))
     }

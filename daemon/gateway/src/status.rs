@@ -29,8 +29,13 @@ impl Document {
     /// The home as a whole, of what each of its processes says. An agent that one of them leads is shown as it is there.
     pub fn of_all(documents: impl IntoIterator<Item = Self>) -> Option<Self> {
         let mut documents = documents.into_iter();
-        let mut whole = documents.next()?;
-        for document in documents {
+        Some(documents.next()?.with(documents))
+    }
+
+    /// As [`of_all`](Self::of_all), of this one and others.
+    pub fn with(self, others: impl IntoIterator<Item = Self>) -> Self {
+        let mut whole = self;
+        for document in others {
             whole.others.push(document.daemon);
             for component in document.components {
                 let same = |known: &&mut Component| {
@@ -44,7 +49,7 @@ impl Document {
             }
         }
         whole.components.sort_by_key(|component| component.kind == "agent");
-        Some(whole)
+        whole
     }
 
     /// The agent of that name.

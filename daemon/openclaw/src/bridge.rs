@@ -18,6 +18,9 @@ use crate::systemd;
 /// A look that is older than so many intervals proves nothing.
 const STALE: u32 = 3;
 
+/// How long the end waits for the lead to be given back.
+const LAST: Duration = Duration::from_millis(500);
+
 /// What this process has of the bridge. Cheap to clone.
 #[derive(Clone)]
 pub struct Bridge {
@@ -49,6 +52,17 @@ pub fn start(
     let (service, verdicts) = bridge::start(options);
     services.spawn(service.run());
     Bridge { verdicts, interval }
+}
+
+/// Once the bridge has ended: whoever stands by need not wait for the end of its lead.
+pub async fn rest(store: &Store) {
+    let give_back = async {
+        if let Ok(name) = NAME.parse() {
+            let _ = store.give_back(&name).await;
+        }
+    };
+    // A database that does not answer keeps nobody: the lead runs out.
+    let _ = tokio::time::timeout(LAST, give_back).await;
 }
 
 /// What the gateway's process sees of the bridge, wherever that runs.

@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use crate::capabilities::Doors;
 use crate::cli::RunArgs;
 use crate::components::{Components, Service};
+use crate::control::neighbours::Neighbours;
 use crate::control::server::{self, Server};
 use crate::exit::{Code, Failure};
 use crate::home::{self, Home};
@@ -74,20 +75,30 @@ async fn serve(
     filter: Option<journal::Filter>,
 ) -> Result<(), Failure> {
     let notify = Notify::of_process();
-    let mut sockets = Sockets::of_process();
+    let mut sockets = Sockets::of_process().map_err(|error| Failure::of(Code::Io, &error))?;
     let database = database::configured(&loaded)?;
     let Loaded { settings, paths, secrets, origin } = loaded;
     let mut stop = Signals::listen()?;
     let clock = Clock::new();
     // Bound before any work starts: whoever connects early waits for the answer.
-    let passed = sockets.tcp(reach::GATEWAY).map_err(|error| Failure::of(Code::Io, &error))?;
-    let gateway = reach::open(&settings.gateway, &secrets, &components, passed, clock)?;
+    let passed =
+        sockets.take(reach::GATEWAY, settings.gateway.bind).map_err(|error| Failure::of(Code::Io, &error))?;
+    let astray = passed.astray;
+    let gateway = reach::open(&settings, &secrets, &components, passed, clock)?;
     let bot = telegram::open(&settings, &secrets, &components, &paths, clock)?;
     let listener = server::bind(&own.socket)?;
 
     let _held = database::hold(&database)?;
     // A migration may take long, and a database that starts with the machine may be late.
-    let backend = notify.during("opening the database", MIGRATION, unit::open(&database, notify)).await?;
+    let backend = tokio::select! {
+        opened = notify.during("opening the database", MIGRATION, unit::open(&database, notify)) => opened?,
+        signal = stop.stopped() => {
+            tracing::info!("{signal}: stopped before the database was open");
+            notify.stopping("stopping: the database was not open yet");
+            let _ = home::clear_socket(&own.socket);
+            return Ok(());
+        }
+    };
     let tasks = settings.tasks.clone();
     let options = store::Options {
         installation: home::installation(&paths, &components.process)?,
@@ -160,8 +171,9 @@ async fn serve(
         inputs: inputs.clone(),
         filter,
         scope,
-        stale: Arc::default(),
+        said: Arc::default(),
     };
+    let drain = unit.longest_drain() + LAST_WORDS;
     let (supervisor, handle) = Supervisor::new(options).await?;
     let nudged = several.then(|| handle.known().clone());
     let mut services = JoinSet::new();
@@ -172,6 +184,7 @@ async fn serve(
     let watched = components.services.contains(&Service::Gateway) && (bridged || !alone);
     let watched =
         watched.then(|| bridge::watch(&mut services, (bus.clone(), store.clone(), clock), heartbeat));
+    let neighbours = Neighbours::of(&own.socket);
     let this = Board {
         bridge: watching,
         watched,
@@ -183,6 +196,8 @@ async fn serve(
         home: paths.home.clone(),
         process: components.process,
         gateway: gateway.as_ref().map(|(_, handle)| handle.clone()),
+        neighbours: neighbours.clone(),
+        astray,
         telegram: bot.as_ref().map(|(_, handle)| handle.clone()),
         database: database.shown(),
         discover,
@@ -190,8 +205,11 @@ async fn serve(
     };
     let this = board.get_or_init(|| this).clone();
 
-    let desk = Desk { supervisor: handle.clone(), store: store.clone(), clock, tasks, libraries };
+    let desk =
+        Desk { supervisor: handle.clone(), store: store.clone(), clock, tasks, libraries, neighbours: None };
     services.spawn(Arc::new(Server { board: this.clone(), desk: desk.clone() }).serve(listener));
+    // Who reaches the gateway means the home; who asks at a process's socket means that process.
+    let desk = Desk { neighbours: Some(Arc::new(neighbours)), ..desk };
     services.spawn(heart::beat(handle.clone(), this.bus.clone(), clock, heartbeat));
     if let Some(known) = nudged {
         services.spawn(nudges::exchange(store.clone(), this.bus.clone(), clock, known));
@@ -242,39 +260,45 @@ async fn serve(
         }
     };
     drop((welcome, reloading));
-    notify.stopping("draining: running handlers may end");
-    reached.stop();
-    let ours = heart::ours(&handle).await;
-    // Refused where it was the supervisor that was lost.
-    let _ = handle.shutdown().await;
-    tokio::select! {
-        _ = supervising.join_next() => {}
-        again = stop.stopped() => {
-            tracing::warn!("{again} again: stopping at once; tasks in work are done again at the next start");
-            let _ = home::clear_socket(&own.socket);
-            return Err(Failure::new(Code::Failed, "stopped before everything was drained"));
+    unit.stopping("draining: running handlers may end");
+    let drained = async {
+        reached.stop();
+        let ours = heart::ours(&handle).await;
+        // Refused where it was the supervisor that was lost.
+        let _ = handle.shutdown().await;
+        tokio::select! {
+            _ = supervising.join_next() => {}
+            again = stop.stopped() => {
+                tracing::warn!("{again} again: stopping at once; tasks in work are done again at the next start");
+                let _ = home::clear_socket(&own.socket);
+                return Err(Failure::new(Code::Failed, "stopped before everything was drained"));
+            }
         }
-    }
-    reached.finish();
-    while reaching.join_next().await.is_some() {}
-    services.shutdown().await;
-    if let (Ok(()), Some(this)) = (&ended, board.get()) {
-        heart::rest(&*this.bus, ours, heartbeat).await;
-    }
-    signalling.shutdown().await;
-    let _ = home::clear_socket(&own.socket);
-    store.close();
-    if !engine.is_finished() {
-        // A database that does not answer keeps nobody: what could not be stored is done again at the next start.
-        if tokio::time::timeout(LAST_WORDS, &mut engine).await.is_err() {
-            tracing::warn!("the database did not answer: the daemon ends without it");
-            engine.abort();
+        reached.finish();
+        while reaching.join_next().await.is_some() {}
+        services.shutdown().await;
+        if bridged {
+            bridge::rest(&store).await;
         }
-    }
-    logs.close();
-    let _ = log_thread.join();
-    tracing::info!("stopped");
-    ended
+        if let (Ok(()), Some(this)) = (&ended, board.get()) {
+            heart::rest(&*this.bus, ours, heartbeat).await;
+        }
+        signalling.shutdown().await;
+        let _ = home::clear_socket(&own.socket);
+        store.close();
+        if !engine.is_finished() {
+            // A database that does not answer keeps nobody: what could not be stored is done again at the next start.
+            if tokio::time::timeout(LAST_WORDS, &mut engine).await.is_err() {
+                tracing::warn!("the database did not answer: the daemon ends without it");
+                engine.abort();
+            }
+        }
+        logs.close();
+        let _ = log_thread.join();
+        tracing::info!("stopped");
+        ended
+    };
+    notify.during("draining: running handlers may end", drain, drained).await
 }
 
 fn lost(what: &str) -> Failure {

@@ -110,7 +110,7 @@ impl From<gateway::desk::Error> for Failure {
             Error::Supervisor(error) => error.into(),
             Error::Store(error) => error.into(),
             Error::NoSuchAlert(_) => Self::of(Code::Usage, &error),
-            Error::WentBack { .. } => Self::of(Code::Failed, &error),
+            Error::Neighbour(_) | Error::WentBack { .. } => Self::of(Code::Failed, &error),
         }
     }
 }
@@ -120,7 +120,7 @@ impl From<gateway::Error> for Failure {
         use gateway::Error;
         let code = match &error {
             Error::Token { .. } | Error::Open { .. } | Error::NotOurs { .. } => Code::Config,
-            Error::Taken { .. } | Error::Listen { .. } => Code::TryAgain,
+            Error::Taken { .. } | Error::NotHere { .. } | Error::Listen { .. } => Code::TryAgain,
             Error::HandedOver(_) => Code::Io,
         };
         Self::of(code, &error)

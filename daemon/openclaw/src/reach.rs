@@ -1,10 +1,11 @@
 //! The gateway as a part of this process: opened before any work starts, told how the whole stands.
 
-use std::net::TcpListener;
+use std::net::SocketAddr;
 
 use async_trait::async_trait;
 use gateway::{Handle, Options, Tokens, Whole};
-use settings::{Gateway, Secrets};
+use operations::sockets::Passed;
+use settings::{Secrets, Settings};
 use store::Clock;
 
 use crate::components::{Components, Service};
@@ -19,26 +20,37 @@ pub const GATEWAY: &str = "gateway";
 /// # Errors
 /// The port is taken or cannot be had, or a token is missing or none.
 pub fn open(
-    settings: &Gateway,
+    settings: &Settings,
     secrets: &Secrets,
     components: &Components,
-    passed: Option<TcpListener>,
+    passed: Passed,
     clock: Clock,
 ) -> Result<Option<(gateway::Service, Handle)>, Failure> {
     if !components.services.contains(&Service::Gateway) {
         return Ok(None);
     }
     let tokens = Tokens::of(secrets)?;
-    // One that systemd has bound is kept over restarts: who connects meanwhile waits.
-    let listener = match passed {
-        Some(listener) => gateway::adopt(listener, &tokens)?,
-        None => gateway::bind(settings.bind, &tokens)?,
+    let (listener, kept) = match passed.listener {
+        Some((listener, by_unit)) => (gateway::adopt(listener, &tokens)?, by_unit),
+        None => (gateway::bind(settings.gateway.bind, &tokens)?, false),
     };
-    if let Err(error) = operations::sockets::keep(GATEWAY, &listener) {
+    // One that no socket unit has is left with systemd: who connects during a restart waits.
+    if !kept && let Err(error) = operations::sockets::keep(GATEWAY, &listener) {
         tracing::debug!(%error, "systemd does not keep the gateway's socket");
     }
-    let options = Options { settings: settings.clone(), tokens, listener, clock };
+    if let Some(astray) = passed.astray {
+        tracing::warn!(event = "astray", "{}", astray_said(astray));
+    }
+    let (settings, routing) = (settings.gateway.clone(), settings.routing.clone());
+    let options = Options { settings, routing, tokens, listener, clock };
     gateway::Service::new(options).map(Some).map_err(|error| Failure::of(Code::Io, &error))
+}
+
+fn astray_said(astray: SocketAddr) -> String {
+    format!(
+        "openclaw.socket listens on {astray}, where nobody answers: write [gateway] bind as its ListenStream, with \
+         `systemctl edit openclaw.socket`"
+    )
 }
 
 /// What must be told of a stop.
@@ -74,6 +86,7 @@ impl Board {
         };
         let (verdict, reason) = match error {
             Some(error) => (("backoff", "degraded"), format!("takes no connections at the moment: {error}")),
+            None if let Some(astray) = self.astray => (("ready", "degraded"), astray_said(astray)),
             None if has_tokens => (("ready", "ok"), "requests are answered".into()),
             None => (
                 ("ready", "ok"),
@@ -90,5 +103,9 @@ impl Board {
 impl Whole for Board {
     async fn document(&self) -> Result<Document, String> {
         Board::document(self).await.map_err(|failure| failure.message)
+    }
+
+    async fn home(&self) -> Result<Document, String> {
+        Ok(self.neighbours.home(Whole::document(self).await?).await)
     }
 }

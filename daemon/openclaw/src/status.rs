@@ -19,6 +19,7 @@ use workers::bridge::Watched;
 pub use gateway::status::{Breaker, Component, Daemon, Document, Evidence, LastExit, Library, Sandbox};
 
 use crate::bridge::{self, Bridge};
+use crate::control::neighbours::Neighbours;
 use crate::exit::Failure;
 
 /// Who can tell how the whole stands. Cheap to clone.
@@ -33,6 +34,10 @@ pub struct Board {
     pub process: ProcessName,
     /// HTTP, where this process has it.
     pub gateway: Option<gateway::Handle>,
+    /// The other processes of this home.
+    pub neighbours: Neighbours,
+    /// Where a socket unit listens and nobody answers.
+    pub astray: Option<std::net::SocketAddr>,
     /// The bot, where this process has it.
     pub telegram: Option<gateway::telegram::Handle>,
     /// What holds the queue, for people.
@@ -46,8 +51,6 @@ pub struct Board {
     pub watched: Option<Watched>,
 }
 
-/// A transaction takes milliseconds.
-const SLOW: Duration = Duration::from_secs(2);
 /// A bus that has not answered for so long proves nothing: it is asked every five seconds.
 const UNHEARD: Duration = Duration::from_secs(15);
 
@@ -89,11 +92,18 @@ impl Board {
 
     fn store(&self, now: DateTime<Utc>) -> Component {
         let health = self.store.health();
-        let waits = health.waits_since.map(|since| (now - since).to_std().unwrap_or_default());
         let (state, verdict, reason) = match &health.error {
-            None if waits.is_some_and(|waits| waits > SLOW) => {
-                let seconds = waits.unwrap_or_default().as_secs();
-                ("ready", "degraded", format!("the database has not answered for {seconds} s"))
+            None if let Some(overdue) = health.overdue() => {
+                let seconds = overdue.as_secs();
+                (
+                    "ready",
+                    "degraded",
+                    format!("the database has not answered for {seconds} s: nothing is accepted"),
+                )
+            }
+            None if health.crowded => {
+                let why = "all connections for lookups are in use, and some were refused; work goes on";
+                ("ready", "degraded", why.to_owned())
             }
             None if (now - health.committed_at).to_std().unwrap_or_default() > self.stale => {
                 ("ready", "unknown", "nothing has been committed for longer than it should take".to_owned())

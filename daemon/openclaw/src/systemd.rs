@@ -17,6 +17,8 @@ pub struct UnitStatus {
     pub restarts: Option<u64>,
     /// Seconds since its last ping, where it has a watchdog.
     pub watchdog_age_seconds: Option<f64>,
+    /// Whether systemd waits for its pings.
+    pub has_watchdog: bool,
     /// What it last said of itself.
     pub status: String,
 }
@@ -35,8 +37,9 @@ pub fn units(manager: Manager) -> Option<Vec<UnitStatus>> {
     }
     args.extend(names);
     let text = call(&args)?;
-    let uptime: f64 =
-        std::fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()?;
+    // The clock that systemd's time stamps are of: it stands while the machine sleeps.
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).ok()?;
+    let now = now.tv_sec() as f64 + now.tv_nsec() as f64 / 1e9;
     let blocks =
         text.split("\n\n").map(|block| block.lines().filter_map(|line| line.split_once('=')).collect());
     let shown = blocks.filter_map(|keys: BTreeMap<&str, &str>| {
@@ -49,7 +52,8 @@ pub fn units(manager: Manager) -> Option<Vec<UnitStatus>> {
             unit: key("Id").into(),
             state: format!("{} ({})", key("ActiveState"), key("SubState")),
             restarts: key("NRestarts").parse().ok(),
-            watchdog_age_seconds: (pinged > 0.0).then(|| (uptime - pinged / 1e6).max(0.0)),
+            watchdog_age_seconds: (pinged > 0.0).then(|| (now - pinged / 1e6).max(0.0)),
+            has_watchdog: !matches!(key("WatchdogUSec"), "" | "0" | "infinity"),
             status: key("StatusText").into(),
         })
     });

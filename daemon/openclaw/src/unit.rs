@@ -2,7 +2,7 @@
 //! questions. Without systemd all of it says nothing.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -12,7 +12,7 @@ use operations::watchdog::{Evidence, Life, Pace, Verdict, decide};
 use settings::{Inputs, Settings};
 use store::Database;
 use store::backend::Backend;
-use supervisor::policy::State;
+use supervisor::policy::{Probe, State};
 use supervisor::{AgentStatus, Handle};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -44,8 +44,26 @@ pub struct Unit {
     /// The log's, where the configuration decides.
     pub filter: Option<Filter>,
     pub scope: Scope,
+    pub said: Arc<Mutex<Said>>,
+}
+
+/// How far it is, and what is said on until it is mended.
+#[derive(Default)]
+pub struct Said {
+    stage: Stage,
     /// Keys that were edited, and that only a restart applies.
-    pub stale: Arc<Mutex<Vec<String>>>,
+    stale: Vec<String>,
+    /// What the last reload could not do.
+    refused: Vec<String>,
+}
+
+/// Only who serves is ready, and nobody is ready again once stopping.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Starting,
+    Serving,
+    Stopping,
 }
 
 /// What of the configuration concerns this process.
@@ -107,9 +125,12 @@ impl Unit {
             let longest =
                 agents.map(|agent| agent.supervision(&self.as_started.supervision).start_timeout).sum();
             self.notify.during("starting: agents are on their way", longest, settled).await;
-            self.notify.ready(&self.line(&board).await);
+            let line = self.line(&board).await;
+            if self.serving() {
+                self.notify.ready(&line);
+            }
             let mut changes = board.supervisor.changes();
-            loop {
+            while self.stage() == Stage::Serving {
                 changes.mark_unchanged();
                 self.notify.status(&self.line(&board).await);
                 tokio::select! {
@@ -128,8 +149,10 @@ impl Unit {
     async fn line(&self, board: &Board) -> String {
         match board.document().await {
             Ok(document) => {
-                let stale = self.restart_needed().map(|said| format!("; {said}"));
-                format!("{}{}", line(&document), stale.unwrap_or_default())
+                let refused = self.said().refused.clone();
+                let said: Vec<_> =
+                    refused.into_iter().chain([line(&document)]).chain(self.restart_needed()).collect();
+                said.join("; ")
             }
             Err(failure) => format!("the status is not to be had: {failure}"),
         }
@@ -183,14 +206,18 @@ impl Unit {
     /// what has become of it. One that is wrong changes nothing.
     pub async fn reload(self, supervisor: Handle) {
         tracing::info!(event = "reload", "SIGHUP: looking at all libraries");
-        self.notify.reloading("reloading: looking at all libraries");
-        let mut said = Vec::new();
+        let serving = self.stage() == Stage::Serving;
+        if serving {
+            self.notify.reloading("reloading: looking at all libraries");
+        }
+        let mut refused = Vec::new();
+        let mut said = None;
         for name in supervisor.known().names() {
             match supervisor.reload(&name, "SIGHUP".into()).await {
                 Ok((_, verdict)) => tracing::info!(agent = %name, event = "reload", "{verdict}"),
                 Err(error) => {
                     tracing::warn!(agent = %name, event = "reload", "{error}");
-                    said.push(format!("{name}: {error}"));
+                    refused.push(format!("{name}: {error}"));
                 }
             }
         }
@@ -200,11 +227,49 @@ impl Unit {
                     event = "reload",
                     "the configuration is wrong, and what was in effect stays so: {error}"
                 );
-                said.push("the configuration is wrong and was not applied: `openclaw config check`".into());
+                refused
+                    .push("the configuration is wrong and was not applied: `openclaw config check`".into());
             }
-            Ok(loaded) => said.extend(self.applied(&loaded.settings)),
+            Ok(loaded) => said = self.applied(&loaded.settings),
         }
-        self.notify.ready(&if said.is_empty() { "reloaded".into() } else { said.join("; ") });
+        self.said().refused = refused.clone();
+        // Whoever was starting is not ready yet, and whoever stops is not ready any more.
+        if serving && self.stage() == Stage::Serving {
+            refused.extend(said);
+            self.notify.ready(&if refused.is_empty() { "reloaded".into() } else { refused.join("; ") });
+        }
+    }
+
+    /// It drains, whatever else is under way.
+    pub fn stopping(&self, status: &str) {
+        self.said().stage = Stage::Stopping;
+        self.notify.stopping(status);
+    }
+
+    /// A drain takes no longer, each agent after the other.
+    pub fn longest_drain(&self) -> Duration {
+        let settings = &self.as_started;
+        let of_agent = |agent: &settings::Agent| {
+            settings.daemon.drain_timeout + agent.supervision(&settings.supervision).kill_grace
+        };
+        settings.agents.values().map(of_agent).sum::<Duration>().max(settings.daemon.drain_timeout)
+    }
+
+    /// Whether it serves from now on: not once it stops.
+    fn serving(&self) -> bool {
+        let mut said = self.said();
+        if said.stage == Stage::Starting {
+            said.stage = Stage::Serving;
+        }
+        said.stage == Stage::Serving
+    }
+
+    fn stage(&self) -> Stage {
+        self.said().stage
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -216,14 +281,14 @@ impl Unit {
         }
         let keys = settings::difference(&self.as_started, now);
         let waits = |key: &String| key != "daemon.log" && self.scope.has(key);
-        *self.stale.lock().unwrap_or_else(PoisonError::into_inner) = keys.into_iter().filter(waits).collect();
+        self.said().stale = keys.into_iter().filter(waits).collect();
         let said = self.restart_needed()?;
         tracing::warn!(event = "reload", "the configuration was edited: {said}");
         Some(said)
     }
 
     fn restart_needed(&self) -> Option<String> {
-        let keys = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys = &self.said().stale;
         let (shown, more) = keys.split_at(keys.len().min(KEYS));
         let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
         (!keys.is_empty()).then(|| format!("restart needed for {}{more}", shown.join(", ")))
@@ -232,11 +297,17 @@ impl Unit {
 
 /// Whether an agent is meant to answer, and does.
 fn life(agent: &AgentStatus, now: DateTime<Utc>) -> Life {
+    let since = |at: DateTime<Utc>| (now - at).to_std().unwrap_or_default();
     match (&agent.record.state, agent.evidence().1) {
+        // Its supervisor ends a start that takes too long: twice the time of a proof it has had for that.
+        (State::Starting { deadline } | State::HalfOpen { probe: Probe::Starting { deadline } }, _)
+            if *deadline < now =>
+        {
+            Life::Up { age: since(*deadline), most: agent.stale * 2 }
+        }
         (State::Ready { .. }, Some(at)) if agent.led => {
-            let age = (now - at).to_std().unwrap_or_default();
             // Past `stale` its supervisor ends it: twice that long it has had for it.
-            Life::Up { age, most: agent.stale * 2 }
+            Life::Up { age: since(at), most: agent.stale * 2 }
         }
         _ => Life::Down,
     }

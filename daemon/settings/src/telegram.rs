@@ -106,7 +106,7 @@ impl Default for Routing {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rule {
-    /// Through which door it came: `telegram`.
+    /// Through which door it came: `telegram` or `http`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
     /// In which chat.

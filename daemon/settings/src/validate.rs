@@ -202,8 +202,16 @@ fn routing(settings: &Settings, document: &mut Document<'_>) {
             }
             Some(_) => {}
         }
-        if rule.channel.as_deref().is_some_and(|channel| channel != "telegram") {
-            note("is about a channel that there is not".into(), "write channel = \"telegram\"".into());
+        match rule.channel.as_deref() {
+            None | Some("telegram") => {}
+            Some("http") if rule.chat.is_some() || rule.sender.is_some() => {
+                note("is about chats or senders, of which HTTP has none".into(), "leave them out".into());
+            }
+            Some("http") => {}
+            Some(_) => {
+                let remedy = "write channel = \"telegram\" or channel = \"http\"";
+                note("is about a channel that there is not".into(), remedy.into());
+            }
         }
         if rule.command.as_deref().is_some_and(|command| !command.starts_with('/')) {
             note("has a command without its `/`".into(), "write command = \"/name\"".into());

@@ -356,6 +356,10 @@ pub trait Backend: Send + Sync + 'static {
     async fn memory_keys(&self, agent: &AgentName) -> Result<u32, Error>;
     /// The last turns of a conversation, oldest first.
     async fn turns(&self, agent: &AgentName, session: &str, limit: u32) -> Result<Vec<Turn>, Error>;
+    /// Whether all connections for lookups are in use now.
+    fn crowded(&self) -> bool {
+        false
+    }
     /// Nothing more comes: fold the write-ahead log away.
     async fn close(&self);
 }

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use openclaw_agent_api::AgentName;
-use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -32,6 +31,10 @@ const RETRY: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 /// Between two prunings.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
+/// The longest that the database may keep a turn before callers are refused rather than left to wait...
+const PATIENCE: Duration = Duration::from_secs(3);
+/// ...besides a second for so many bytes that the turn is to store: slower than any disk, and a debug build.
+const BYTES_A_SECOND: usize = 4 << 20;
 /// An idle store proves no oftener than this that it can write.
 const IDLE_PROOF: TimeDelta = TimeDelta::seconds(10);
 
@@ -51,7 +54,7 @@ pub struct Options {
 }
 
 /// What the store last proved.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Health {
     /// When a transaction was last committed. Sweeps, prunings and the proofs of an idle store write a row each, so
     /// this says that the disk could be written then: at work every third of a lease at the latest, idle every third
@@ -61,8 +64,35 @@ pub struct Health {
     pub error: Option<String>,
     /// Results that wait to be stored.
     pub held: usize,
-    /// Since when an answer of the database is waited for, if it is.
-    pub waits_since: Option<DateTime<Utc>>,
+    /// The turn that the store is at, if it is.
+    pub turn: Option<Turn>,
+    /// Whether lookups were refused since all connections for them are in use, and still are. Work goes on.
+    pub crowded: bool,
+}
+
+/// A turn of the store's, which ends when the database has answered all that it asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn {
+    since: Instant,
+    overdue_at: Instant,
+}
+
+impl Turn {
+    /// One that stores so many bytes.
+    fn of(bytes: usize) -> Self {
+        let since = Instant::now();
+        let work = Duration::from_secs((bytes / BYTES_A_SECOND) as u64);
+        Self { since, overdue_at: since + PATIENCE + work }
+    }
+}
+
+impl Health {
+    /// How long the database has kept the store from going on, where that is longer than it should be: then nothing
+    /// more is taken on.
+    pub fn overdue(&self) -> Option<Duration> {
+        let turn = self.turn.filter(|turn| turn.overdue_at <= Instant::now())?;
+        Some(turn.since.elapsed())
+    }
 }
 
 /// What could not be stored yet and must not be lost; bounded by the leases, `HELD_EVENTS`,
@@ -138,7 +168,7 @@ impl Engine {
         let depths = backend.depths().await?;
         let next_due = backend.next_due(now).await?;
         let (health, watched) =
-            watch::channel(Health { committed_at: now, error: None, held: 0, waits_since: None });
+            watch::channel(Health { committed_at: now, error: None, held: 0, turn: None, crowded: false });
         let mut engine = Self {
             clock,
             sweep_at: Instant::now() + options.lease / 3,
@@ -214,6 +244,7 @@ impl Engine {
         let left = self.lanes.change(std::mem::take(&mut arrived.lanes));
         arrived.completions.extend(left.into_iter().map(released));
         self.hold(&mut arrived);
+        self.at(Some(Turn::of(self.bytes(&arrived))));
         for (id, watcher) in std::mem::take(&mut arrived.watches) {
             self.watch(id, watcher).await;
         }
@@ -223,7 +254,10 @@ impl Engine {
             Err(error) => self.failed(Batch::default(), arrived, error),
         }
         let held = self.held_results();
-        self.health.send_if_modified(|health| std::mem::replace(&mut health.held, held) != held);
+        self.health.send_if_modified(|health| {
+            health.turn = None;
+            std::mem::replace(&mut health.held, held) != held
+        });
         for asker in asked {
             let _ = asker.send(());
         }
@@ -248,10 +282,7 @@ impl Engine {
             return;
         }
         taken(&batch).await;
-        self.waits_for_database(Some(now));
-        let applied = self.backend.apply(&batch, &self.claimant, now).await;
-        self.waits_for_database(None);
-        match applied {
+        match self.backend.apply(&batch, &self.claimant, now).await {
             Ok(applied) => self.committed(batch, arrived, applied, now).await,
             Err(error @ Error::Doubtful(_)) => {
                 self.doubt = Some(Box::new(batch));
@@ -262,11 +293,22 @@ impl Engine {
     }
 
     /// Whoever looks sees it; nobody is woken by it.
-    fn waits_for_database(&self, since: Option<DateTime<Utc>>) {
+    fn at(&self, turn: Option<Turn>) {
         self.health.send_if_modified(|health| {
-            health.waits_since = since;
+            health.turn = turn;
             false
         });
+    }
+
+    /// How much there is to store.
+    fn bytes(&self, arrived: &Pending) -> usize {
+        let results = self.held.completions.iter().map(|completion| match &completion.outcome {
+            Outcome::Done { result, follow_ups } => {
+                result.len() + follow_ups.iter().map(|task| task.payload.len()).sum::<usize>()
+            }
+            _ => 0,
+        });
+        results.chain(arrived.submissions.iter().map(|submission| submission.task.payload.len())).sum()
     }
 
     async fn batch(&mut self, arrived: &mut Pending, now: DateTime<Utc>) -> Batch {

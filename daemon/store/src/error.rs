@@ -27,8 +27,8 @@ pub enum Error {
         "the database is down ({0}): nothing was stored and results wait; try again, service resumes by itself"
     )]
     Down(String),
-    /// It is there, and all our connections to it are busy.
-    #[error("the database is too busy to answer: all connections to it are in use; try again")]
+    /// It is there, and all our connections for lookups are busy.
+    #[error("the database is too busy to look anything up: all connections for that are in use; try again")]
     Busy,
     /// It lets us in, but not to write.
     #[error(
@@ -47,10 +47,9 @@ pub enum Error {
     /// Another transaction was in the way, and this one was undone: it is tried again.
     #[error("the database failed: {0}")]
     InTheWay(String),
-    /// The connection broke while it was to commit.
+    /// The connection broke while it was to commit, or the database keeps the store for longer than anybody should wait.
     #[error(
-        "the database did not answer the commit ({0}): what was sent may or may not be stored; send it again with the \
-         same key"
+        "the database did not answer ({0}): what was sent may or may not be stored; send it again with the same key"
     )]
     Doubtful(String),
     /// It cannot be opened.

@@ -1,7 +1,7 @@
 //! What others hold: the store, and a consumer of one agent's tasks.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::Turn;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::Error;
@@ -24,6 +25,11 @@ use crate::inbox::{Inbox, ROOM_KIB, Submission};
 use crate::lanes::{ConsumerId, LaneOp};
 use crate::task::{Completion, Ended, Filter, LeasedTask, NewTask, Submitted, Task, TaskId};
 
+/// How often whoever waits looks whether the database still answers.
+const LOOK: Duration = Duration::from_millis(250);
+/// No lookup is waited for longer.
+const LOOKUP: Duration = Duration::from_secs(5);
+
 /// The store. Cheap to clone; all clones speak to one engine.
 #[derive(Clone)]
 pub struct Store {
@@ -35,6 +41,8 @@ pub struct Store {
     alerted: Arc<Notify>,
     /// The agents that this process leads, and the token of each lead.
     leads: Arc<Mutex<HashMap<AgentName, i64>>>,
+    /// The last lookup was refused: all connections for them were in use.
+    crowded: Arc<AtomicBool>,
 }
 
 impl Store {
@@ -51,16 +59,61 @@ impl Store {
             Engine::start(backend.clone(), inbox.clone(), options, claimant.clone(), abroad.clone()).await?;
         #[allow(clippy::disallowed_methods, reason = "the caller owns the handle")]
         let task = tokio::spawn(engine.run());
-        Ok((
-            Self { inbox, backend, health, claimant, abroad, alerted: Arc::default(), leads: Arc::default() },
-            task,
-        ))
+        let (leads, crowded) = (Arc::default(), Arc::default());
+        let alerted = Arc::default();
+        Ok((Self { inbox, backend, health, claimant, abroad, alerted, leads, crowded }, task))
     }
 
-    /// Stores a task; durable when this returns.
+    /// Why nothing more is taken on, if so: the database keeps the store.
+    fn stands(&self) -> Option<String> {
+        let overdue = self.health.borrow().overdue()?;
+        Some(format!("it has not answered for {} s", overdue.as_secs()))
+    }
+
+    /// Where the database keeps the store, nobody else is let wait for it.
+    fn goes(&self) -> Result<(), Error> {
+        self.stands().map_or(Ok(()), |why| Err(Error::Away(why)))
+    }
+
+    /// Waits as long as the database answers; else answers why it is waited for no longer.
+    async fn patiently<T>(&self, work: impl Future<Output = T>) -> Result<T, String> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return Ok(done),
+                () = sleep(LOOK) => if let Some(why) = self.stands() { return Err(why) },
+            }
+        }
+    }
+
+    /// An answer of the engine's to what was left for it.
+    async fn answer<T>(&self, answer: oneshot::Receiver<Result<T, Error>>) -> Result<T, Error> {
+        match self.patiently(answer).await {
+            Ok(answer) => answer.map_err(|_| Error::Closed)?,
+            Err(why) => Err(Error::Doubtful(why)),
+        }
+    }
+
+    async fn look_up<T>(&self, lookup: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        self.goes()?;
+        let found = match timeout(LOOKUP, self.patiently(lookup)).await {
+            Ok(found) => found.map_err(Error::Away).flatten(),
+            Err(_) => Err(Error::Away(format!("no answer within {} s", LOOKUP.as_secs()))),
+        };
+        match &found {
+            Err(Error::Busy) => self.crowded.store(true, Ordering::Relaxed),
+            Ok(_) => self.crowded.store(false, Ordering::Relaxed),
+            Err(_) => {}
+        }
+        found
+    }
+
+    /// Stores a task; durable when this returns. Where the database does not answer, this says so after some seconds.
     ///
     /// # Errors
-    /// [`Error::QueueFull`], [`Error::Full`], [`Error::Database`]: nothing was stored.
+    /// [`Error::QueueFull`], [`Error::Full`], [`Error::Database`], [`Error::Away`], [`Error::Down`]: nothing was stored.
+    /// [`Error::Doubtful`]: it may be, and its id or dedupe key tells when it is submitted again.
     pub async fn submit(&self, task: NewTask) -> Result<Submitted, Error> {
         self.submission(task, None).await
     }
@@ -89,14 +142,16 @@ impl Store {
     /// [`Posted::submitted`] says so.
     ///
     /// # Errors
-    /// [`Error::Closed`].
+    /// [`Error::Closed`]; [`Error::Away`] where the database does not answer.
     pub async fn post(&self, task: NewTask, watch: Option<oneshot::Sender<Ended>>) -> Result<Posted, Error> {
         // One that is larger than all the room waits until it has all of it.
+        self.goes()?;
         let kib = u32::try_from(task.payload.len() / 1024 + 1).unwrap_or(ROOM_KIB).min(ROOM_KIB);
-        let room = self.inbox.room.clone().acquire_many_owned(kib).await.map_err(|_| Error::Closed)?;
+        let room = self.patiently(self.inbox.room.clone().acquire_many_owned(kib)).await;
+        let room = room.map_err(Error::Away)?.map_err(|_| Error::Closed)?;
         let (reply, answer) = oneshot::channel();
         self.inbox.put(|pending| pending.submissions.push(Submission { task, reply, watch, _room: room }));
-        Ok(Posted { answer })
+        Ok(Posted { store: self.clone(), answer })
     }
 
     /// Waits for the end of a task, whoever submitted it; one that has ended is told at once. Nothing comes where the task is
@@ -150,9 +205,10 @@ impl Store {
     }
 
     async fn order(&self, order: Order) -> Result<AgentName, Error> {
+        self.goes()?;
         let (reply, answer) = oneshot::channel();
         self.inbox.put(|pending| pending.orders.push((order, reply)));
-        answer.await.map_err(|_| Error::Closed)?
+        self.answer(answer).await
     }
 
     /// Changes an agent's memory; durable when this returns.
@@ -160,9 +216,10 @@ impl Store {
     /// # Errors
     /// [`Error::Full`], [`Error::Database`].
     pub async fn remember(&self, change: MemoryChange) -> Result<(), Error> {
+        self.goes()?;
         let (reply, answer) = oneshot::channel();
         self.inbox.put(|pending| pending.memory.push((change, reply)));
-        answer.await.map_err(|_| Error::Closed)?
+        self.answer(answer).await
     }
 
     /// Leaves an event to be stored.
@@ -188,7 +245,7 @@ impl Store {
     pub async fn change_alerts(&self, change: Change) -> Result<u64, Error> {
         let (reply, answer) = oneshot::channel();
         self.inbox.put(|pending| pending.alerts.push((change, reply)));
-        let changed = answer.await.map_err(|_| Error::Closed)?;
+        let changed = self.answer(answer).await;
         self.alerted.notify_one();
         changed
     }
@@ -249,6 +306,18 @@ impl Store {
         self.backend.release_agents(held).await
     }
 
+    /// Gives back the lead of a name that this process claimed last, if it has it.
+    ///
+    /// # Errors
+    /// As [`release_agents`](Self::release_agents).
+    pub async fn give_back(&self, name: &AgentName) -> Result<(), Error> {
+        let held = self.leads().remove(name);
+        match held {
+            Some(token) => self.release_agents(&[(name.clone(), token)]).await,
+            None => Ok(()),
+        }
+    }
+
     fn leads(&self) -> std::sync::MutexGuard<'_, HashMap<AgentName, i64>> {
         // Each change is one insertion, so a poisoned lock is still good.
         self.leads.lock().unwrap_or_else(PoisonError::into_inner)
@@ -290,7 +359,8 @@ impl Store {
 
     /// What the store last proved.
     pub fn health(&self) -> Health {
-        self.health.borrow().clone()
+        let crowded = self.crowded.load(Ordering::Relaxed) && self.backend.crowded();
+        Health { crowded, ..self.health.borrow().clone() }
     }
 
     /// Changes with each transaction that this process commits.
@@ -303,7 +373,7 @@ impl Store {
     /// # Errors
     /// [`Error::NoSuchTask`], [`Error::Database`].
     pub async fn task(&self, id: TaskId) -> Result<Task, Error> {
-        self.backend.task(id).await?.ok_or_else(|| Error::NoSuchTask(id.to_string()))
+        self.look_up(self.backend.task(id)).await?.ok_or_else(|| Error::NoSuchTask(id.to_string()))
     }
 
     /// Tasks, newest first, 10,000 at the most. Without results, and with the beginnings of texts and errors alone:
@@ -312,7 +382,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`]; so for all reads below.
     pub async fn tasks(&self, filter: &Filter) -> Result<Vec<Task>, Error> {
-        self.backend.tasks(filter).await
+        self.look_up(self.backend.tasks(filter)).await
     }
 
     /// The tasks of each agent by state.
@@ -320,7 +390,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn depths(&self) -> Result<Vec<(String, Depth)>, Error> {
-        self.backend.depths().await
+        self.look_up(self.backend.depths()).await
     }
 
     /// Every supervisor's record, as saved.
@@ -328,7 +398,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn records(&self) -> Result<Vec<(String, String)>, Error> {
-        self.backend.records().await
+        self.look_up(self.backend.records()).await
     }
 
     /// The newest events of one agent and one type, newest first.
@@ -336,7 +406,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn events(&self, agent: &AgentName, kind: &str, limit: u32) -> Result<Vec<Event>, Error> {
-        self.backend.events(agent, kind, limit).await
+        self.look_up(self.backend.events(agent, kind, limit)).await
     }
 
     /// Alerts, those that happened last first; at most [`LISTED_ALERTS`].
@@ -344,7 +414,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn alerts(&self, limit: u32) -> Result<Vec<Alert>, Error> {
-        self.backend.alerts(limit.min(LISTED_ALERTS)).await
+        self.look_up(self.look_up(self.backend.alerts(limit.min(LISTED_ALERTS)))).await
     }
 
     /// The alerts that are to be looked at by then, the earliest first, [`LISTED_ALERTS`] at the most.
@@ -352,7 +422,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn alerts_due(&self, by: DateTime<Utc>) -> Result<Vec<Alert>, Error> {
-        self.backend.alerts_due(by).await
+        self.look_up(self.backend.alerts_due(by)).await
     }
 
     /// When the next alert is to be looked at.
@@ -360,7 +430,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn next_alert(&self) -> Result<Option<DateTime<Utc>>, Error> {
-        self.backend.next_alert().await
+        self.look_up(self.backend.next_alert()).await
     }
 
     /// The alerts about which a message has arrived that is not known to have, and when it did.
@@ -368,7 +438,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn alerts_arrived(&self) -> Result<Vec<(i64, DateTime<Utc>)>, Error> {
-        self.backend.alerts_arrived().await
+        self.look_up(self.backend.alerts_arrived()).await
     }
 
     /// The events of all agents after that id, oldest first.
@@ -376,7 +446,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn events_after(&self, id: i64, limit: u32) -> Result<Vec<Event>, Error> {
-        self.backend.events_after(id, limit).await
+        self.look_up(self.backend.events_after(id, limit)).await
     }
 
     /// The id of the newest event, 0 when there is none.
@@ -384,7 +454,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn last_event(&self) -> Result<i64, Error> {
-        self.backend.last_event().await
+        self.look_up(self.backend.last_event()).await
     }
 
     /// The newest heartbeats of one agent, newest first.
@@ -392,7 +462,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn heartbeats(&self, agent: &AgentName, limit: u32) -> Result<Vec<Heartbeat>, Error> {
-        self.backend.heartbeats(agent, limit).await
+        self.look_up(self.backend.heartbeats(agent, limit)).await
     }
 
     /// The newest heartbeat of each agent that has one.
@@ -400,7 +470,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn last_heartbeats(&self) -> Result<Vec<Heartbeat>, Error> {
-        self.backend.last_heartbeats().await
+        self.look_up(self.backend.last_heartbeats()).await
     }
 
     /// The agents whose record changed since then, or that somebody leads.
@@ -408,7 +478,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn agents_since(&self, since: DateTime<Utc>) -> Result<Vec<String>, Error> {
-        self.backend.agents_since(since).await
+        self.look_up(self.backend.agents_since(since)).await
     }
 
     /// A value of an agent's memory, JSON text.
@@ -416,7 +486,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn recall(&self, agent: &AgentName, key: &str) -> Result<Option<String>, Error> {
-        self.backend.recall(agent, key).await
+        self.look_up(self.backend.recall(agent, key)).await
     }
 
     /// Keys of an agent's memory, in order.
@@ -424,7 +494,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn keys(&self, agent: &AgentName, prefix: &str, limit: u32) -> Result<Vec<String>, Error> {
-        self.backend.keys(agent, prefix, limit).await
+        self.look_up(self.backend.keys(agent, prefix, limit)).await
     }
 
     /// How many keys an agent's memory has.
@@ -432,7 +502,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn memory_keys(&self, agent: &AgentName) -> Result<u32, Error> {
-        self.backend.memory_keys(agent).await
+        self.look_up(self.backend.memory_keys(agent)).await
     }
 
     /// The last turns of a conversation, oldest first.
@@ -440,7 +510,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn turns(&self, agent: &AgentName, session: &str, limit: u32) -> Result<Vec<Turn>, Error> {
-        self.backend.turns(agent, session, limit).await
+        self.look_up(self.backend.turns(agent, session, limit)).await
     }
 }
 
@@ -461,6 +531,7 @@ impl Task {
 
 /// A task on its way into the store.
 pub struct Posted {
+    store: Store,
     answer: oneshot::Receiver<Result<Submitted, Error>>,
 }
 
@@ -470,7 +541,8 @@ impl Posted {
     /// # Errors
     /// As [`Store::submit`].
     pub async fn submitted(self) -> Result<Submitted, Error> {
-        self.answer.await.map_err(|_| Error::Closed)?
+        // One that is told of as doubtful stays where it is: those left after it must not overtake it.
+        self.store.answer(self.answer).await
     }
 }
 

@@ -153,8 +153,10 @@ impl Handle {
     /// hash that was to be run, and a sentence. An agent that did not run is on its way up with it then.
     ///
     /// # Errors
-    /// [`Error::Reload`] says why what ran goes on running; [`Error::Unknown`], [`Error::Gone`].
+    /// [`Error::Reload`] says why what ran goes on running; [`Error::Unknown`], [`Error::Elsewhere`],
+    /// [`Error::StandsBy`], [`Error::Gone`].
     pub async fn reload(&self, name: &AgentName, actor: String) -> Result<(Hash, String), Error> {
+        self.led(name).await?;
         self.ask(|reply| Ask::Reload { name: name.clone(), actor, reply }).await?.map_err(Error::Reload)
     }
 
@@ -168,8 +170,15 @@ impl Handle {
         to: Option<String>,
         actor: String,
     ) -> Result<(Hash, String), Error> {
+        self.led(name).await?;
         let ask = |reply| Ask::Rollback { name: name.clone(), to, actor, reply };
         self.ask(ask).await?.map_err(Error::Reload)
+    }
+
+    /// Whether it is this process's to move.
+    async fn led(&self, name: &AgentName) -> Result<(), Error> {
+        let stand = self.one(name).await?;
+        if stand.led { Ok(()) } else { Err(Error::StandsBy { name: stand.name, why: stand.reason }) }
     }
 
     async fn act(&self, name: &AgentName, event: Event) -> Result<(), Error> {

@@ -131,10 +131,13 @@ impl Supervisor {
         let keeper = around.store.shared().then(|| leads::Keeper {
             store: around.store.clone(),
             clock: around.clock,
-            leads: Leads::new(daemon.lead, longest),
+            leads: Leads::new(
+                daemon.lead,
+                longest,
+                settings.groups.values().map(|group| group.agents.clone()).collect(),
+            ),
             proxied: settings.database.proxied,
             claimed_at: tokio::time::Instant::now(),
-            ahead: leads::ahead(),
             wanted: naming,
             changes: teller_of_leads,
         });

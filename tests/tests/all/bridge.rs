@@ -135,7 +135,11 @@ fn a_daemon_that_is_killed_is_missed_by_the_other_ones_bridge() -> Result<()> {
     let rows = heartbeats(&second, "misbehaving", "down")?;
     ensure!(rows.last().context("a row")?["metadata"]["state"] == "stopped", "{rows:#?}");
     ensure!(alerts(&second, "misbehaving", "is down")? == 1);
+    // Its lead is given back, so that nobody need wait for its end.
+    let lead = "select count(*) from agent_state where agent_name = 'heartbeat-bridge' and lease_until is";
+    ensure!(server.number("postgres", &format!("{lead} not null"))? == 1);
     ensure!(daemon.stop()?.success());
+    ensure!(server.number("postgres", &format!("{lead} null"))? == 1);
     Ok(())
 }
 

@@ -6,11 +6,12 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use openclaw_tests::daemon::{Daemon, Home};
 use openclaw_tests::network::Network;
+use openclaw_tests::proxy::Proxy;
 use openclaw_tests::server::Postgres;
 use openclaw_tests::socket::{Socket, message};
 use openclaw_tests::wait_for;
 
-use crate::support::{quick, reply};
+use crate::support::{ANALYZE, quick, reply};
 
 /// Short, so that the test is; what is tried does not depend on it.
 fn on(url: &str) -> String {
@@ -176,6 +177,40 @@ fn a_group_is_one_process_s() -> Result<()> {
 }
 
 #[test]
+fn of_two_that_run_all_one_leads_the_whole_group() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let group = "[groups.pair]\nagents = ['scout', 'misbehaving']\nstrategy = 'one_for_all'\n";
+    let config = format!("{}{group}", on(&server.url("postgres")));
+    let home = || Home::new(&config, &["scout", "misbehaving"]);
+    let homes = [home()?, home()?];
+    // Both want it at once.
+    let mut daemons = [homes[0].spawn()?, homes[1].spawn()?].map(Some);
+    let leads = || {
+        let hosts = |home: &Home| home.hosts().map(|hosts| hosts.len());
+        wait_for("one to run both", || {
+            let run = [hosts(&homes[0])?, hosts(&homes[1])?];
+            ensure!(run.contains(&0), "both run a part: {run:?}");
+            Ok(run.iter().position(|hosts| *hosts == 2))
+        })
+    };
+    let first = leads()?;
+    for agent in ["scout", "misbehaving"] {
+        wait_for("the other to stand by", || {
+            Ok(homes[1 - first].component(agent).ok().filter(|component| component["state"] == "standby"))
+        })?;
+    }
+    let dead = daemons[first].take().context("a daemon")?;
+    dead.kill()?;
+    wait_for("the hosts of the dead one to end", || Ok(homes[first].hosts()?.is_empty().then_some(())))?;
+    ensure!(leads()? != first);
+    homes[1 - first].until("misbehaving", "ready")?;
+    ensure!(reply(&homes[1 - first], "misbehaving", "echo whole")? == "whole");
+    let last = daemons[1 - first].take().context("a daemon")?;
+    ensure!(last.stop()?.success());
+    Ok(())
+}
+
+#[test]
 fn a_process_that_does_not_answer_is_named_and_hides_nobody() -> Result<()> {
     let Some(server) = Postgres::start()? else { return Ok(()) };
     let home = Home::new(&on(&server.url("postgres")), &["scout", "misbehaving"])?;
@@ -208,6 +243,59 @@ fn a_file_is_one_process_s_own() -> Result<()> {
     ensure!(second.status.code() == Some(75) && said.contains("one process's own"), "{said}");
     ensure!(said.contains(&format!("pid {}", daemon.pid())), "{said}");
     ensure!(daemon.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn behind_a_proxy_a_refusal_proves_nothing_and_the_other_takes_over() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let mut proxy = Proxy::to(&server)?;
+    let through = on(&proxy.url("postgres")).replace("[database]", "[database]\nproxied = true");
+    let (first, second) = (
+        Home::new(&through, &["scout", "misbehaving"])?,
+        Home::new(&on(&server.url("postgres")), &["scout", "misbehaving"])?,
+    );
+    let leader = first.start_ready(&["scout", "misbehaving"])?;
+    let stand_by = second.start()?;
+    second.until("scout", "standby")?;
+    proxy.refuse();
+    wait_for("the second to start what the first had", || {
+        let started = !second.hosts()?.is_empty();
+        let runs = first.hosts()?;
+        ensure!(!started || runs.is_empty(), "both run: {runs:?}");
+        Ok(started.then_some(()))
+    })?;
+    second.until("scout", "ready")?;
+    let alone = first.until("scout", "standby")?;
+    ensure!(
+        alone["reason"].as_str().is_some_and(|why| why.contains("could not be renewed in time")),
+        "{alone}"
+    );
+    proxy.serve()?;
+    wait_for("the first to know who leads", || {
+        let reason = first.component("scout")?["reason"].to_string();
+        Ok(reason.contains("leads it").then_some(()))
+    })?;
+    ensure!(first.hosts()?.is_empty() && leader.stop()?.success() && stand_by.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn where_no_proxy_is_a_refusal_is_the_server_s_and_agents_stay_up() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let mut proxy = Proxy::to(&server)?;
+    let home = Home::new(&on(&proxy.url("postgres")), &["scout"])?;
+    let daemon = home.start_ready(&["scout"])?;
+    let hosts = home.hosts()?;
+    proxy.refuse();
+    let began = Instant::now();
+    wait_for("two leases' time", || {
+        ensure!(home.hosts()? == hosts, "the agents were stopped");
+        Ok((began.elapsed() > Duration::from_secs(5)).then_some(()))
+    })?;
+    proxy.serve()?;
+    wait_for("messages to pass again", || Ok(reply(&home, "scout", ANALYZE).ok()))?;
+    ensure!(home.hosts()? == hosts && daemon.stop()?.success());
     Ok(())
 }
 

@@ -15,6 +15,7 @@ mod journal;
 mod leads;
 mod messages;
 mod misbehaviour;
+mod notify;
 mod order;
 mod outside;
 mod printed;

@@ -18,6 +18,9 @@ pub enum Error {
     /// No such alert is open.
     #[error("no open alert has the id or fingerprint `{}`: `openclaw alert list` shows them", .0.escape_debug())]
     NoSuchAlert(String),
+    /// The process that leads the agent did not do it.
+    #[error("{0}")]
+    Neighbour(String),
     /// A library was started and went back already.
     #[error("{name} does not run {}: {reason}", hash.short())]
     WentBack {

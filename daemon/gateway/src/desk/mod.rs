@@ -7,7 +7,10 @@ mod words;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use openclaw_agent_api::AgentName;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use settings::Tasks;
 use store::task::{Ended, NewTask, TaskId, TaskState};
 use store::{Clock, Posted, Store};
@@ -18,7 +21,7 @@ use tokio::sync::oneshot;
 
 pub use alerts::{ALL, Acknowledged, Raise, Raised};
 pub use error::Error;
-pub use words::{Action, Kept, Message, Reloaded, Sent, Settled};
+pub use words::{Action, Kept, Message, Order, Reloaded, Sent, Settled};
 
 /// Beyond an agent's own time-outs.
 const SETTLE: Duration = Duration::from_secs(60);
@@ -38,6 +41,20 @@ pub struct Desk {
     pub tasks: Tasks,
     /// The libraries that are kept.
     pub libraries: Arc<Libraries>,
+    /// Who may lead what this process does not; none: whoever asks finds them by himself.
+    pub neighbours: Option<Arc<dyn Neighbours>>,
+}
+
+/// The other processes of this home.
+#[async_trait]
+pub trait Neighbours: Send + Sync {
+    /// Has the one that leads an agent carry an order out, and hands its answer on; none: no other one leads it.
+    async fn carry_out(
+        &self,
+        agent: &AgentName,
+        order: Order,
+        actor: &str,
+    ) -> Option<Result<Box<RawValue>, String>>;
 }
 
 /// A message on its way into the store, and who waits for its end.
@@ -133,16 +150,40 @@ impl Desk {
         actor: String,
     ) -> Result<Settled, Error> {
         let name = self.supervisor.agent(name)?;
-        match action {
-            Action::Start => self.supervisor.start(&name, actor).await?,
-            Action::Stop => self.supervisor.stop(&name, actor).await?,
+        let order = Order::Act { action, reason: reason.clone() };
+        let done = match action {
+            Action::Start => self.supervisor.start(&name, actor.clone()).await,
+            Action::Stop => self.supervisor.stop(&name, actor.clone()).await,
             Action::Restart => {
                 let reason = reason.unwrap_or_else(|| format!("restarted by {actor}"));
-                self.supervisor.restart(&name, actor, reason).await?;
+                self.supervisor.restart(&name, actor.clone(), reason).await
             }
+        };
+        if let Some(elsewhere) = self.elsewhere(&name, done.as_ref().err(), order, &actor).await {
+            return elsewhere;
         }
+        done?;
         let stand = self.supervisor.settled(&name, SETTLE).await?;
         Ok(Settled { name, state: stand.record.state.name().into(), reason: stand.reason })
+    }
+
+    /// What came of an order where another process leads the agent; none: that is not why it failed, or nobody does.
+    async fn elsewhere<T: DeserializeOwned>(
+        &self,
+        name: &AgentName,
+        failed: Option<&supervisor::Error>,
+        order: Order,
+        actor: &str,
+    ) -> Option<Result<T, Error>> {
+        let Some(supervisor::Error::Elsewhere { .. } | supervisor::Error::StandsBy { .. }) = failed else {
+            return None;
+        };
+        let answer = self.neighbours.as_ref()?.carry_out(name, order, actor).await?;
+        let read = |json: Box<RawValue>| {
+            serde_json::from_str(json.get())
+                .map_err(|error| format!("it is done, and the answer does not read: {error}"))
+        };
+        Some(answer.and_then(read).map_err(Error::Neighbour))
     }
 
     /// Runs the file that the agents folder has for an agent now, and waits for the verdict.
@@ -151,8 +192,11 @@ impl Desk {
     /// Why what ran goes on running.
     pub async fn reload(&self, name: &str, actor: String) -> Result<Reloaded, Error> {
         let name = self.supervisor.agent(name)?;
-        let verdict = self.supervisor.reload(&name, actor).await?;
-        self.reloaded(name, verdict).await
+        let verdict = self.supervisor.reload(&name, actor.clone()).await;
+        if let Some(elsewhere) = self.elsewhere(&name, verdict.as_ref().err(), Order::Reload, &actor).await {
+            return elsewhere;
+        }
+        self.reloaded(name, verdict?).await
     }
 
     /// Runs an older library again: the one whose hash begins so, or the last good one.
@@ -161,8 +205,12 @@ impl Desk {
     /// Why what ran goes on running.
     pub async fn rollback(&self, name: &str, to: Option<String>, actor: String) -> Result<Reloaded, Error> {
         let name = self.supervisor.agent(name)?;
-        let verdict = self.supervisor.rollback(&name, to, actor).await?;
-        self.reloaded(name, verdict).await
+        let verdict = self.supervisor.rollback(&name, to.clone(), actor.clone()).await;
+        let order = Order::Rollback { to };
+        if let Some(elsewhere) = self.elsewhere(&name, verdict.as_ref().err(), order, &actor).await {
+            return elsewhere;
+        }
+        self.reloaded(name, verdict?).await
     }
 
     async fn reloaded(&self, name: AgentName, verdict: (Hash, String)) -> Result<Reloaded, Error> {

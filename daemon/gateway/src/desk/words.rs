@@ -20,6 +20,25 @@ pub enum Action {
     Restart,
 }
 
+/// What another process is to do to an agent that it leads.
+#[derive(Clone, Debug)]
+pub enum Order {
+    /// Start, stop or restart it.
+    Act {
+        /// Which of these.
+        action: Action,
+        /// Why, for the history.
+        reason: Option<String>,
+    },
+    /// Run the file that the agents folder has.
+    Reload,
+    /// Run an older library again.
+    Rollback {
+        /// How its hash begins; the last good one by default.
+        to: Option<String>,
+    },
+}
+
 /// A message to an agent.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

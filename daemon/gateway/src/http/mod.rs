@@ -44,6 +44,7 @@ pub enum Drain {
 /// What all connections share.
 pub(crate) struct Door {
     pub settings: settings::Gateway,
+    pub routing: settings::Routing,
     pub tokens: Tokens,
     pub clock: Clock,
     /// How far a stop is.
@@ -74,6 +75,7 @@ pub(crate) struct Within {
 impl Door {
     pub fn new(
         settings: settings::Gateway,
+        routing: settings::Routing,
         tokens: Tokens,
         address: SocketAddr,
         clock: Clock,
@@ -85,6 +87,7 @@ impl Door {
             limits: Mutex::new(limits::Limits::new(settings.rate, settings.bad_tokens)),
             listeners: Arc::new(Semaphore::new(listeners as usize)),
             settings,
+            routing,
             tokens,
             clock,
             drain,

@@ -11,10 +11,10 @@ use settings::{Routing, Rule};
 pub struct Arrival<'m> {
     /// Through which door it came.
     pub channel: &'m str,
-    /// In which chat.
-    pub chat: i64,
-    /// Whose it is.
-    pub sender: i64,
+    /// In which chat; HTTP has none.
+    pub chat: Option<i64>,
+    /// Whose it is; HTTP has no senders.
+    pub sender: Option<i64>,
     /// What was said.
     pub text: &'m str,
 }
@@ -29,8 +29,8 @@ pub fn route<'r>(routing: &'r Routing, arrival: &Arrival<'_>) -> (&'r AgentName,
 fn holds(rule: &Rule, arrival: &Arrival<'_>) -> bool {
     let text = arrival.text.trim_start();
     rule.channel.as_deref().is_none_or(|channel| channel == arrival.channel)
-        && rule.chat.is_none_or(|chat| chat == arrival.chat)
-        && rule.sender.is_none_or(|sender| sender == arrival.sender)
+        && rule.chat.is_none_or(|chat| arrival.chat == Some(chat))
+        && rule.sender.is_none_or(|sender| arrival.sender == Some(sender))
         && rule.command.as_deref().is_none_or(|command| command_of(text).eq_ignore_ascii_case(command))
         && rule.prefix.as_deref().is_none_or(|prefix| begins(text, prefix))
         && rule.mention.as_deref().is_none_or(|name| mentions(text, name))
@@ -71,7 +71,9 @@ mod tests {
     }
 
     fn to(routing: &Routing, chat: i64, sender: i64, text: &str) -> String {
-        route(routing, &Arrival { channel: "telegram", chat, sender, text }).0.to_string()
+        route(routing, &Arrival { channel: "telegram", chat: Some(chat), sender: Some(sender), text })
+            .0
+            .to_string()
     }
 
     #[test]
@@ -101,7 +103,8 @@ mod tests {
         ] {
             assert_eq!(to(&routing, chat, sender, text), agent, "{text}");
         }
-        let (_, number) = route(&routing, &Arrival { channel: "telegram", chat: 1, sender: 9, text: "x" });
+        let (_, number) =
+            route(&routing, &Arrival { channel: "telegram", chat: Some(1), sender: Some(9), text: "x" });
         assert_eq!(number, Some(4));
     }
 

@@ -226,7 +226,7 @@ async fn obey(shared: &Shared, direct: Direct, operator: bool, actor: &str) -> S
 }
 
 async fn status(whole: &dyn crate::Whole) -> String {
-    match whole.document().await {
+    match whole.home().await {
         Ok(document) => {
             let lines = document
                 .components

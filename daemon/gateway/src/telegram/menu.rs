@@ -11,8 +11,8 @@ use super::shared::{CALL, Shared};
 
 /// A team that starts says many things one after the other.
 const SETTLE: Duration = Duration::from_secs(2);
-/// What failed is tried again after this, or when the agents change.
-const AGAIN: Duration = Duration::from_secs(600);
+/// What failed is tried again, and other processes' agents are looked at, after this or when the agents here change.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// Registers the menu whenever it is another.
 pub async fn keep(shared: Arc<Shared>) {

@@ -130,8 +130,8 @@ pub fn message(
     let desk = &shared.within().map_err(|error| error.to_string())?.desk;
     let arrival = Arrival {
         channel: "telegram",
-        chat: inbound.place.chat,
-        sender: inbound.sender.id,
+        chat: Some(inbound.place.chat),
+        sender: Some(inbound.sender.id),
         text: &inbound.text,
     };
     let (agent, rule) = route(&shared.routing, &arrival);

@@ -185,15 +185,12 @@ impl Shared {
         Ok(())
     }
 
-    /// What every agent here says that it understands.
+    /// What every agent of this home says that it understands.
     pub async fn commands(&self) -> Vec<(String, Vec<Command>)> {
         let Ok(within) = self.within() else { return Vec::new() };
-        let agents = within.desk.supervisor.status().await.unwrap_or_default();
-        let commands = agents.into_iter().map(|agent| {
-            let commands = agent.manifest.map(|manifest| manifest.commands).unwrap_or_default();
-            (agent.name.to_string(), commands)
-        });
-        commands.collect()
+        let parts = within.whole.home().await.map(|home| home.components).unwrap_or_default();
+        let agents = parts.into_iter().filter(|part| part.kind == "agent");
+        agents.map(|agent| (agent.name, agent.commands)).collect()
     }
 
     /// Shows that an agent works, unless Telegram wants less. Whether it is seen matters to nobody.

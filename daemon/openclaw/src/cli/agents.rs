@@ -177,7 +177,8 @@ fn list(inputs: &Inputs, json: bool) -> Result<(), Failure> {
 }
 
 fn act(inputs: &Inputs, one: One, action: Action, reason: Option<String>) -> Result<(), Failure> {
-    let settled: Settled = Client::connect(inputs)?.ask(Ask::Agent { name: one.name, action, reason })?;
+    let settled: Settled =
+        Client::connect(inputs)?.ask(Ask::Agent { name: one.name, action, reason, actor: None })?;
     if one.json {
         print_json(&settled)?;
     }

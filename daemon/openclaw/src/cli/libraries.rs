@@ -29,7 +29,8 @@ pub fn reload(inputs: &Inputs, which: Which) -> Result<(), Failure> {
         let agents = document.components.into_iter().filter(|component| component.kind == "agent");
         let (mut failed, mut all) = (Vec::new(), Vec::new());
         for agent in agents {
-            match client.ask::<Reloaded>(Ask::Reload { name: agent.name.clone() }).and_then(well) {
+            match client.ask::<Reloaded>(Ask::Reload { name: agent.name.clone(), actor: None }).and_then(well)
+            {
                 Ok(reloaded) if which.json => all.push(reloaded),
                 Ok(reloaded) => print(&format!("{}: {}", agent.name, reloaded.verdict))?,
                 Err(failure) => failed.push(format!("{}: {failure}", agent.name)),
@@ -40,12 +41,12 @@ pub fn reload(inputs: &Inputs, which: Which) -> Result<(), Failure> {
         }
         return if failed.is_empty() { Ok(()) } else { Err(Failure::new(Code::Failed, failed.join("\n"))) };
     };
-    show(client.ask(Ask::Reload { name })?, which.json)
+    show(client.ask(Ask::Reload { name, actor: None })?, which.json)
 }
 
 /// `openclaw agents rollback`
 pub fn rollback(inputs: &Inputs, one: One, to: Option<String>) -> Result<(), Failure> {
-    show(Client::connect(inputs)?.ask(Ask::Rollback { name: one.name, to })?, one.json)
+    show(Client::connect(inputs)?.ask(Ask::Rollback { name: one.name, to, actor: None })?, one.json)
 }
 
 /// `openclaw agents load`: puts a file where an agent's library is, and reloads.
@@ -68,7 +69,7 @@ pub fn load(inputs: &Inputs, file: &Path, json: bool) -> Result<(), Failure> {
     }
     if let Some(Component { name, library: Some(library), .. }) = known {
         put(file, &library.file)?;
-        return show(client.ask(Ask::Reload { name: name.clone() })?, json);
+        return show(client.ask(Ask::Reload { name: name.clone(), actor: None })?, json);
     }
     let shown = file_name.to_string_lossy();
     let name = shown.strip_prefix("lib").and_then(|rest| rest.strip_suffix(".so"));
@@ -89,7 +90,7 @@ pub fn load(inputs: &Inputs, file: &Path, json: bool) -> Result<(), Failure> {
 fn discovered(client: &mut Client, name: &AgentName) -> Result<Reloaded, Failure> {
     let until = Instant::now() + DISCOVERY;
     loop {
-        match client.ask(Ask::Reload { name: name.to_string() }) {
+        match client.ask(Ask::Reload { name: name.to_string(), actor: None }) {
             Err(failure) if failure.code == Code::Usage && Instant::now() < until => {
                 #[allow(clippy::disallowed_methods, reason = "the pace of looking")]
                 std::thread::sleep(Duration::from_millis(50));

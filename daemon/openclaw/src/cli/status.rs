@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write, stdout};
+use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -35,20 +36,23 @@ pub struct StatusArgs {
 /// Prints how the whole stands.
 pub fn run(inputs: &Inputs, args: &StatusArgs) -> Result<(), Failure> {
     loop {
-        let document: Document = Client::connect(inputs)?.status()?;
+        let document = match Client::connect(inputs).and_then(|mut client| client.status()) {
+            Ok(document) => document,
+            Err(failure) => return units_alone(inputs, args, failure),
+        };
         let on_terminal = stdout().is_terminal();
         if args.watch && on_terminal {
             // Home, and clear to the end.
             let _ = write!(stdout(), "\x1b[H\x1b[J");
         }
         // Others' units are none of this home's business.
-        let units = operations::install::manager(&document.daemon.home).and_then(systemd::units);
+        let units = units(&document.daemon.home);
         if args.json {
-            print_json(&Whole { document: &document, units: units.as_deref() })?
+            print_json(&Whole { document: Some(&document), units: units.as_ref() })?
         } else {
             print(&text(&document, on_terminal))?;
             if let Some(units) = &units {
-                print(&format!("\n{}", unit_table(units, on_terminal)))?;
+                print(&format!("\n{}", units.text(on_terminal)))?;
             }
         }
         if !args.watch {
@@ -61,13 +65,43 @@ pub fn run(inputs: &Inputs, args: &StatusArgs) -> Result<(), Failure> {
     }
 }
 
-/// With what systemd says; null where it is not to be seen.
+/// Where nothing answers, what systemd says is what there is to know: why, perhaps, and what it does about it.
+fn units_alone(inputs: &Inputs, args: &StatusArgs, failure: Failure) -> Result<(), Failure> {
+    let units = settings::Paths::resolve(inputs).ok().and_then(|paths| units(&paths.home));
+    match &units {
+        Some(units) if args.json => print_json(&Whole { document: None, units: Some(units) })?,
+        Some(units) => print(&units.text(stdout().is_terminal()))?,
+        None => {}
+    }
+    Err(failure)
+}
+
+/// With what systemd says. `units` is there where the home is installed as units, and null where systemd does not answer.
 #[derive(Serialize)]
 struct Whole<'d> {
-    #[serde(flatten)]
-    document: &'d Document,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    document: Option<&'d Document>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    units: Option<&'d [UnitStatus]>,
+    units: Option<&'d Units>,
+}
+
+/// What systemd says of a home that is installed as units; none: it does not answer, or may not be asked.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Units(Option<Vec<UnitStatus>>);
+
+impl Units {
+    fn text(&self, on_terminal: bool) -> String {
+        match &self.0 {
+            Some(units) => unit_table(units, on_terminal),
+            None => "units: unknown (systemctl does not answer)".into(),
+        }
+    }
+}
+
+/// Others' units are none of this home's business.
+fn units(home: &Path) -> Option<Units> {
+    operations::install::manager(home).map(|manager| Units(systemd::units(manager)))
 }
 
 fn unit_table(units: &[UnitStatus], on_terminal: bool) -> String {
@@ -80,7 +114,7 @@ fn unit_table(units: &[UnitStatus], on_terminal: bool) -> String {
             unit.restarts.map_or_else(|| "-".into(), |restarts| restarts.to_string()),
             match unit.watchdog_age_seconds {
                 Some(age) => format!("{age:.0}s ago"),
-                None if unit.state == "active (running)" => unknown(),
+                None if unit.has_watchdog && unit.state == "active (running)" => unknown(),
                 None => "-".into(),
             },
             short(&unit.status, 60),

@@ -2,6 +2,7 @@
 //! back with the answer, so that many can be under way on one connection.
 
 pub mod client;
+pub mod neighbours;
 pub mod server;
 
 use serde::{Deserialize, Serialize};
@@ -38,11 +39,17 @@ pub enum Ask {
         /// Why, for the history.
         #[serde(default)]
         reason: Option<String>,
+        /// On whose behalf, where another process hands it on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        actor: Option<String>,
     },
     /// Run the file that the agents folder has for an agent now, and wait for the verdict.
     Reload {
         /// Which.
         name: String,
+        /// On whose behalf, where another process hands it on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        actor: Option<String>,
     },
     /// Run an older library again.
     Rollback {
@@ -51,6 +58,9 @@ pub enum Ask {
         /// How its hash begins; the last good one by default.
         #[serde(default)]
         to: Option<String>,
+        /// On whose behalf, where another process hands it on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        actor: Option<String>,
     },
     /// The libraries that are kept of an agent.
     Libraries {
@@ -127,7 +137,7 @@ impl Ask {
     pub fn about(&self) -> Option<&str> {
         match self {
             Self::Agent { name, .. }
-            | Self::Reload { name }
+            | Self::Reload { name, .. }
             | Self::Rollback { name, .. }
             | Self::Libraries { name } => Some(name),
             Self::Status

@@ -146,9 +146,15 @@ impl Server {
         match ask {
             Ask::Status => json(&self.board.document().await?),
             Ask::Send(message) => json(&self.sent(self.post(message).await?).await?),
-            Ask::Agent { name, action, reason } => json(&self.desk.act(&name, action, reason, actor).await?),
-            Ask::Reload { name } => json(&self.desk.reload(&name, actor).await?),
-            Ask::Rollback { name, to } => json(&self.desk.rollback(&name, to, actor).await?),
+            Ask::Agent { name, action, reason, actor: other } => {
+                json(&self.desk.act(&name, action, reason, other.unwrap_or(actor)).await?)
+            }
+            Ask::Reload { name, actor: other } => {
+                json(&self.desk.reload(&name, other.unwrap_or(actor)).await?)
+            }
+            Ask::Rollback { name, to, actor: other } => {
+                json(&self.desk.rollback(&name, to, other.unwrap_or(actor)).await?)
+            }
             Ask::Libraries { name } => json(&self.desk.libraries(&name).await?),
             Ask::Alerts { limit } => json(&self.desk.alerts(limit).await?),
             Ask::Raise(raise) => json(&self.desk.raise(raise).await?),

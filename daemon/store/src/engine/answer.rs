@@ -5,7 +5,7 @@ use openclaw_agent_api::AgentName;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Engine, Health, RETRY, RETRY_MAX, added, released};
+use super::{Engine, RETRY, RETRY_MAX, added, released};
 use crate::Error;
 use crate::backend::{Applied, Batch, Order};
 use crate::failpoint::{Boundary, reach};
@@ -30,11 +30,9 @@ impl Engine {
             self.sweep_at = Instant::now() + self.options.lease;
             self.inbox.wake.notify_one();
         }
-        self.health.send_replace(Health {
-            committed_at: now,
-            error: None,
-            held: self.held_results(),
-            waits_since: None,
+        let held = self.held_results();
+        self.health.send_modify(|health| {
+            (health.committed_at, health.error, health.held) = (now, None, held);
         });
         for id in &applied.stale {
             tracing::warn!(task_id = %id, "a result came after its lease was lost and was refused");
@@ -122,13 +120,8 @@ impl Engine {
             self.retry_at = Some(now + self.retry);
             self.retry = (self.retry * 2).min(RETRY_MAX);
         }
-        let committed_at = self.health.borrow().committed_at;
-        self.health.send_replace(Health {
-            committed_at,
-            error: Some(error.to_string()),
-            held: self.held_results(),
-            waits_since: None,
-        });
+        let held = self.held_results();
+        self.health.send_modify(|health| (health.error, health.held) = (Some(error.to_string()), held));
         arrived.submissions.into_iter().for_each(|s| drop(s.reply.send(Err(error.clone()))));
         arrived.orders.into_iter().for_each(|(_, reply)| drop(reply.send(Err(error.clone()))));
         arrived.memory.into_iter().for_each(|(_, reply)| drop(reply.send(Err(error.clone()))));

@@ -14,7 +14,9 @@ pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/postgres")
 /// Nobody waits longer for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Readers at the most: people and agents that look something up.
-const READERS: u32 = 4;
+pub(super) const READERS: u32 = 4;
+/// Nobody waits longer for one that is free.
+const FREE: Duration = Duration::from_secs(3);
 /// The oldest server that numbers transactions for ever: see `commit.rs`.
 const OLDEST: i32 = 13;
 /// How often it is told that the migrations are still under way.
@@ -108,7 +110,7 @@ impl Server {
         let read_only = ("default_transaction_read_only", "on");
         let options = self.options.as_ref().clone().options(ALL).options([read_only]);
         let pool = PgPoolOptions::new().max_connections(READERS).min_connections(0);
-        pool.acquire_timeout(CONNECT).idle_timeout(Duration::from_secs(60)).connect_lazy_with(options)
+        pool.acquire_timeout(FREE).idle_timeout(Duration::from_secs(60)).connect_lazy_with(options)
     }
 
     /// Brings the database to this binary's form; one daemon at a time does so, and the others wait for it.

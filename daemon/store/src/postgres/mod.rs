@@ -176,6 +176,14 @@ impl Postgres {
         done
     }
 
+    /// By a connection for lookups: one that is not to be had is wanted by too many, or made in vain.
+    async fn read<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        match bounded(work).await {
+            Err(Error::Busy) if !self.crowded() => Err(Error::Away("no connection to be had".into())),
+            done => done,
+        }
+    }
+
     /// A connection of its own: a lead must not be lost since the queue is slow; and so little time for each try that there
     /// are several, each on a new one, before a lease of that length has run out.
     async fn lead<T>(
@@ -340,27 +348,27 @@ impl Backend for Postgres {
     }
 
     async fn tasks(&self, filter: &Filter) -> Result<Vec<Task>, Error> {
-        bounded(list::tasks(&self.readers, filter)).await
+        self.read(list::tasks(&self.readers, filter)).await
     }
 
     async fn records(&self) -> Result<Vec<(String, String)>, Error> {
-        bounded(shared::records(&self.readers)).await
+        self.read(shared::records(&self.readers)).await
     }
 
     async fn events(&self, agent: &AgentName, kind: &str, limit: u32) -> Result<Vec<Event>, Error> {
-        bounded(shared::events(&self.readers, agent, kind, limit)).await
+        self.read(shared::events(&self.readers, agent, kind, limit)).await
     }
 
     async fn events_after(&self, id: i64, limit: u32) -> Result<Vec<Event>, Error> {
-        bounded(shared::events_after(&self.readers, id, limit)).await
+        self.read(shared::events_after(&self.readers, id, limit)).await
     }
 
     async fn last_event(&self) -> Result<i64, Error> {
-        bounded(shared::last_event(&self.readers)).await
+        self.read(shared::last_event(&self.readers)).await
     }
 
     async fn alerts(&self, limit: u32) -> Result<Vec<Alert>, Error> {
-        bounded(shared::alerts(&self.readers, limit)).await
+        self.read(shared::alerts(&self.readers, limit)).await
     }
 
     async fn alerts_due(&self, by: DateTime<Utc>) -> Result<Vec<Alert>, Error> {
@@ -381,35 +389,39 @@ impl Backend for Postgres {
     }
 
     async fn alerts_arrived(&self) -> Result<Vec<(i64, DateTime<Utc>)>, Error> {
-        bounded(shared::alerts_arrived(&self.readers)).await
+        self.read(shared::alerts_arrived(&self.readers)).await
     }
 
     async fn heartbeats(&self, agent: &AgentName, limit: u32) -> Result<Vec<Heartbeat>, Error> {
-        bounded(shared::heartbeats(&self.readers, agent, limit)).await
+        self.read(shared::heartbeats(&self.readers, agent, limit)).await
     }
 
     async fn last_heartbeats(&self) -> Result<Vec<Heartbeat>, Error> {
-        bounded(shared::last_heartbeats(&self.readers)).await
+        self.read(shared::last_heartbeats(&self.readers)).await
     }
 
     async fn agents_since(&self, since: DateTime<Utc>) -> Result<Vec<String>, Error> {
-        bounded(shared::agents_since(&self.readers, since)).await
+        self.read(shared::agents_since(&self.readers, since)).await
     }
 
     async fn recall(&self, agent: &AgentName, key: &str) -> Result<Option<String>, Error> {
-        bounded(shared::recall(&self.readers, agent, key)).await
+        self.read(shared::recall(&self.readers, agent, key)).await
     }
 
     async fn keys(&self, agent: &AgentName, prefix: &str, limit: u32) -> Result<Vec<String>, Error> {
-        bounded(shared::keys(&self.readers, agent, prefix, limit)).await
+        self.read(shared::keys(&self.readers, agent, prefix, limit)).await
     }
 
     async fn memory_keys(&self, agent: &AgentName) -> Result<u32, Error> {
-        bounded(shared::memory_keys(&self.readers, agent)).await
+        self.read(shared::memory_keys(&self.readers, agent)).await
     }
 
     async fn turns(&self, agent: &AgentName, session: &str, limit: u32) -> Result<Vec<Turn>, Error> {
-        bounded(shared::turns(&self.readers, agent, session, limit)).await
+        self.read(shared::turns(&self.readers, agent, session, limit)).await
+    }
+
+    fn crowded(&self) -> bool {
+        self.readers.num_idle() == 0 && self.readers.size() >= connect::READERS
     }
 
     async fn close(&self) {

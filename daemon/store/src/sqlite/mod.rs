@@ -2,6 +2,7 @@
 
 pub(crate) mod dialect;
 mod list;
+mod pipeline;
 #[cfg(test)]
 mod plans;
 mod shared;
@@ -23,6 +24,7 @@ use sqlx::sqlite::{
 };
 use tokio::sync::Mutex;
 
+use self::pipeline::Pipeline;
 use crate::Error;
 use crate::alert::Alert;
 use crate::backend::{Applied, Backend, Batch, Claimant, Depth, Event, Heartbeat};
@@ -80,12 +82,13 @@ impl Sqlite {
 /// does not survive that: its connection would never write again.
 async fn transaction<T>(
     db: &mut SqliteConnection,
-    work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, Error>,
+    work: impl AsyncFnOnce(&mut Pipeline<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
     let done = async {
-        sqlx::query("begin immediate").execute(&mut *db).await?;
-        let done = work(&mut *db).await?;
-        sqlx::query("commit").execute(&mut *db).await?;
+        let mut statements = Pipeline::new(&mut *db);
+        statements.add("begin immediate");
+        let done = work(&mut statements).await?;
+        statements.add("commit").rows().await?;
         Ok(done)
     }
     .await;
@@ -122,7 +125,7 @@ impl Backend for Sqlite {
     }
 
     async fn stored(&self, tasks: &[&NewTask]) -> Result<Vec<TaskId>, Error> {
-        transaction::stored(&mut *self.writer.lock().await, tasks).await
+        transaction::stored(&mut Pipeline::new(&mut *self.writer.lock().await), tasks).await
     }
 
     async fn tasks(&self, filter: &Filter) -> Result<Vec<Task>, Error> {

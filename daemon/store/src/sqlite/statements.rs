@@ -1,5 +1,5 @@
-//! A transaction's statements in SQLite's own words. Many rows go in as one JSON text each, since every statement
-//! costs a thread change.
+//! A transaction's statements in SQLite's own words. Many rows go in as one JSON text each, and what answers nothing is
+//! sent with what answers next ([`Pipeline`]), since every exchange costs thread changes.
 
 use std::collections::HashSet;
 
@@ -8,10 +8,11 @@ use openclaw_agent_api::AgentName;
 use serde_json::{Value, json};
 use sqlx::Row;
 
-use super::dialect::{Connection, get_id, get_time};
+use super::dialect::{get_id, get_time};
+use super::pipeline::Pipeline;
 use super::shared;
 use crate::alert::{Report, Told, Which};
-use crate::backend::{Claimant, MemoryChange, NewEvent, NewHeartbeat, Record};
+use crate::backend::{Claimant, MemoryChange, NewEvent, NewHeartbeat, Record, TRANSITION};
 use crate::shared::count;
 use crate::task::{LeasedTask, NewTask, TaskId};
 use crate::transaction::{
@@ -23,10 +24,10 @@ pub const COMPLETE: &str = "update task_queue set
        state = j.value ->> 'state', result = j.value ->> 'result',
        error = coalesce(j.value ->> 'error', case when j.value ->> 'state' = 'done' then null else error end),
        run_at = coalesce(j.value ->> 'run_at', run_at), attempts = attempts - (j.value ->> 'uncounted'),
-       lease_owner = null, lease_until = null, updated_at = ?2,
+       lease_owner = null, lease_until = null, updated_at = $2,
        blocked = session is not null and j.value ->> 'state' = 'queued',
-       finished_at = case when j.value ->> 'state' = 'queued' then null else ?2 end
-     from json_each(?1) j
+       finished_at = case when j.value ->> 'state' = 'queued' then null else $2 end
+     from json_each($1) j
      where task_queue.id = j.value ->> 'id' and task_queue.lease_token = j.value ->> 'token'
        and task_queue.state = 'leased'
      returning id, lease_token, session, attempts, created_at";
@@ -36,7 +37,7 @@ pub const UNBLOCK: &str = "update task_queue set blocked = 0 where blocked = 1 a
        select (select min(seq) from task_queue t
                where t.queue = j.value ->> 0 and t.session = j.value ->> 1 and t.session is not null
                  and t.state in ('queued', 'leased'))
-       from json_each(?1) j)";
+       from json_each($1) j)";
 
 /// `value ->> 10`: an earlier one of its session in this batch blocks it, as one in the table does.
 pub const SUBMIT: &str =
@@ -48,57 +49,57 @@ pub const SUBMIT: &str =
                 select 1 from task_queue t
                 where t.queue = value ->> 1 and t.session = value ->> 4 and t.session is not null
                   and t.state in ('queued', 'leased'))),
-            ?2, ?2
-     from json_each(?1) order by key";
+            $2, $2
+     from json_each($1) order by key";
 
-pub const KNOWN: &str = "select t.id, t.queue, t.dedupe_key from json_each(?1) j
+pub const KNOWN: &str = "select t.id, t.queue, t.dedupe_key from json_each($1) j
        cross join task_queue t on t.queue = j.value ->> 1 and t.dedupe_key = j.value ->> 2
        where t.dedupe_key is not null
      union all
-     select t.id, null, null from json_each(?1) j cross join task_queue t on t.id = j.value ->> 0";
+     select t.id, null, null from json_each($1) j cross join task_queue t on t.id = j.value ->> 0";
 
 const OUTCOMES: &str =
     "insert into ops_outcomes (agent, kind, task_id, success, duration_ms, attempts, detail, created_at)
      select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7
-     from json_each(?1) order by key";
+     from json_each($1) order by key";
 
 const EVENTS: &str = "insert into agent_events (agent_name, event_type, payload, created_at)
-     select value ->> 0, value ->> 1, value ->> 2, value ->> 3 from json_each(?1) order by key";
+     select value ->> 0, value ->> 1, value ->> 2, value ->> 3 from json_each($1) order by key";
 
 const HEARTBEATS: &str = "insert into agent_heartbeats (agent_name, status, metadata, created_at)
-     select value ->> 0, value ->> 1, value ->> 2, value ->> 3 from json_each(?1) order by key";
+     select value ->> 0, value ->> 1, value ->> 2, value ->> 3 from json_each($1) order by key";
 
-pub const RENEW: &str = "update task_queue set lease_until = ?2 from json_each(?1) j
+pub const RENEW: &str = "update task_queue set lease_until = $2 from json_each($1) j
      where task_queue.id = j.value ->> 0 and task_queue.lease_token = j.value ->> 1 and task_queue.state = 'leased'
      returning id, lease_token";
 
 /// A claim is the last change of a leased task, so `updated_at` says since when it was in work.
 pub const LOST: &str = "select id, session, attempts, max_attempts, created_at, queue, kind, updated_at
-     from task_queue where state = 'leased' and lease_until < ?1";
+     from task_queue where state = 'leased' and lease_until < $1";
 
 pub const SWEEP: &str = "update task_queue set
        state = case when attempts >= max_attempts then 'failed' else 'queued' end,
-       finished_at = case when attempts >= max_attempts then ?1 end,
-       error = ?2, lease_owner = null, lease_until = null, updated_at = ?1,
+       finished_at = case when attempts >= max_attempts then $1 end,
+       error = $2, lease_owner = null, lease_until = null, updated_at = $1,
        blocked = session is not null and attempts < max_attempts
-     where state = 'leased' and lease_until < ?1";
+     where state = 'leased' and lease_until < $1";
 
 /// Nobody else holds this database's lock, so every lease is of an earlier life.
 const TAKE_OVER: &str =
     "update task_queue set state = 'queued', attempts = attempts - 1, blocked = session is not null,
-       lease_owner = null, lease_until = null, updated_at = ?2
-     where state = 'leased' and lease_owner is not ?1
+       lease_owner = null, lease_until = null, updated_at = $2
+     where state = 'leased' and lease_owner is not $1
      returning queue, session";
 
 pub const CLAIM: &str =
     "update task_queue set state = 'leased', attempts = attempts + 1, lease_token = lease_token + 1,
-       lease_owner = ?3, lease_until = ?4, updated_at = ?2
+       lease_owner = $3, lease_until = $4, updated_at = $2
      where seq in (select seq from task_queue
-                   where queue = ?1 and state = 'queued' and blocked = 0 and run_at <= ?2
-                   order by priority desc, seq limit ?5)
+                   where queue = $1 and state = 'queued' and blocked = 0 and run_at <= $2
+                   order by priority desc, seq limit $5)
      returning id, lease_token, kind, payload, session, source, attempts, max_attempts, created_at, priority, seq";
 
-impl Statements for Connection {
+impl Statements for Pipeline<'_> {
     async fn end(&mut self, tries: &[Try<'_>], now: DateTime<Utc>) -> Result<Vec<Held>, Error> {
         let row = |t: &Try<'_>| {
             json!({
@@ -107,7 +108,7 @@ impl Statements for Connection {
             })
         };
         let rows: Vec<Value> = tries.iter().map(row).collect();
-        let held = sqlx::query(COMPLETE).bind(to_json(&rows)).bind(stamp(now)).fetch_all(&mut *self).await?;
+        let held = self.add(COMPLETE).bind(to_json(&rows)).bind(stamp(now)).rows().await?;
         let held = held.iter().map(|row| {
             Ok(Held {
                 id: get_id(row, 0)?,
@@ -122,17 +123,17 @@ impl Statements for Connection {
 
     async fn unblock(&mut self, sessions: &Sessions) -> Result<(), Error> {
         let sessions: Vec<_> = sessions.iter().collect();
-        sqlx::query(UNBLOCK).bind(to_json(&sessions)).execute(&mut *self).await?;
+        self.add(UNBLOCK).bind(to_json(&sessions));
         Ok(())
     }
 
     async fn hold_back(&mut self, queue: &AgentName, session: &str) -> Result<bool, Error> {
-        shared::hold_back(self, queue, session).await
+        shared::hold_back(self.flushed().await?, queue, session).await
     }
 
     async fn known(&mut self, tasks: &[&NewTask]) -> Result<Vec<Stored>, Error> {
         let wanted: Vec<_> = tasks.iter().map(|task| (task.id, &task.queue, &task.dedupe_key)).collect();
-        let rows = sqlx::query(KNOWN).bind(to_json(&wanted)).fetch_all(&mut *self).await?;
+        let rows = self.add(KNOWN).bind(to_json(&wanted)).rows().await?;
         let stored = rows.iter().map(|row| {
             let key = row.get::<Option<String>, _>(1).zip(row.get::<Option<String>, _>(2));
             Ok(Stored { id: get_id(row, 0)?, key })
@@ -157,7 +158,7 @@ impl Statements for Connection {
             ])
         };
         let rows: Vec<Value> = rows.iter().map(row).collect();
-        sqlx::query(SUBMIT).bind(to_json(&rows)).bind(stamp(now)).execute(&mut *self).await?;
+        self.add(SUBMIT).bind(to_json(&rows)).bind(stamp(now));
         Ok(())
     }
 
@@ -174,23 +175,26 @@ impl Statements for Connection {
                 json!([o.agent, o.kind, o.task, success, o.duration_ms, o.attempts, o.error, now])
             };
             let rows: Vec<Value> = outcomes.iter().map(row).collect();
-            sqlx::query(OUTCOMES).bind(to_json(&rows)).execute(&mut *self).await?;
+            self.add(OUTCOMES).bind(to_json(&rows));
         }
         let row = |e: &NewEvent| json!([e.agent, e.kind, e.payload, stamp(moment.of(e.at))]);
         let rows: Vec<Value> = events.iter().map(row).collect();
-        sqlx::query(EVENTS).bind(to_json(&rows)).execute(&mut *self).await?;
-        shared::trim(self, events).await
+        self.add(EVENTS).bind(to_json(&rows));
+        if events.iter().any(|event| event.kind == TRANSITION) {
+            shared::trim(self.flushed().await?, events).await?;
+        }
+        Ok(())
     }
 
     async fn heartbeats(&mut self, heartbeats: &[NewHeartbeat], moment: &Moment) -> Result<(), Error> {
         let row = |h: &NewHeartbeat| json!([h.agent, h.status, h.metadata, stamp(moment.of(h.at))]);
         let rows: Vec<Value> = heartbeats.iter().map(row).collect();
-        sqlx::query(HEARTBEATS).bind(to_json(&rows)).execute(&mut *self).await?;
+        self.add(HEARTBEATS).bind(to_json(&rows));
         Ok(())
     }
 
     async fn report(&mut self, report: &Report, moment: &Moment) -> Result<bool, Error> {
-        shared::report(self, report, moment).await
+        shared::report(self.flushed().await?, report, moment).await
     }
 
     async fn acknowledge(
@@ -200,31 +204,31 @@ impl Statements for Connection {
         at: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<u64, Error> {
-        shared::acknowledge(self, which, actor, at, now).await
+        shared::acknowledge(self.flushed().await?, which, actor, at, now).await
     }
 
     async fn alert_revision(&mut self, id: i64) -> Result<Option<i64>, Error> {
-        shared::alert_revision(self, id).await
+        shared::alert_revision(self.flushed().await?, id).await
     }
 
     async fn tell(&mut self, told: &Told, moment: &Moment) -> Result<(), Error> {
-        shared::tell(self, told, moment).await
+        shared::tell(self.flushed().await?, told, moment).await
     }
 
     async fn delivered(&mut self, id: i64, at: DateTime<Utc>) -> Result<u64, Error> {
-        shared::delivered(self, id, at).await
+        shared::delivered(self.flushed().await?, id, at).await
     }
 
     async fn find(&mut self, id: TaskId) -> Result<Option<Found>, Error> {
-        shared::find(self, id).await
+        shared::find(self.flushed().await?, id).await
     }
 
     async fn revive(&mut self, id: TaskId, now: DateTime<Utc>) -> Result<(), Error> {
-        shared::revive(self, id, now).await
+        shared::revive(self.flushed().await?, id, now).await
     }
 
     async fn cancel(&mut self, id: TaskId, now: DateTime<Utc>) -> Result<(), Error> {
-        shared::cancel(self, id, now).await
+        shared::cancel(self.flushed().await?, id, now).await
     }
 
     async fn renew(
@@ -232,26 +236,25 @@ impl Statements for Connection {
         leases: &[(TaskId, i64)],
         until: DateTime<Utc>,
     ) -> Result<HashSet<(TaskId, i64)>, Error> {
-        let rows = sqlx::query(RENEW).bind(to_json(leases)).bind(stamp(until)).fetch_all(&mut *self).await?;
+        let rows = self.add(RENEW).bind(to_json(leases)).bind(stamp(until)).rows().await?;
         rows.iter().map(|row| Ok((get_id(row, 0)?, row.get(1)))).collect()
     }
 
     async fn remember(&mut self, change: &MemoryChange, now: DateTime<Utc>) -> Result<(), Error> {
-        shared::remember(self, change, now).await
+        shared::remember(self.flushed().await?, change, now).await
     }
 
     async fn save(&mut self, agent: &AgentName, record: &Record, now: DateTime<Utc>) -> Result<bool, Error> {
-        let sql = "insert into agent_state (agent_name, record, updated_at) values (?1, ?2, ?3)
-                   on conflict (agent_name) do update set record = ?2, updated_at = ?3";
-        let save = sqlx::query(sql).bind(agent.as_str()).bind(&record.text).bind(stamp(now));
-        save.execute(&mut *self).await?;
+        let sql = "insert into agent_state (agent_name, record, updated_at) values ($1, $2, $3)
+                   on conflict (agent_name) do update set record = $2, updated_at = $3";
+        self.add(sql).bind(agent.as_str()).bind(&record.text).bind(stamp(now));
         Ok(true)
     }
 
     async fn take_back(&mut self, error: &str, now: DateTime<Utc>) -> Result<Vec<Lost>, Error> {
-        let rows = sqlx::query(LOST).bind(stamp(now)).fetch_all(&mut *self).await?;
+        let rows = self.add(LOST).bind(stamp(now)).rows().await?;
         if !rows.is_empty() {
-            sqlx::query(SWEEP).bind(stamp(now)).bind(error).execute(&mut *self).await?;
+            self.add(SWEEP).bind(stamp(now)).bind(error);
         }
         let lost = rows.iter().map(|row| {
             Ok(Lost {
@@ -269,16 +272,16 @@ impl Statements for Connection {
     }
 
     async fn any_leased(&mut self) -> Result<bool, Error> {
-        shared::any_leased(self).await
+        shared::any_leased(self.flushed().await?).await
     }
 
     async fn take_over(&mut self, claimant: &Claimant, now: DateTime<Utc>) -> Result<Vec<Freed>, Error> {
-        let freed = sqlx::query_as(TAKE_OVER).bind(claimant.owner()).bind(stamp(now));
-        Ok(freed.fetch_all(&mut *self).await?)
+        let freed = self.add(TAKE_OVER).bind(claimant.owner()).bind(stamp(now)).rows().await?;
+        Ok(freed.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
     async fn prune(&mut self, before: DateTime<Utc>, rows: u32) -> Result<bool, Error> {
-        shared::prune(self, before, rows).await
+        shared::prune(self.flushed().await?, before, rows).await
     }
 
     async fn claim(
@@ -289,14 +292,8 @@ impl Statements for Connection {
     ) -> Result<Vec<Claimed>, Error> {
         let mut claimed = Vec::new();
         for (queue, most) in claims {
-            let rows = sqlx::query(CLAIM)
-                .bind(queue.as_str())
-                .bind(stamp(now))
-                .bind(claimant.owner())
-                .bind(stamp(now + claimant.lease))
-                .bind(most)
-                .fetch_all(&mut *self)
-                .await?;
+            let claim = self.add(CLAIM).bind(queue.as_str()).bind(stamp(now)).bind(claimant.owner());
+            let rows = claim.bind(stamp(now + claimant.lease)).bind(most).rows().await?;
             for row in &rows {
                 let task = LeasedTask {
                     id: get_id(row, 0)?,
@@ -317,7 +314,7 @@ impl Statements for Connection {
     }
 
     async fn prove(&mut self, now: DateTime<Utc>) -> Result<(), Error> {
-        shared::prove(self, now).await
+        shared::prove(self.flushed().await?, now).await
     }
 }
 

@@ -8,7 +8,7 @@ use openclaw_agent_api::context::Turn;
 
 use super::*;
 use crate::alert::Alert;
-use crate::backend::{Depth, Event, Heartbeat, NewHeartbeat};
+use crate::backend::{Depth, Event, Heartbeat, MemoryChange, NewHeartbeat};
 use crate::task::{Filter, Task};
 
 /// What is of interest of a batch: whether it was carried out, swept, or was a proof; how many results.
@@ -18,6 +18,9 @@ struct Flaky {
     inner: Arc<dyn Backend>,
     away: AtomicBool,
     unreadable: AtomicBool,
+    /// Closed while a test holds it: what stores new tasks is not answered.
+    gate: tokio::sync::RwLock<()>,
+    at_gate: AtomicBool,
     seen: Mutex<Vec<Seen>>,
 }
 
@@ -38,6 +41,11 @@ impl Backend for Flaky {
     }
 
     async fn apply(&self, batch: &Batch, claimant: &Claimant, now: DateTime<Utc>) -> Result<Applied, Error> {
+        if !batch.submissions.is_empty() {
+            self.at_gate.store(true, Ordering::SeqCst);
+            let _open = self.gate.read().await;
+            self.at_gate.store(false, Ordering::SeqCst);
+        }
         let away = self.away.load(Ordering::SeqCst);
         self.seen.lock().unwrap().push((!away, batch.sweep, batch.proof, batch.completions.len()));
         if away {
@@ -147,8 +155,14 @@ impl Outage {
     async fn new(on: On, lease: Duration) -> Self {
         let database = Database::new(on).await;
         let inner = database.open().await.unwrap();
-        let flaky =
-            Arc::new(Flaky { inner, away: false.into(), unreadable: false.into(), seen: Mutex::default() });
+        let flaky = Arc::new(Flaky {
+            inner,
+            away: false.into(),
+            unreadable: false.into(),
+            gate: Default::default(),
+            at_gate: false.into(),
+            seen: Mutex::default(),
+        });
         let (store, engine) = Store::start(flaky.clone(), Options { lease, ..options() }).await.unwrap();
         let mut consumer = store.consumer(agent("milkbot"));
         consumer.credit(5);
@@ -166,6 +180,12 @@ impl Outage {
             }
         })
         .await;
+    }
+
+    async fn at_gate(&self) {
+        while !self.flaky.at_gate.load(Ordering::SeqCst) {
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn back(&self) {
@@ -258,6 +278,52 @@ async fn after_a_pause_of_all_who_is_at_work_may_renew_first(on: On) {
     assert_eq!((again.id, again.attempts), (outage.leased.id, 2));
 }
 
+async fn while_the_database_stands_nobody_waits_for_it(on: On) {
+    let outage = Outage::new(on, options().lease).await;
+    flush(&outage.store).await;
+    let stands = outage.flaky.gate.write().await;
+    let taken = outage.store.post(keyed("taken"), None).await.unwrap();
+    outage.at_gate().await;
+    tokio::time::pause();
+    let left = outage.store.post(keyed("left"), None).await.unwrap();
+    let memory = MemoryChange::Delete { agent: agent("milkbot"), key: "k".into() };
+    let (taken, left, changed) =
+        tokio::join!(taken.submitted(), left.submitted(), outage.store.remember(memory));
+    assert!(matches!(taken, Err(Error::Doubtful(_))), "{taken:?}");
+    assert!(matches!(left, Err(Error::Doubtful(_))), "{left:?}");
+    assert!(matches!(changed, Err(Error::Doubtful(_))), "{changed:?}");
+    assert!(outage.store.health().overdue().is_some());
+    // Who comes later is not let in.
+    let late = outage.store.submit(keyed("late")).await;
+    assert!(matches!(late, Err(Error::Away(_))), "{late:?}");
+    let looked = outage.store.task(outage.leased.id).await;
+    assert!(matches!(looked, Err(Error::Away(_))), "{looked:?}");
+    tokio::time::resume();
+    drop(stands);
+    flush(&outage.store).await;
+    // What was in doubt is stored, and told as stored; what was refused is not.
+    assert!(outage.store.health().overdue().is_none());
+    for (key, existing) in [("taken", true), ("left", true), ("late", false)] {
+        assert_eq!(within(outage.store.submit(keyed(key))).await.unwrap().existing, existing, "{key}");
+    }
+}
+
+async fn a_turn_that_stores_much_may_take_longer(on: On) {
+    let outage = Outage::new(on, options().lease).await;
+    flush(&outage.store).await;
+    let stands = outage.flaky.gate.write().await;
+    let payload = format!("\"{}\"", "x".repeat(40 << 20));
+    let posted = outage.store.post(NewTask { payload, ..task() }, None).await.unwrap();
+    outage.at_gate().await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(6)).await;
+    assert!(outage.store.health().overdue().is_none());
+    tokio::time::resume();
+    drop(stands);
+    let stored = posted.submitted().await;
+    assert!(stored.is_ok(), "{stored:?}");
+}
+
 #[tokio::test]
 async fn an_idle_store_sweeps_no_more_and_proves_itself_now_and_then() {
     let on = On::Sqlite;
@@ -295,4 +361,6 @@ on_both! {
     no_lease_is_lost_while_nobody_can_renew
     a_watcher_of_what_cannot_be_read_is_dropped
     after_a_pause_of_all_who_is_at_work_may_renew_first
+    while_the_database_stands_nobody_waits_for_it
+    a_turn_that_stores_much_may_take_longer
 }

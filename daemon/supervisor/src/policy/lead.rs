@@ -12,6 +12,9 @@
 //! While the database is down for everybody nobody can claim either, and once it is up again it lets nobody claim for as
 //! long as a lease lasts: the lead is kept then. A proxy may refuse for a server that others reach: `[database] proxied`
 //! says that there is one, and then nothing is concluded from a refusal.
+//!
+//! A group is led as one. Of its members the first is claimed before all others, so that of two who claim one wins all; none
+//! runs before all are held, and with one that is lost all are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,6 +22,9 @@ use std::time::Duration;
 use openclaw_agent_api::AgentName;
 
 use super::Time;
+
+/// A machine whose clocks drift apart by more than this between two looks was suspended.
+const SLEPT: Duration = Duration::from_secs(1);
 
 /// What the database said to a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +58,8 @@ pub enum Change {
 struct Held {
     token: i64,
     until: Time,
+    /// It was told: all of its group are held.
+    led: bool,
 }
 
 /// The leads of one process.
@@ -60,15 +68,19 @@ pub struct Leads {
     ttl: Duration,
     /// Hosts are gone within this.
     margin: Duration,
+    groups: Vec<Vec<AgentName>>,
+    /// How far the clock of the boot was ahead of the monotonic one at the last look.
+    ahead: Option<Duration>,
     held: BTreeMap<AgentName, Held>,
     wanted: BTreeSet<AgentName>,
 }
 
 impl Leads {
-    /// Of leases of this length; what runs ends within `kill` once it is told to.
-    pub fn new(ttl: Duration, kill: Duration) -> Self {
+    /// Of leases of this length; what runs ends within `kill` once it is told to. Members of one of these groups that are
+    /// wanted here are to be wanted before the first claim.
+    pub fn new(ttl: Duration, kill: Duration, groups: Vec<Vec<AgentName>>) -> Self {
         let margin = (kill + ttl / 10).min(ttl / 2);
-        Self { ttl, margin, held: BTreeMap::new(), wanted: BTreeSet::new() }
+        Self { ttl, margin, groups, ahead: None, held: BTreeMap::new(), wanted: BTreeSet::new() }
     }
 
     /// An agent that is to be led here.
@@ -83,9 +95,28 @@ impl Leads {
         self.ttl
     }
 
-    /// Those that it asks for.
+    /// Those to ask for now: of a group the first, and the others once that is held.
     pub fn wanted(&self) -> Vec<AgentName> {
-        self.wanted.iter().cloned().collect()
+        let now = |agent: &&AgentName| {
+            let first = self.group(agent).into_iter().next();
+            first.is_none_or(|first| first == **agent || self.held.contains_key(&first))
+        };
+        self.wanted.iter().filter(now).cloned().collect()
+    }
+
+    /// Those that are not led here, though they are to be.
+    pub fn standing_by(&self) -> Vec<AgentName> {
+        let unled = self.held.iter().filter(|(_, held)| !held.led).map(|(agent, _)| agent);
+        self.wanted.iter().chain(unled).cloned().collect()
+    }
+
+    /// The members of an agent's group that are to be led here, in order; of one without a group itself.
+    fn group(&self, agent: &AgentName) -> Vec<AgentName> {
+        let ours = |agent: &&AgentName| self.wanted.contains(*agent) || self.held.contains_key(*agent);
+        match self.groups.iter().find(|group| group.contains(agent)) {
+            Some(group) => group.iter().filter(ours).cloned().collect(),
+            None => vec![agent.clone()],
+        }
     }
 
     /// Those that it has, with their tokens.
@@ -109,17 +140,29 @@ impl Leads {
             if !self.wanted.contains(&agent) {
                 continue;
             }
-            let change = match claim {
+            match claim {
                 Ok(token) => {
                     self.wanted.remove(&agent);
-                    self.held.insert(agent.clone(), Held { token, until: asked + self.ttl });
-                    Change::Won(token)
+                    let until = asked + self.ttl;
+                    self.held.insert(agent.clone(), Held { token, until, led: false });
                 }
-                Err(why) => Change::StandsBy { why },
-            };
-            changes.push((agent, change));
+                Err(why) => {
+                    let stands = |member| (member, Change::StandsBy { why: why.clone() });
+                    changes.extend(self.group(&agent).into_iter().map(stands));
+                }
+            }
         }
+        changes.extend(self.complete());
         changes
+    }
+
+    /// Those that are led from now on, since all of their group are held.
+    fn complete(&mut self) -> Vec<(AgentName, Change)> {
+        let all = |agent: &AgentName| self.group(agent).iter().all(|one| self.held.contains_key(one));
+        let new = self.held.iter().filter(|(agent, held)| !held.led && all(agent));
+        let new: Vec<_> = new.map(|(agent, held)| (agent.clone(), Change::Won(held.token))).collect();
+        self.held.iter_mut().for_each(|(agent, held)| held.led |= new.iter().any(|(won, _)| won == agent));
+        new
     }
 
     /// What the database said when it was asked at `asked` to keep `held`: which it kept, and which are lost. Of the others
@@ -131,7 +174,7 @@ impl Leads {
         asked: Time,
         now: Time,
     ) -> Vec<(AgentName, Change)> {
-        let mut changes = Vec::new();
+        let mut gone = Vec::new();
         for (agent, token) in held {
             let Some(lead) = self.held.get_mut(agent).filter(|lead| lead.token == *token) else { continue };
             match &said {
@@ -139,16 +182,13 @@ impl Leads {
                     lead.until = lead.until.max(asked + self.ttl);
                 }
                 Said::Told((_, lost)) if lost.contains(agent) => {
-                    let why = "another process has taken the lead".to_owned();
-                    changes.push((agent.clone(), Change::Lost { why }));
+                    gone.push(agent.clone());
                 }
                 Said::Down => lead.until = lead.until.max(asked + self.ttl),
                 Said::Told(_) | Said::Nothing(_) => {}
             }
         }
-        for (agent, _) in &changes {
-            self.lose(agent);
-        }
+        let mut changes = self.lose(gone, "another process has taken the lead");
         let why = match &said {
             Said::Nothing(why) => why,
             Said::Told(_) | Said::Down => "its row in the database is held by somebody",
@@ -162,18 +202,30 @@ impl Leads {
         let late = |held: &Held| held.until - self.margin <= now;
         let agents: Vec<_> =
             self.held.iter().filter(|(_, held)| late(held)).map(|(agent, _)| agent.clone()).collect();
-        let why = format!("the lead could not be renewed in time: {why}");
-        let lost = |agent: AgentName| {
-            self.lose(&agent);
-            (agent, Change::Lost { why: why.clone() })
-        };
-        agents.into_iter().map(lost).collect()
+        self.lose(agents, &format!("the lead could not be renewed in time: {why}"))
     }
 
-    fn lose(&mut self, agent: &AgentName) {
-        if self.held.remove(agent).is_some() {
-            self.wanted.insert(agent.clone());
+    /// How far the clock of the boot is ahead of the monotonic one now. It goes on while the machine is suspended, as leases
+    /// do, and the monotonic one, by which their time is counted here, does not: then all are given up.
+    pub fn awake(&mut self, ahead: Duration) -> Vec<(AgentName, Change)> {
+        let before = self.ahead.replace(ahead);
+        if before.is_none_or(|before| ahead <= before + SLEPT) {
+            return Vec::new();
         }
+        self.lose(self.held.keys().cloned().collect(), "the machine was suspended")
+    }
+
+    /// These, and their groups with them.
+    fn lose(&mut self, agents: Vec<AgentName>, why: &str) -> Vec<(AgentName, Change)> {
+        let mut changes = Vec::new();
+        for agent in agents.iter().flat_map(|agent| self.group(agent)).collect::<BTreeSet<_>>() {
+            let Some(held) = self.held.remove(&agent) else { continue };
+            self.wanted.insert(agent.clone());
+            if held.led {
+                changes.push((agent, Change::Lost { why: why.to_owned() }));
+            }
+        }
+        changes
     }
 }
 

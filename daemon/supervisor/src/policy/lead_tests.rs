@@ -14,7 +14,7 @@ fn atlas() -> AgentName {
 }
 
 fn leading(asked: u64) -> Leads {
-    let mut leads = Leads::new(TTL, KILL);
+    let mut leads = Leads::new(TTL, KILL, Vec::new());
     leads.want(atlas());
     assert_eq!(leads.claimed(vec![(atlas(), Ok(7))], at(asked)), [(atlas(), Change::Won(7))]);
     leads
@@ -51,6 +51,43 @@ fn an_answer_about_an_earlier_lead_says_nothing_of_this_one() {
     assert_eq!(leads.held(), [(atlas(), 7)]);
 }
 
+#[test]
+fn a_machine_that_was_suspended_gives_its_leads_up_as_it_wakes() {
+    let mut leads = leading(0);
+    let ahead = Duration::from_secs(500);
+    // What it slept before it led says nothing, nor that the two clocks are not read at once.
+    assert_eq!(leads.awake(ahead), []);
+    assert_eq!(leads.awake(ahead + Duration::from_millis(900)), []);
+    let changes = leads.awake(ahead + Duration::from_secs(9));
+    assert!(matches!(&changes[..], [(_, Change::Lost { why })] if why.contains("suspended")), "{changes:?}");
+    assert_eq!((leads.held(), leads.wanted()), (vec![], vec![atlas()]));
+    // It leads again, and sleeps no more.
+    assert_eq!(leads.claimed(vec![(atlas(), Ok(8))], at(9_000)), [(atlas(), Change::Won(8))]);
+    assert_eq!(leads.awake(ahead + Duration::from_secs(9)), []);
+}
+
+#[test]
+fn a_group_is_claimed_from_its_first_on_and_lost_as_one() {
+    let scout: AgentName = "scout".parse().unwrap();
+    let mut leads = Leads::new(TTL, KILL, vec![vec![scout.clone(), atlas()]]);
+    leads.want(atlas());
+    leads.want(scout.clone());
+    assert_eq!(leads.wanted(), std::slice::from_ref(&scout));
+    // Who stands by does so for all.
+    let changes = leads.claimed(vec![(scout.clone(), Err("another".into()))], at(0));
+    let stands = |agent| (agent, Change::StandsBy { why: "another".into() });
+    assert_eq!(changes, [stands(scout.clone()), stands(atlas())]);
+    assert_eq!(leads.claimed(vec![(scout.clone(), Ok(3))], at(1_000)), []);
+    assert_eq!(leads.wanted(), [atlas()]);
+    let changes = leads.claimed(vec![(atlas(), Ok(4))], at(1_000));
+    assert_eq!(changes, [(atlas(), Change::Won(4)), (scout.clone(), Change::Won(3))]);
+    let held = leads.held();
+    let said = Said::Told((vec![scout.clone()], vec![atlas()]));
+    let changes = leads.renewed(&held, said, at(2_000), at(2_000));
+    let lost: Vec<_> = changes.iter().map(|(agent, _)| agent.clone()).collect();
+    assert_eq!((lost, leads.held()), (vec![atlas(), scout], vec![]));
+}
+
 /// The database, and what may happen to whoever asks it.
 #[derive(Clone, Debug)]
 enum Step {
@@ -58,6 +95,8 @@ enum Step {
     Crash { away: u64 },
     /// One of the two is cut off for so long.
     Cut { who: usize, away: u64 },
+    /// Somebody holds the row of one member for so long.
+    Hold { member: usize, away: u64 },
     /// Nothing.
     Wait(u64),
 }
@@ -66,6 +105,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         (1u64..40_000).prop_map(|away| Step::Crash { away }),
         (0usize..2, 1u64..40_000).prop_map(|(who, away)| Step::Cut { who, away }),
+        (0usize..3, 1u64..40_000).prop_map(|(member, away)| Step::Hold { member, away }),
         (1u64..10_000).prop_map(Step::Wait),
     ];
     prop::collection::vec(step, 1..20)
@@ -75,89 +115,146 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Server {
     started: u64,
     up_at: u64,
-    lease: Option<(usize, i64, u64)>,
+    /// Who has it, its token, and until when.
+    leases: BTreeMap<AgentName, (usize, i64, u64)>,
+    /// Rows that somebody holds until then.
+    rows: BTreeMap<AgentName, u64>,
     token: i64,
 }
 
 impl Server {
-    fn claim(&mut self, who: usize, now: u64) -> Result<i64, String> {
+    fn is_free(&self, agent: &AgentName, now: u64) -> bool {
+        self.rows.get(agent).is_none_or(|until| *until <= now)
+    }
+
+    fn claim(&mut self, who: usize, agent: &AgentName, now: u64) -> Result<i64, String> {
         let ttl = TTL.as_millis() as u64;
-        if let Some((_, _, until)) = self.lease
-            && until.max(self.started + ttl) >= now
-        {
+        let lease = self.leases.get(agent);
+        let led = lease.is_some_and(|(by, _, until)| *by != who && (*until).max(self.started + ttl) >= now);
+        if led || !self.is_free(agent, now) {
             return Err("another".into());
         }
         self.token += 1;
-        self.lease = Some((who, self.token, now + ttl));
+        self.leases.insert(agent.clone(), (who, self.token, now + ttl));
         Ok(self.token)
     }
 
-    fn renew(&mut self, token: i64, now: u64) -> bool {
-        match &mut self.lease {
-            Some((_, held, until)) if *held == token => {
-                *until = now + TTL.as_millis() as u64;
-                true
+    /// Which are kept, and which are lost.
+    fn renew(&mut self, held: &[(AgentName, i64)], now: u64) -> (Vec<AgentName>, Vec<AgentName>) {
+        let (mut kept, mut lost) = (Vec::new(), Vec::new());
+        for (agent, token) in held {
+            let free = self.is_free(agent, now);
+            match self.leases.get_mut(agent).filter(|(_, ours, _)| ours == token) {
+                Some((.., until)) if free => {
+                    *until = now + TTL.as_millis() as u64;
+                    kept.push(agent.clone());
+                }
+                Some(_) => {}
+                None => lost.push(agent.clone()),
             }
-            _ => false,
+        }
+        (kept, lost)
+    }
+}
+
+/// A process: what it leads, and what it runs.
+struct Process {
+    leads: Leads,
+    cut: u64,
+    runs: BTreeSet<AgentName>,
+    /// Hosts that were told to go may live so long.
+    goes_until: u64,
+}
+
+impl Process {
+    fn of(team: &[AgentName]) -> Self {
+        let mut leads = Leads::new(TTL, KILL, vec![team.to_vec()]);
+        team.iter().for_each(|agent| leads.want(agent.clone()));
+        Self { leads, cut: 0, runs: BTreeSet::new(), goes_until: 0 }
+    }
+
+    fn take_in(&mut self, changes: Vec<(AgentName, Change)>, now: u64) {
+        for (agent, change) in changes {
+            match change {
+                Change::Won(_) => drop(self.runs.insert(agent)),
+                Change::Lost { .. } if self.runs.remove(&agent) => {
+                    self.goes_until = now + KILL.as_millis() as u64
+                }
+                Change::Lost { .. } | Change::StandsBy { .. } => {}
+            }
+        }
+    }
+
+    /// Asks; the answer comes `delay` later.
+    fn ask(&mut self, who: usize, server: &mut Server, now: u64, delay: u64) {
+        let (asked, answered) = (at(now), at(now + delay));
+        let (reached, up) = (now >= self.cut, now >= server.up_at);
+        let held = self.leads.held();
+        if !held.is_empty() {
+            let said = match (reached, up) {
+                (false, _) => Said::Nothing("cut".into()),
+                (true, false) => Said::Down,
+                (true, true) => Said::Told(server.renew(&held, now)),
+            };
+            let changes = self.leads.renewed(&held, said, asked, answered);
+            self.take_in(changes, now);
+        }
+        if reached && up {
+            let claims = self.leads.wanted().into_iter().map(|agent| {
+                let claim = server.claim(who, &agent, now);
+                (agent, claim)
+            });
+            let claims = claims.collect();
+            let changes = self.leads.claimed(claims, asked);
+            self.take_in(changes, now);
         }
     }
 }
 
 proptest! {
-    /// Two processes, a server that crashes, lines that are cut: hosts, which live for `KILL` after they were told to
-    /// go, never run in two places.
+    /// Two processes, a server that crashes, lines that are cut, rows that are held: of a name, and of a group, hosts, which
+    /// live for `KILL` after they were told to go, never run in two places, and only together; and in the end they run.
     #[test]
-    fn a_name_never_runs_in_two_places(steps in steps(), delay in 1u64..400) {
+    fn a_group_never_runs_in_two_places(members in 1usize..4, steps in steps(), delay in 1u64..400) {
+        let team: Vec<AgentName> = ["milkbot", "atlas", "scout"][..members].iter().map(|n| n.parse().unwrap()).collect();
         let mut server = Server::default();
-        let mut processes = [Leads::new(TTL, KILL), Leads::new(TTL, KILL)];
-        processes.iter_mut().for_each(|leads| leads.want(atlas()));
-        let (mut cut, mut runs_until) = ([0u64; 2], [0u64; 2]);
+        let mut processes = [Process::of(&team), Process::of(&team)];
         let mut steps = steps.into_iter();
-        let (mut now, mut next_step) = (20_000u64, 20_000u64);
-        for tick in 0..4_000u64 {
+        let (mut now, mut next_step, mut calm_since) = (20_000u64, 20_000u64, 0);
+        for tick in 0..10_000u64 {
             now += 100;
-            if now >= next_step {
+            if now >= next_step && calm_since == 0 {
                 match steps.next() {
-                    None => break,
+                    None => calm_since = now,
                     Some(Step::Crash { away }) => {
                         (server.up_at, server.started) = (now + away, now + away);
                         next_step = now + away;
                     }
-                    Some(Step::Cut { who, away }) => cut[who] = now + away,
+                    Some(Step::Cut { who, away }) => processes[who].cut = now + away,
+                    Some(Step::Hold { member, away }) => {
+                        server.rows.insert(team[member % members].clone(), now + away);
+                    }
                     Some(Step::Wait(millis)) => next_step = now + millis,
                 }
             }
-            for (who, leads) in processes.iter_mut().enumerate() {
-                // Each asks at its own pace, and the answer is late by `delay`.
+            for (who, process) in processes.iter_mut().enumerate() {
+                // Each asks at its own pace.
                 if (tick + who as u64 * 3).is_multiple_of(10) {
-                    let (asked, answered) = (at(now), at(now + delay));
-                    let reached = now >= cut[who];
-                    let held = leads.held();
-                    if !held.is_empty() {
-                        let said = if !reached {
-                            Said::Nothing("cut".into())
-                        } else if now < server.up_at {
-                            Said::Down
-                        } else {
-                            let (kept, lost): (Vec<_>, Vec<_>) =
-                                held.iter().partition(|(_, token)| server.renew(*token, now));
-                            let names = |held: Vec<&(AgentName, i64)>| held.into_iter().map(|(a, _)| a.clone()).collect();
-                            Said::Told((names(kept), names(lost)))
-                        };
-                        leads.renewed(&held, said, asked, answered);
-                    } else if reached && now >= server.up_at {
-                        let claim = server.claim(who, now);
-                        leads.claimed(vec![(atlas(), claim)], asked);
-                    }
+                    process.ask(who, &mut server, now, delay);
                 }
-                leads.expired(at(now), "silence");
-                if !leads.held().is_empty() {
-                    runs_until[who] = now + KILL.as_millis() as u64;
-                }
+                let changes = process.leads.expired(at(now), "silence");
+                process.take_in(changes, now);
             }
-            let run = (0..2).filter(|who| runs_until[*who] > now).count();
+            let run = processes.iter().filter(|p| !p.runs.is_empty() || p.goes_until > now).count();
             prop_assert!(run <= 1, "two run at {now}");
+            let whole = |p: &Process| p.runs.is_empty() || p.runs.len() == members;
+            prop_assert!(processes.iter().all(whole), "a part of the group runs at {now}");
+            // Longer than any fault lasts, and three leases more.
+            if calm_since > 0 && now > calm_since + 70_000 {
+                break;
+            }
         }
+        prop_assert!(processes.iter().any(|p| p.runs.len() == members), "nobody runs it");
     }
 }
 

@@ -19,7 +19,7 @@ macro_rules! calls {
 
 /// Refused whatever their arguments: what reaches beyond this process, or makes another.
 const REFUSED: Calls = calls![
-    SYS_socket SYS_execve SYS_execveat SYS_ptrace SYS_process_madvise SYS_process_mrelease SYS_kcmp
+    SYS_socket SYS_bind SYS_listen SYS_accept SYS_accept4 SYS_connect SYS_execve SYS_execveat SYS_ptrace SYS_process_madvise SYS_process_mrelease SYS_kcmp
     SYS_pidfd_open SYS_pidfd_getfd SYS_pidfd_send_signal SYS_tkill SYS_setpgid SYS_setsid
     SYS_bpf SYS_perf_event_open SYS_userfaultfd SYS_io_uring_setup SYS_io_uring_enter SYS_io_uring_register
     SYS_mount SYS_umount2 SYS_pivot_root SYS_chroot SYS_unshare SYS_setns SYS_move_mount SYS_open_tree

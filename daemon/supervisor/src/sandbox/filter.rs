@@ -231,6 +231,7 @@ mod tests {
                 (vec!["seccomp".into()], vec!["violations logged".into()])
             );
             assert_eq!(called(libc::SYS_socket), Err(Errno::EPERM));
+            assert_eq!(called(libc::SYS_accept4), Err(Errno::EPERM));
             assert_eq!(called(libc::SYS_clone), Err(Errno::EPERM));
             assert_eq!(called(libc::SYS_fchmod), Err(Errno::EPERM));
             assert!(std::fs::File::open("/dev/null").is_ok());

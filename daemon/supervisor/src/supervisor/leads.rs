@@ -15,7 +15,7 @@ use super::reloads::{Done, Why};
 use super::slot::{Lead, Slot};
 use crate::alerts::{Level, Topic};
 use crate::policy::lead::{Change, Leads, Said};
-use crate::policy::{Event, Record, State, StopReason, Time};
+use crate::policy::{Event, Record, State, StopReason};
 
 /// How often what another process leads is asked for: what it gives back is taken up no later.
 const POLL: Duration = Duration::from_millis(500);
@@ -41,8 +41,6 @@ pub(super) struct Keeper {
     pub proxied: bool,
     /// When a claim was answered last.
     pub claimed_at: Instant,
-    /// How far the clock of the boot is ahead of the monotonic one.
-    pub ahead: Duration,
     /// Agents that are to be led here.
     pub wanted: mpsc::UnboundedReceiver<AgentName>,
     pub changes: mpsc::Sender<Changed>,
@@ -68,10 +66,8 @@ impl Keeper {
                 },
                 () = sleep_until(next) => {}
             }
-            if self.slept() {
-                let changes = self.leads.expired(Time::MAX_UTC, "the machine was suspended");
-                self.tell(changes).await;
-            }
+            let changes = self.leads.awake(ahead());
+            self.tell(changes).await;
             let now = Instant::now();
             if renew_at <= now {
                 renew_at = now + self.renew().await;
@@ -122,36 +118,29 @@ impl Keeper {
                 let changes = self.leads.claimed(claims, asked);
                 self.claimed_at = Instant::now();
                 self.tell(changes).await;
+                // The first of a group is held: now the others.
+                if self.leads.wanted().iter().any(|agent| !wanted.contains(agent)) {
+                    return Duration::ZERO;
+                }
             }
-            Ok(Err(error)) => self.unclaimed(wanted, &error.to_string()).await,
+            Ok(Err(error)) => self.unclaimed(&error.to_string()).await,
             Err(_) => {
                 let why = "the database has not answered";
                 let changes = self.leads.expired(self.clock.now(), why);
                 self.tell(changes).await;
-                self.unclaimed(wanted, why).await;
+                self.unclaimed(why).await;
             }
         }
         POLL.min(self.leads.ttl() / 4)
     }
 
     /// Whoever led may be gone by now, and nobody here can tell.
-    async fn unclaimed(&self, wanted: Vec<AgentName>, error: &str) {
+    async fn unclaimed(&self, error: &str) {
         if self.claimed_at.elapsed() > self.leads.ttl() {
             let why = format!("nobody is known to lead it, and it cannot be claimed: {error}");
-            self.tell(
-                wanted.into_iter().map(|agent| (agent, Change::StandsBy { why: why.clone() })).collect(),
-            )
-            .await;
+            let stands = |agent| (agent, Change::StandsBy { why: why.clone() });
+            self.tell(self.leads.standing_by().into_iter().map(stands).collect()).await;
         }
-    }
-
-    /// Whether the machine was suspended since the last time: then the clock of the boot has gone on, and the monotonic
-    /// one has not.
-    fn slept(&mut self) -> bool {
-        let ahead = ahead();
-        let slept = ahead > self.ahead + AWAKE;
-        self.ahead = ahead;
-        slept
     }
 
     /// Until when an answer may be waited for.
@@ -169,7 +158,7 @@ impl Keeper {
 }
 
 /// How far the clock that counts suspensions is ahead of the one that does not.
-pub(super) fn ahead() -> Duration {
+fn ahead() -> Duration {
     let boot = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
     let awake = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
     boot.saturating_sub(awake)

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bus::heartbeat::{Beat, Breaker, State, Status};
-
 use bus::{Address, Bus, Key, Options as Place, Projection, RedisBus};
 use chrono::Utc;
 use openclaw_tests::server::Redis;
@@ -34,7 +33,10 @@ async fn seconds(socket: PathBuf, n: usize) -> Result<Vec<f64>> {
     let mut signalling = JoinSet::new();
     signalling.spawn(service.run());
     let connected = async {
-        while bus.project_all(beats()?).await.is_err() {}
+        // Refused without waiting: the service, on this same thread, has its turn in between.
+        while bus.project_all(beats()?).await.is_err() {
+            tokio::task::yield_now().await;
+        }
         anyhow::Ok(())
     };
     timeout(Duration::from_secs(10), connected).await.context("Redis is not reached")??;

@@ -54,8 +54,11 @@ pub fn all(ledger: &Ledger, accepted: &[Accepted]) -> Result<(Vec<String>, Seen)
         }
         let recorded = ledger.outcomes.get(&task.id).copied().unwrap_or_default();
         let succeeded = i64::from(task.state == TaskState::Done);
-        if recorded.succeeded != succeeded || recorded.all == 0 {
-            wrong.push(format!("{} {}: its outcomes are {recorded:?}", task.queue, task.payload["text"]));
+        // One for each try that counts.
+        if recorded.succeeded != succeeded || recorded.all != i64::from(task.attempts) {
+            let of = format!("after {} tries", task.attempts);
+            wrong
+                .push(format!("{} {} {of}: its outcomes are {recorded:?}", task.queue, task.payload["text"]));
         }
         seen.failed += usize::from(task.state == TaskState::Failed);
         seen.tried_again += usize::from(task.attempts > 1);

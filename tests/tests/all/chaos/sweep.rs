@@ -137,8 +137,9 @@ fn died(home: &Home, daemon: Daemon) -> Result<()> {
     Ok(())
 }
 
-/// A try that a crash cut off leaves nothing behind: each task has one outcome. Not so where leases are short, or where
-/// it is to fail first.
+/// A try that a crash cut off does not count, and so leaves nothing behind: each task has one outcome. Not so where it is
+/// to fail first; nor where leases are short, so that a busy machine loses some: then there is one for each try, which
+/// [`check::all`] asks of all.
 fn recorded_once(ledger: &Ledger, accepted: &[Accepted], way: &Way) -> Vec<String> {
     if way.lease() == "1s" {
         return Vec::new();

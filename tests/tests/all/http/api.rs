@@ -292,8 +292,46 @@ fn a_gateway_alone_takes_messages_for_agents_of_other_processes() -> Result<()> 
     let done = http.post(WAIT, &json!({"agent": "misbehaving", "text": "echo two"}))?;
     assert_eq!((done.status, done.json()?["result"]["text"].as_str()), (200, Some("two")), "{}", done.text);
     assert_eq!(http.get(accepted.header("location"))?.json()?["state"], "done");
+    // It is shown and moved as if it ran here, by whoever asked.
+    let all = http.get("/api/v1/agents")?.json()?;
+    assert_eq!(
+        (&all["agents"][0]["name"], &all["agents"][0]["state"]),
+        (&json!("misbehaving"), &json!("ready"))
+    );
+    let stopped = http.post("/api/v1/agents/misbehaving/stop", &json!({}))?;
+    assert_eq!((stopped.status, &stopped.json()?["state"]), (200, &json!("stopped")), "{}", stopped.text);
+    let shown = http.get("/api/v1/agents/misbehaving")?.json()?;
+    assert_eq!(shown["state"], "stopped");
+    assert!(shown["reason"].as_str().is_some_and(|why| why.contains("over HTTP")), "{shown}");
+    let moves = history(&home, "misbehaving")?;
+    assert!(
+        moves.iter().any(|step| step["actor"].as_str().is_some_and(|actor| actor.contains("over HTTP"))),
+        "{moves:?}"
+    );
+    let refused = http.post("/api/v1/agents/misbehaving/rollback", &json!({}))?;
+    problem(&refused, 409, "refused_elsewhere");
+    let status = http.get("/api/v1/openclaw/status")?.json()?;
+    assert_eq!(status["others"][0]["process"], "misbehaving", "{status}");
+    // One that stands still is named, and the rest is told.
+    agent.signal(Signal::SIGSTOP)?;
+    let status = http.get("/api/v1/openclaw/status")?.json()?;
+    assert_eq!(status["silent"], json!(["misbehaving"]), "{status}");
+    agent.signal(Signal::SIGCONT)?;
     assert!(gateway.stop()?.success());
     assert!(agent.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn who_is_not_named_is_found_by_the_rules() -> Result<()> {
+    let rules = "[routing]\ndefault = \"scout\"\nrules = [{ channel = \"http\", prefix = \"echo\", agent = \"misbehaving\" }]\n";
+    let (home, daemon, http) = stage(rules)?;
+    for (text, agent) in [("echo one", "misbehaving"), ("/help", "scout")] {
+        let sent = http.post(MESSAGES, &json!({"text": text}))?.json()?;
+        let id = sent["task_id"].as_str().with_context(|| sent.to_string())?;
+        assert_eq!(task(&home, id)?["queue"], agent);
+    }
+    assert!(daemon.stop()?.success());
     Ok(())
 }
 

@@ -17,19 +17,19 @@ use openclaw_tests::http::{Answer, Http};
 use crate::support::quick;
 
 /// What lets do everything.
-const TOKEN: &str = "operator-0123456789abcdef";
+pub(crate) const TOKEN: &str = "operator-0123456789abcdef";
 /// What lets look.
 const READ: &str = "reader-0123456789abcdef";
 
 /// Writes the secrets of a home.
-fn secrets(home: &Home, text: &str) -> Result<()> {
+pub(crate) fn secrets(home: &Home, text: &str) -> Result<()> {
     let file = home.path().join("config/.env");
     fs::write(&file, text)?;
     Ok(fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?)
 }
 
 /// Both tokens.
-fn tokens() -> String {
+pub(crate) fn tokens() -> String {
     format!("OPENCLAW_GATEWAY_TOKEN={TOKEN}\nOPENCLAW_GATEWAY_READ_TOKEN={READ}\n")
 }
 

@@ -64,13 +64,13 @@ pub(crate) async fn list(caller: Caller) -> Result<Json<Agents>, Problem> {
     )
 )]
 pub(crate) async fn show(caller: Caller, Named(name): Named) -> Result<Json<Component>, Problem> {
-    let name = caller.door.within()?.desk.supervisor.agent(&name)?;
     let mut parts = document(&caller).await?.components.into_iter();
-    let found = parts.find(|part| part.kind == "agent" && part.name == name.as_str());
-    found.map(Json).ok_or_else(|| {
-        let detail = format!("`{name}` is run by another process: ask that one");
-        Problem::new(StatusCode::NOT_FOUND, "elsewhere", detail)
-    })
+    if let Some(found) = parts.find(|part| part.kind == "agent" && part.name == name) {
+        return Ok(Json(found));
+    }
+    let name = caller.door.within()?.desk.supervisor.agent(&name)?;
+    let detail = format!("`{name}` is run by no process of this home that answers");
+    Err(Problem::new(StatusCode::NOT_FOUND, "elsewhere", detail))
 }
 
 async fn act(

@@ -15,9 +15,8 @@ use super::super::caller::Caller;
 use super::super::input::{Asked, Input};
 use super::super::problem::Problem;
 use crate::desk::{Message, Sent};
+use crate::routing::{Arrival, route};
 
-/// Who is meant where nobody is named: the front desk.
-const FRONT_DESK: &str = "milkbot";
 /// As in the body, for clients that set it for every request.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
@@ -25,7 +24,7 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewMessage {
-    /// To whom; `milkbot` by default.
+    /// To whom; where nobody is named, [routing] says.
     agent: Option<String>,
     /// What is said. Text or data, or both.
     #[schema(min_length = 1)]
@@ -94,9 +93,11 @@ pub(crate) async fn send(
         let detail = "`text` is empty: leave it out where `data` says all; nothing was stored";
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_message", detail));
     }
+    let text = new.text.unwrap_or_default();
+    let arrival = Arrival { channel: "http", chat: None, sender: None, text: &text };
     let message = Message {
-        agent: new.agent.unwrap_or_else(|| FRONT_DESK.into()),
-        text: new.text.unwrap_or_default(),
+        agent: new.agent.unwrap_or_else(|| route(&caller.door.routing, &arrival).0.to_string()),
+        text,
         data: new.data,
         session: new.session,
         key: key(new.idempotency_key, &headers)?,

@@ -20,6 +20,6 @@ pub(crate) async fn status(caller: Caller) -> Result<Json<Document>, Problem> {
 
 /// The status document.
 pub(crate) async fn document(caller: &Caller) -> Result<Document, Problem> {
-    let document = caller.door.within()?.whole.document().await;
+    let document = caller.door.within()?.whole.home().await;
     document.map_err(|why| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", why))
 }

@@ -97,6 +97,8 @@ async fn what_nobody_can_tell_for_long_is_stored_once_and_told_in_the_end() {
     cuttable.store.complete(followed(&leased, "1", vec![NewTask { queue: agent("atlas"), ..task() }]));
     let refused = within(cuttable.store.submit(new.clone())).await;
     assert!(matches!(refused, Err(Error::Doubtful(_) | Error::Away(_))), "{refused:?}");
+    // The caller did not wait as long as the commit is asked after.
+    within(cuttable.store.turned()).await.unwrap();
     let health = cuttable.store.health();
     assert!(health.error.is_some() && health.held == 1, "{health:?}");
     line.down.store(false, Ordering::SeqCst);

@@ -1,9 +1,10 @@
 //! Where the daemon's own lines go: journald under systemd, else standard error.
 
+mod journald;
+
 use std::io::IsTerminal;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
@@ -53,23 +54,8 @@ pub fn start(filter: &str, format: Option<Format>, process: &str) -> Result<Jour
     let filter = settings::log_filter(filter).ok_or_else(|| {
         Failure::new(Code::Config, "daemon.log is no filter: write `info` or `warn,supervisor=debug`")
     })?;
-    // systemd sets this when standard error is the journal's.
-    let journal = std::env::var_os("JOURNAL_STREAM").filter(|_| format.is_none());
-    let journal = journal.and_then(|_| tracing_journald::layer().ok()).map(|layer| {
-        let mappings = PriorityMappings {
-            error: Priority::Error,
-            warn: Priority::Warning,
-            info: Priority::Informational,
-            debug: Priority::Debug,
-            trace: Priority::Debug,
-        };
-        let fields = [("COMPONENT", process), ("OPENCLAW_VERSION", env!("CARGO_PKG_VERSION"))];
-        layer
-            .with_field_prefix(None)
-            .with_syslog_identifier("openclaw".into())
-            .with_priority_mappings(mappings)
-            .with_custom_fields(fields)
-    });
+    let journal =
+        (format.is_none() && journald::has_standard_error()).then(|| journald::layer(process).ok()).flatten();
     let (stderr, guard) =
         NonBlockingBuilder::default().buffered_lines_limit(WAITING).finish(std::io::stderr());
     let lines = || {
