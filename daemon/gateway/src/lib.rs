@@ -7,6 +7,7 @@
 //!                                                          Whole: what the daemon knows of itself ◀───┘
 //! ```
 
+pub mod alerts;
 pub mod desk;
 mod error;
 pub mod http;

@@ -28,7 +28,7 @@ use crate::control::server::{self, Server};
 use crate::exit::{Code, Failure};
 use crate::home::{self, Home};
 use crate::status::Board;
-use crate::{bridge, buses, cli, database, heart, journal, nudges, reach, telegram, unit};
+use crate::{alerts, bridge, buses, cli, database, heart, journal, nudges, reach, systemd, telegram, unit};
 
 /// The end waits so long for the database.
 const LAST_WORDS: Duration = Duration::from_secs(10);
@@ -160,6 +160,10 @@ async fn serve(
     // Within one process everybody is told already.
     let several = store.shared() && options.settings.bus.url.is_some();
     let (discover, heartbeat) = (options.discover, options.settings.daemon.heartbeat);
+    let teller = components
+        .services
+        .contains(&Service::Gateway)
+        .then(|| alerts::teller(&options.settings, bot.is_some(), store.clone(), bus.clone(), clock));
     let unit = unit::Unit {
         notify,
         only: unit::only(&components.services, &options.agents),
@@ -217,7 +221,13 @@ async fn serve(
     supervising.spawn(supervisor.run());
     services.spawn(unit.clone().watch(this.clone()));
     services.spawn(unit.clone().tell(this.clone()));
-    services.spawn(unit::take_alerts(this.home.clone(), store.clone()));
+    services.spawn(alerts::take(this.home.clone(), store.clone(), systemd::own_unit(), clock));
+    if !alone {
+        services.spawn(alerts::watch_bus(this.bus.clone(), store.clone(), clock));
+    }
+    if let Some(teller) = teller {
+        services.spawn(teller.run());
+    }
     let mut welcome = JoinSet::new();
     // Under systemd the status line says it, and nobody types anything there.
     if !notify.is_heard() {

@@ -109,6 +109,7 @@ impl From<gateway::desk::Error> for Failure {
             Error::Wrong(why) => Self::new(Code::Usage, why),
             Error::Supervisor(error) => error.into(),
             Error::Store(error) => error.into(),
+            Error::NoSuchAlert(_) => Self::of(Code::Usage, &error),
             Error::Neighbour(_) | Error::WentBack { .. } => Self::of(Code::Failed, &error),
         }
     }

@@ -1,5 +1,6 @@
 //! OpenClaw: keeps a team of AI agents alive and working.
 
+mod alerts;
 mod bridge;
 mod buses;
 mod capabilities;

@@ -2,18 +2,16 @@
 //! questions. Without systemd all of it says nothing.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
 use operations::notify::Notify;
-use operations::spool;
 use operations::watchdog::{Evidence, Life, Pace, Verdict, decide};
 use settings::{Inputs, Settings};
+use store::Database;
 use store::backend::Backend;
-use store::{Database, Store};
 use supervisor::policy::{Probe, State};
 use supervisor::{AgentStatus, Handle};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -30,8 +28,6 @@ const TOGETHER: Duration = Duration::from_millis(200);
 const LED: Duration = Duration::from_secs(5);
 /// So many edited keys are named in the status line.
 const KEYS: usize = 8;
-/// Alerts of failed units are looked for so often.
-const ALERTS: Duration = Duration::from_secs(5);
 /// Under systemd a database that is away at the start is waited for so long, and asked so often.
 const DATABASE: Duration = Duration::from_secs(5 * 60);
 const AGAIN: Duration = Duration::from_secs(2);
@@ -361,19 +357,4 @@ fn line(document: &Document) -> String {
         _ => format!("{ready} of {all} agents ready, {standby} standing by"),
     };
     if said.is_empty() { count } else { format!("{}; {count}", said.join("; ")) }
-}
-
-/// Takes up alerts of failed units into the database, for ever.
-pub async fn take_alerts(home: PathBuf, store: Store) {
-    let folder = spool::folder(&home);
-    loop {
-        if folder.is_dir() {
-            for (path, alert) in spool::waiting(&folder) {
-                if spool::take(&path) {
-                    supervisor::alerts::of_unit(&store, alert.text, alert.at);
-                }
-            }
-        }
-        sleep(ALERTS).await;
-    }
 }

@@ -1,5 +1,5 @@
-//! Alerts about units that failed: files first, so that they are recorded whatever else is away. A running daemon takes
-//! them up into its database.
+//! Alerts that no daemon could take when they were raised, and those about units that failed: files first, so that they are
+//! recorded whatever else is away. A running daemon takes them up into its database.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -7,19 +7,19 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Alerts that wait to be taken up; the oldest give way.
 const WAITING: usize = 1000;
 
-/// A unit failed.
+/// An alert that waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UnitAlert {
-    /// Which.
-    pub unit: String,
-    /// What happened, in a sentence.
-    pub text: String,
-    /// When.
+pub struct Waiting<A> {
+    /// What is reported.
+    #[serde(flatten)]
+    pub alert: A,
+    /// When it happened.
     pub at: DateTime<Utc>,
 }
 
@@ -32,7 +32,7 @@ pub fn folder(home: &Path) -> PathBuf {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn put(folder: &Path, alert: &UnitAlert) -> io::Result<PathBuf> {
+pub fn put<A: Serialize>(folder: &Path, alert: &Waiting<A>) -> io::Result<PathBuf> {
     fs::create_dir_all(folder)?;
     let waiting = names(folder)?;
     for old in waiting.iter().take(waiting.len().saturating_sub(WAITING - 1)) {
@@ -50,7 +50,7 @@ pub fn put(folder: &Path, alert: &UnitAlert) -> io::Result<PathBuf> {
 }
 
 /// Those that wait, oldest first. What does not read is left out.
-pub fn waiting(folder: &Path) -> Vec<(PathBuf, UnitAlert)> {
+pub fn waiting<A: DeserializeOwned>(folder: &Path) -> Vec<(PathBuf, Waiting<A>)> {
     let read = |path: PathBuf| Some((path.clone(), serde_json::from_slice(&fs::read(&path).ok()?).ok()?));
     names(folder).unwrap_or_default().into_iter().filter_map(read).collect()
 }
@@ -76,18 +76,22 @@ mod tests {
     fn an_alert_waits_until_one_process_takes_it() {
         let dir = tempfile::tempdir().unwrap();
         let folder = folder(dir.path());
-        assert_eq!(waiting(&folder), []);
-        let alert = |unit: &str| UnitAlert { unit: unit.into(), text: "failed".into(), at: Utc::now() };
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct Alert {
+            unit: String,
+        }
+        assert_eq!(waiting::<Alert>(&folder), []);
+        let alert = |unit: &str| Waiting { alert: Alert { unit: unit.into() }, at: Utc::now() };
         for unit in ["openclaw.service", "openclaw-atlas.service"] {
             put(&folder, &alert(unit)).unwrap();
         }
         fs::write(folder.join("half.json"), "{").unwrap();
-        let found = waiting(&folder);
+        let found = waiting::<Alert>(&folder);
         assert_eq!(
-            found.iter().map(|(_, alert)| alert.unit.as_str()).collect::<Vec<_>>(),
+            found.iter().map(|(_, waiting)| waiting.alert.unit.as_str()).collect::<Vec<_>>(),
             ["openclaw.service", "openclaw-atlas.service"]
         );
         assert!(take(&found[0].0) && !take(&found[0].0));
-        assert_eq!(waiting(&folder).len(), 1);
+        assert_eq!(waiting::<Alert>(&folder).len(), 1);
     }
 }

@@ -49,6 +49,9 @@ pub const UNITS: &[Unit] = units![
     "cloudflared.service",
 ];
 
+/// What cron jobs tell the operator with.
+pub const ALERT_SCRIPT: &str = include_str!("../../../scripts/alert-telegram.sh");
+
 /// The polkit rule.
 pub const POLKIT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../units/50-openclaw.rules"));
 

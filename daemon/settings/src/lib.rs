@@ -1,6 +1,7 @@
 //! Typed configuration, secrets and paths of the daemon.
 
 mod agents;
+mod alerts;
 mod database;
 mod difference;
 mod document;
@@ -23,6 +24,7 @@ pub mod units;
 mod validate;
 
 pub use agents::Agents;
+pub use alerts::Alerts;
 pub use database::{DatabasePlace, PASSWORD as DATABASE_PASSWORD, place as database_place};
 pub use difference::difference;
 pub use load::{BUILT_IN, Inputs, Loaded, Origin, load};

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::agents::{self, Agents};
+use crate::alerts::Alerts;
 use crate::redis::{RedisUrl, blank};
 use crate::telegram::{Routing, Telegram};
 use crate::trust::{PublicKey, Sha256};
@@ -38,6 +39,8 @@ pub struct Settings {
     pub telegram: Telegram,
     /// Which agent gets what comes from outside.
     pub routing: Routing,
+    /// When the operator is told of what goes wrong.
+    pub alerts: Alerts,
     /// The vault of libraries.
     pub libraries: Libraries,
     /// What every agent inherits.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use openclaw_agent_api::abi::methods;
 use tracing_subscriber::EnvFilter;
 
+use crate::alerts::Alerts;
 use crate::document::Document;
 use crate::explain::at;
 use crate::mistakes::did_you_mean;
@@ -62,6 +63,7 @@ pub(crate) fn validate(settings: &Settings, document: &mut Document<'_>) {
     gateway(&settings.gateway, &mut Rules { document, scope: &["gateway"] });
     telegram(&settings.telegram, &mut Rules { document, scope: &["telegram"] });
     routing(settings, document);
+    alerts(&settings.alerts, &mut Rules { document, scope: &["alerts"] });
     let libraries = &mut Rules { document, scope: &["libraries"] };
     libraries.nonzero("settle", settings.libraries.settle);
     libraries.least("keep", settings.libraries.keep, 2);
@@ -115,6 +117,22 @@ fn gateway(gateway: &Gateway, rules: &mut Rules<'_, '_>) {
     rules.least("rate", gateway.rate, 1);
     rules.least("bad_tokens", gateway.bad_tokens, 1);
     rules.range("max_listeners", gateway.max_listeners, 1..=4096);
+}
+
+fn alerts(alerts: &Alerts, rules: &mut Rules<'_, '_>) {
+    let day = Duration::from_secs(24 * 3600);
+    for (key, value) in
+        [("cooldown", alerts.cooldown), ("escalate", alerts.escalate), ("summary", alerts.summary)]
+    {
+        rules.range(key, humantime::Duration::from(value), Duration::from_secs(1).into()..=day.into());
+    }
+    let what = |key| format!("{key}: no chat has the id 0");
+    rules.demand(
+        !alerts.chats.contains(&0),
+        &["chats"],
+        what,
+        "write the id of a person, or of a group with its -",
+    );
 }
 
 fn telegram(telegram: &Telegram, rules: &mut Rules<'_, '_>) {

@@ -11,6 +11,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::Error;
+use crate::alert::{Alert, Change, Report};
 use crate::task::{Completion, Ended, Filter, LeasedTask, NewTask, Submitted, Task, TaskId};
 
 /// Everything that one transaction does, in this order.
@@ -30,6 +31,10 @@ pub struct Batch {
     pub events: Vec<NewEvent>,
     /// Rows for `agent_heartbeats`.
     pub heartbeats: Vec<NewHeartbeat>,
+    /// What happened that the operator should know: rows for `alerts`, and for `agent_events`.
+    pub reports: Vec<Report>,
+    /// What is done with alerts.
+    pub alerts: Vec<Change>,
     /// Supervisors' records.
     pub records: Vec<(AgentName, Record)>,
     /// Free the tasks whose lease has run out.
@@ -54,10 +59,20 @@ impl Batch {
             && self.events.is_empty()
             && self.heartbeats.is_empty()
             && self.records.is_empty()
+            && self.reports.is_empty()
+            && self.alerts.is_empty()
             && self.claims.is_empty()
             && self.prune.is_none()
             && !self.sweep
             && !self.proof
+    }
+
+    /// The messages about alerts.
+    pub(crate) fn messages(&self) -> impl Iterator<Item = &NewTask> {
+        self.alerts.iter().flat_map(|change| match change {
+            Change::Tell { messages, .. } => messages.as_slice(),
+            _ => &[],
+        })
     }
 }
 
@@ -195,8 +210,10 @@ pub struct Applied {
     pub orders: Vec<Result<AgentName, Error>>,
     /// What became of each submission.
     pub submitted: Vec<Submitted>,
-    /// Tasks that follow-ups added, by agent.
+    /// Tasks that follow-ups and alerts added, by agent.
     pub followed: Vec<AgentName>,
+    /// How many alerts each change of them changed.
+    pub alerts: Vec<u64>,
     /// Renewals whose lease held no more.
     pub lost: Vec<(TaskId, i64)>,
     /// Agents whose record was not saved, since somebody else leads them.
@@ -313,8 +330,14 @@ pub trait Backend: Send + Sync + 'static {
     async fn records(&self) -> Result<Vec<(String, String)>, Error>;
     /// The newest events of one agent and one type, newest first.
     async fn events(&self, agent: &AgentName, kind: &str, limit: u32) -> Result<Vec<Event>, Error>;
-    /// The alerts of all agents, newest first.
-    async fn alerts(&self, limit: u32) -> Result<Vec<Event>, Error>;
+    /// Alerts, those that happened last first.
+    async fn alerts(&self, limit: u32) -> Result<Vec<Alert>, Error>;
+    /// The alerts that are to be looked at by then, the earliest first, [`LISTED_ALERTS`](crate::alert::LISTED_ALERTS) at the most.
+    async fn alerts_due(&self, by: DateTime<Utc>) -> Result<Vec<Alert>, Error>;
+    /// When the next alert is to be looked at.
+    async fn next_alert(&self) -> Result<Option<DateTime<Utc>>, Error>;
+    /// The alerts about which a message has arrived that is not known to have, and when it did.
+    async fn alerts_arrived(&self) -> Result<Vec<(i64, DateTime<Utc>)>, Error>;
     /// The events of all agents after that id, oldest first.
     async fn events_after(&self, id: i64, limit: u32) -> Result<Vec<Event>, Error>;
     /// The id of the newest event, 0 when there is none.

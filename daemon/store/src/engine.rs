@@ -17,6 +17,7 @@ use self::others::Others;
 use crate::Clock;
 use crate::Error;
 use crate::abroad::Abroad;
+use crate::alert::{self, Report};
 use crate::backend::{Backend, Batch, Claimant, Depth, NewEvent, NewHeartbeat, Record};
 use crate::failpoint::{Boundary, reach};
 use crate::inbox::{HELD_EVENTS, HELD_HEARTBEATS, Inbox, Pending};
@@ -95,12 +96,13 @@ impl Health {
 }
 
 /// What could not be stored yet and must not be lost; bounded by the leases, `HELD_EVENTS`,
-/// `HELD_HEARTBEATS` and the agents.
+/// `HELD_HEARTBEATS`, `HELD_REPORTS` and the agents.
 #[derive(Default)]
 struct Held {
     completions: Vec<Completion>,
     events: VecDeque<NewEvent>,
     heartbeats: VecDeque<NewHeartbeat>,
+    reports: VecDeque<Report>,
     records: HashMap<AgentName, Record>,
 }
 
@@ -111,6 +113,7 @@ impl Held {
         completions: Vec<Completion>,
         events: impl IntoIterator<Item = NewEvent>,
         heartbeats: impl IntoIterator<Item = NewHeartbeat>,
+        reports: impl IntoIterator<Item = Report>,
         records: impl IntoIterator<Item = (AgentName, Record)>,
     ) {
         self.completions.extend(completions);
@@ -118,6 +121,7 @@ impl Held {
         self.events.drain(..self.events.len().saturating_sub(HELD_EVENTS));
         self.heartbeats.extend(heartbeats);
         self.heartbeats.drain(..self.heartbeats.len().saturating_sub(HELD_HEARTBEATS));
+        reports.into_iter().for_each(|report| alert::add(&mut self.reports, report));
         self.records.extend(records);
     }
 }
@@ -265,6 +269,7 @@ impl Engine {
             std::mem::take(&mut arrived.completions),
             std::mem::take(&mut arrived.events),
             std::mem::take(&mut arrived.heartbeats),
+            std::mem::take(&mut arrived.reports),
             std::mem::take(&mut arrived.records),
         );
     }
@@ -318,11 +323,13 @@ impl Engine {
             completions: held.completions,
             events: held.events.into(),
             heartbeats: held.heartbeats.into(),
+            reports: held.reports.into(),
             records: held.records.into_iter().collect(),
             orders: arrived.orders.iter().map(|(order, _)| order.clone()).collect(),
             submissions: arrived.submissions.iter().map(|s| s.task.clone()).collect(),
             renewals: arrived.renewals.iter().flat_map(|(leases, _)| leases.iter().copied()).collect(),
             memory: arrived.memory.iter().map(|(change, _)| change.clone()).collect(),
+            alerts: arrived.alerts.iter().map(|(change, _)| change.clone()).collect(),
             proof: retry_due,
             ..Batch::default()
         };
@@ -410,11 +417,11 @@ pub(crate) fn released(task: LeasedTask) -> Completion {
     }
 }
 
-/// The new tasks of a batch, follow-ups too.
+/// The new tasks of a batch, follow-ups and messages about alerts too.
 fn added(batch: &Batch) -> impl Iterator<Item = &NewTask> {
     let follow_ups = batch.completions.iter().flat_map(|completion| match &completion.outcome {
         Outcome::Done { follow_ups, .. } => follow_ups.as_slice(),
         _ => &[],
     });
-    batch.submissions.iter().chain(follow_ups)
+    batch.submissions.iter().chain(follow_ups).chain(batch.messages())
 }

@@ -8,13 +8,14 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::Turn;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::Error;
 use crate::abroad::Abroad;
+use crate::alert::{Alert, Change, LISTED_ALERTS, Report};
 use crate::backend::{
     Backend, Claim, Claimant, Depth, Event, Heartbeat, MemoryChange, NewEvent, NewHeartbeat, Order, Record,
     Renewed,
@@ -37,6 +38,7 @@ pub struct Store {
     health: watch::Receiver<Health>,
     claimant: Claimant,
     abroad: Arc<Abroad>,
+    alerted: Arc<Notify>,
     /// The agents that this process leads, and the token of each lead.
     leads: Arc<Mutex<HashMap<AgentName, i64>>>,
     /// The last lookup was refused: all connections for them were in use.
@@ -58,7 +60,8 @@ impl Store {
         #[allow(clippy::disallowed_methods, reason = "the caller owns the handle")]
         let task = tokio::spawn(engine.run());
         let (leads, crowded) = (Arc::default(), Arc::default());
-        Ok((Self { inbox, backend, health, claimant, abroad, leads, crowded }, task))
+        let alerted = Arc::default();
+        Ok((Self { inbox, backend, health, claimant, abroad, alerted, leads, crowded }, task))
     }
 
     /// Why nothing more is taken on, if so: the database keeps the store.
@@ -224,6 +227,29 @@ impl Store {
         self.inbox.put(|pending| pending.event(event));
     }
 
+    /// Leaves the report of an alert to be stored. Does not wait; what cannot be stored now is kept and tried again.
+    pub fn report(&self, report: Report) {
+        self.inbox.put(|pending| pending.report(report));
+        self.alerted.notify_one();
+    }
+
+    /// Waits until something was reported, or done with alerts, here since the last time. To be asked by one task.
+    pub async fn alerted(&self) {
+        self.alerted.notified().await;
+    }
+
+    /// Changes alerts; durable when this returns. Answers how many: see [`Change`].
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Database`].
+    pub async fn change_alerts(&self, change: Change) -> Result<u64, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.put(|pending| pending.alerts.push((change, reply)));
+        let changed = self.answer(answer).await;
+        self.alerted.notify_one();
+        changed
+    }
+
     /// Leaves heartbeats to be stored.
     pub fn heartbeat(&self, heartbeats: Vec<NewHeartbeat>) {
         if !heartbeats.is_empty() {
@@ -383,12 +409,36 @@ impl Store {
         self.look_up(self.backend.events(agent, kind, limit)).await
     }
 
-    /// The alerts of all agents, newest first.
+    /// Alerts, those that happened last first; at most [`LISTED_ALERTS`].
     ///
     /// # Errors
     /// [`Error::Database`].
-    pub async fn alerts(&self, limit: u32) -> Result<Vec<Event>, Error> {
-        self.look_up(self.backend.alerts(limit)).await
+    pub async fn alerts(&self, limit: u32) -> Result<Vec<Alert>, Error> {
+        self.look_up(self.look_up(self.backend.alerts(limit.min(LISTED_ALERTS)))).await
+    }
+
+    /// The alerts that are to be looked at by then, the earliest first, [`LISTED_ALERTS`] at the most.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn alerts_due(&self, by: DateTime<Utc>) -> Result<Vec<Alert>, Error> {
+        self.look_up(self.backend.alerts_due(by)).await
+    }
+
+    /// When the next alert is to be looked at.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn next_alert(&self) -> Result<Option<DateTime<Utc>>, Error> {
+        self.look_up(self.backend.next_alert()).await
+    }
+
+    /// The alerts about which a message has arrived that is not known to have, and when it did.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn alerts_arrived(&self) -> Result<Vec<(i64, DateTime<Utc>)>, Error> {
+        self.look_up(self.backend.alerts_arrived()).await
     }
 
     /// The events of all agents after that id, oldest first.

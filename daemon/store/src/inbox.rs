@@ -7,6 +7,7 @@ use openclaw_agent_api::AgentName;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::Error;
+use crate::alert::{self, Change, Report};
 use crate::backend::{MemoryChange, NewEvent, NewHeartbeat, Order, Record};
 use crate::lanes::LaneOp;
 use crate::task::{Completion, Ended, NewTask, Submitted, TaskId};
@@ -45,6 +46,8 @@ pub(crate) struct Pending {
     pub watches: Vec<(TaskId, oneshot::Sender<Ended>)>,
     pub events: VecDeque<NewEvent>,
     pub heartbeats: VecDeque<NewHeartbeat>,
+    pub reports: VecDeque<Report>,
+    pub alerts: Vec<(Change, Reply<u64>)>,
     pub records: HashMap<AgentName, Record>,
     pub nudged: HashSet<AgentName>,
     /// Who wants to know that the engine turns.
@@ -59,6 +62,11 @@ impl Pending {
             self.events.pop_front();
         }
         self.events.push_back(event);
+    }
+
+    /// Adds a report of an alert.
+    pub fn report(&mut self, report: Report) {
+        alert::add(&mut self.reports, report);
     }
 
     /// Adds heartbeats; the oldest give way.

@@ -15,6 +15,7 @@
 
 mod abroad;
 pub mod admin;
+pub mod alert;
 pub mod backend;
 pub mod clock;
 mod engine;

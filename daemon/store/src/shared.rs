@@ -13,12 +13,13 @@ macro_rules! shared_statements {
 
         use super::dialect::{self, Connection, Pool, Row};
         use crate::Error;
+        use crate::alert::{Alert, LISTED_ALERTS, News, Report, Told, Which};
         use crate::backend::{
             Depth, Event, Heartbeat, KEPT_TRANSITIONS, KEPT_TURNS, KEPT_TURNS_OF_AGENT, MemoryChange, NewEvent, TRANSITION,
         };
         use crate::shared::count;
         use crate::task::{Task, TaskId};
-        use crate::transaction::Found;
+        use crate::transaction::{Found, Moment};
 
         type Db = <Connection as sqlx::Connection>::Database;
 
@@ -86,12 +87,132 @@ macro_rules! shared_statements {
              where agent_name = $1 and event_type = $2 order by id desc limit $3";
         pub const TRANSITIONS: &str = "select id, agent_name, event_type, payload, created_at from agent_events
              where agent_name = $1 and event_type = $2 and event_type = 'agent.transition' order by id desc limit $3";
-        pub const ALERTS: &str = "select id, agent_name, event_type, payload, created_at from agent_events
-             where event_type = 'agent.alert' order by id desc limit $1";
+        pub const ALERTS: &str = "select * from alerts order by last_at desc limit $1";
 
-        pub async fn alerts(db: &Pool, limit: u32) -> Result<Vec<Event>, Error> {
+        pub async fn alerts(db: &Pool, limit: u32) -> Result<Vec<Alert>, Error> {
             let rows = sqlx::query(ALERTS).bind(i64::from(limit)).fetch_all(db).await?;
-            Ok(rows.iter().map(event).collect())
+            rows.iter().map(alert).collect()
+        }
+
+        pub const ALERTS_DUE: &str =
+            "select * from alerts where due_at <= $1 and due_at is not null order by due_at limit $2";
+
+        pub async fn alerts_due(
+            db: impl sqlx::Executor<'_, Database = Db>,
+            by: DateTime<Utc>,
+        ) -> Result<Vec<Alert>, Error> {
+            let query = sqlx::query(ALERTS_DUE).bind(dialect::at(by)).bind(i64::from(LISTED_ALERTS));
+            query.fetch_all(db).await?.iter().map(alert).collect()
+        }
+
+        pub const NEXT_ALERT: &str = "select min(due_at) from alerts where due_at is not null";
+
+        pub async fn next_alert(db: impl sqlx::Executor<'_, Database = Db>) -> Result<Option<DateTime<Utc>>, Error> {
+            Ok(dialect::maybe_time(&sqlx::query(NEXT_ALERT).fetch_one(db).await?, 0))
+        }
+
+        pub const ARRIVED: &str = "select a.id, t.finished_at from alerts a join task_queue t on t.id = a.message_id
+             where a.delivered_at is null and a.message_id is not null and t.state = 'done' limit $1";
+
+        pub async fn alerts_arrived(db: &Pool) -> Result<Vec<(i64, DateTime<Utc>)>, Error> {
+            let rows = sqlx::query(ARRIVED).bind(i64::from(LISTED_ALERTS)).fetch_all(db).await?;
+            Ok(rows.iter().map(|row| (row.get(0), dialect::get_time(row, 1))).collect())
+        }
+
+        fn alert(row: &Row) -> Result<Alert, Error> {
+            let broken = |_| Error::Database("a row of alerts has a broken severity".into());
+            Ok(Alert {
+                id: row.get("id"),
+                level: row.get::<&str, _>("severity").parse().map_err(broken)?,
+                source: row.get("source"),
+                text: dialect::get_text(row, "title"),
+                key: dialect::get_text(row, "dedupe_key"),
+                count: count(row.get::<i64, _>("count")),
+                created_at: dialect::get_time(row, "created_at"),
+                last_at: dialect::get_time(row, "last_at"),
+                acked_at: dialect::maybe_time(row, "acked_at"),
+                acked_by: dialect::maybe_text(row, "acked_by"),
+                message: dialect::maybe_id(row, "message_id")?.map(TaskId::from),
+                delivered_at: dialect::maybe_time(row, "delivered_at"),
+                resolved_at: dialect::maybe_time(row, "resolved_at"),
+                resolution: dialect::maybe_text(row, "resolution"),
+                told: dialect::maybe_value(row, "detail").unwrap_or_default(),
+                revision: row.get("revision"),
+            })
+        }
+
+        /// An open alert has the worst of its levels, and its newest text.
+        const REPORT: &str =
+            "insert into alerts (source, severity, title, dedupe_key, count, created_at, last_at, due_at)
+             values ($1, $2, $3, $4, $5, $6, $6, $7)
+             on conflict (dedupe_key) where resolved_at is null do update set
+               severity = case when alerts.severity = 'critical' or excluded.severity = 'info' then alerts.severity
+                               else excluded.severity end,
+               title = excluded.title, count = alerts.count + excluded.count, last_at = excluded.last_at,
+               due_at = excluded.due_at";
+
+        pub async fn report(db: &mut Connection, report: &Report, moment: &Moment) -> Result<bool, Error> {
+            let Report { key, source, news, text, at } = report;
+            let (text, key, at) = (dialect::text(text), dialect::text(key), dialect::at(moment.of(*at)));
+            let done = match news {
+                News::Wrong(level, times) => {
+                    let insert = sqlx::query(REPORT).bind(source.as_str()).bind(level.as_str()).bind(text).bind(key);
+                    insert.bind(i64::from(*times)).bind(at).bind(dialect::at(moment.now)).execute(db).await?
+                }
+                News::Over => {
+                    let sql = "update alerts set resolved_at = $2, resolution = $3, due_at = $4, revision = revision + 1
+                               where dedupe_key = $1 and resolved_at is null";
+                    let end = sqlx::query(sql).bind(key).bind(at).bind(text).bind(dialect::at(moment.now));
+                    end.execute(db).await?
+                }
+            };
+            Ok(done.rows_affected() > 0)
+        }
+
+        pub async fn acknowledge(
+            db: &mut Connection,
+            which: &Which,
+            actor: &str,
+            at: DateTime<Utc>,
+            now: DateTime<Utc>,
+        ) -> Result<u64, Error> {
+            let (id, key) = match which {
+                Which::All => (None, None),
+                Which::Id(id) => (Some(*id), None),
+                Which::Key(key) => (None, Some(dialect::text(key))),
+            };
+            let all = *which == Which::All;
+            let sql = "update alerts set acked_at = $1, acked_by = $2, due_at = $3, revision = revision + 1
+                       where resolved_at is null and (id = $4 or dedupe_key = $5 or ($6 and severity <> 'info' and acked_at is null))";
+            let known = sqlx::query(sql).bind(dialect::at(at)).bind(dialect::text(actor)).bind(dialect::at(now));
+            Ok(known.bind(id).bind(key).bind(all).execute(db).await?.rows_affected())
+        }
+
+        pub async fn alert_revision(db: &mut Connection, id: i64) -> Result<Option<i64>, Error> {
+            let sql = concat!("select revision from alerts where id = $1", $lock);
+            Ok(sqlx::query_scalar(sql).bind(id).fetch_optional(db).await?)
+        }
+
+        pub async fn tell(db: &mut Connection, told: &Told, moment: &Moment) -> Result<(), Error> {
+            let time = |at: Option<DateTime<Utc>>| at.map(|at| dialect::at(moment.of(at)));
+            // What happened since it was read is looked at at once.
+            let sql = "update alerts set detail = $2, revision = revision + 1,
+                         due_at = case when count = $3 then $4 else $5 end,
+                         delivered_at = case when $6 is null then delivered_at end,
+                         message_id = coalesce($6, message_id), resolved_at = coalesce(resolved_at, $7),
+                         acked_at = case when $8 then null else acked_at end,
+                         acked_by = case when $8 then null else acked_by end
+                       where id = $1";
+            let tell = sqlx::query(sql).bind(told.id).bind(dialect::document(&told.told.to_string()).to_owned());
+            let tell = tell.bind(i64::from(told.count)).bind(time(told.due)).bind(dialect::at(moment.now));
+            let tell = tell.bind(told.message.map(dialect::id)).bind(time(told.closed));
+            tell.bind(told.anew).execute(db).await?;
+            Ok(())
+        }
+
+        pub async fn delivered(db: &mut Connection, id: i64, at: DateTime<Utc>) -> Result<u64, Error> {
+            let sql = "update alerts set delivered_at = $2 where id = $1 and delivered_at is null";
+            Ok(sqlx::query(sql).bind(id).bind(dialect::at(at)).execute(db).await?.rows_affected())
         }
 
         pub async fn events(db: &Pool, agent: &AgentName, kind: &str, limit: u32) -> Result<Vec<Event>, Error> {
@@ -304,7 +425,7 @@ macro_rules! shared_statements {
         const PRUNED_AT_ONCE: u32 = 2_000;
 
         /// What ended before `$1`. Outcomes and events are as old as their ids, so only the oldest are looked at.
-        pub const OLD: [&str; 6] = [
+        pub const OLD: [&str; 7] = [
             "delete from task_queue where seq in (select seq from task_queue
                where finished_at < $1 and finished_at is not null and dedupe_key is null and state <> 'failed' limit $2)",
             "delete from task_queue where seq in (select seq from task_queue
@@ -320,12 +441,14 @@ macro_rules! shared_statements {
             "delete from agent_heartbeats where id in (
                select id from (select id, created_at from agent_heartbeats order by id limit $2) oldest
                where created_at < $1)",
+            "delete from alerts where id in (
+               select id from alerts where resolved_at < $1 and resolved_at is not null order by resolved_at limit $2)",
         ];
 
         /// The oldest beyond the newest `$1`, of each class of tasks for itself: a flood of successes pushes out neither
         /// dead letters nor what makes a repeated submission known. Ids are dense enough: what is further from the newest
         /// is beyond the bound.
-        pub const MANY: [&str; 6] = [
+        pub const MANY: [&str; 7] = [
             "delete from task_queue where seq in (
                select seq from task_queue where finished_at is not null and dedupe_key is null and state <> 'failed'
                  and finished_at < (select finished_at from task_queue
@@ -352,6 +475,8 @@ macro_rules! shared_statements {
             "delete from agent_heartbeats where id in (
                select id from agent_heartbeats where id <= (select max(id) from agent_heartbeats) - $1
                order by id limit $2)",
+            "delete from alerts where id in (
+               select id from alerts where id <= (select max(id) from alerts) - $1 order by id limit $2)",
         ];
 
         /// Each agent that has turns, by one step of the index each.

@@ -2,6 +2,7 @@
 //! database's does.
 
 mod admin;
+mod alerts;
 mod away;
 mod bounds;
 mod credit;

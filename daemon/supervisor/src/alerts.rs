@@ -1,58 +1,65 @@
-//! What the operator should hear of. One function raises an alert; its channels come behind it.
-
-use std::fmt;
+//! What the operator should hear of: one way for all who find something. What becomes of an alert is decided where the
+//! gateway runs.
 
 use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
-use serde::{Deserialize, Serialize};
 use store::Store;
-use store::backend::{ALERT, NewEvent};
+use store::alert::{News, Report};
 
-/// How much an alert matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Level {
-    /// Good to know.
-    Info,
-    /// Something failed, and was dealt with.
-    Warning,
-    /// Somebody must do something.
-    Critical,
+pub use store::alert::Level;
+
+use crate::sentence::sentence;
+
+/// The longest text of an alert, in characters; what is beyond is cut off.
+pub const TEXT: usize = 1000;
+/// The longest fingerprint, in characters.
+pub const KEY: usize = 200;
+
+/// What an alert of the daemon's own is about, with whom it concerns: its fingerprint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// It shows no heartbeat.
+    Heartbeat,
+    /// Its breaker is open.
+    Breaker,
+    /// It cannot run.
+    Refused,
+    /// A library was refused, failed or was left.
+    Library,
+    /// Another library runs.
+    Reloaded,
+    /// It was stopped, since another process may run it.
+    Lead,
+    /// The bus is away.
+    Bus,
 }
 
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Info => "info",
-            Self::Warning => "warning",
-            Self::Critical => "critical",
-        })
+impl Topic {
+    fn key(self, agent: &AgentName) -> String {
+        let topic = match self {
+            Self::Heartbeat => "heartbeat",
+            Self::Breaker => "breaker",
+            Self::Refused => "refused",
+            Self::Library => "library",
+            Self::Reloaded => "reloaded",
+            Self::Lead => "lead",
+            Self::Bus => "bus",
+        };
+        format!("{agent}:{topic}")
     }
 }
 
-/// An alert: the payload of its event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Alert {
-    /// How much it matters.
-    pub level: Level,
-    /// About whom.
-    pub agent: AgentName,
-    /// What happened, in a sentence.
-    pub text: String,
-    /// When.
-    pub at: DateTime<Utc>,
+/// Raises an alert. The journal has the sentence already, from whoever found it.
+pub fn raise(store: &Store, level: Level, agent: &AgentName, topic: Topic, text: &str, at: DateTime<Utc>) {
+    store.report(report(News::Wrong(level, 1), agent.clone(), topic.key(agent), text, at));
 }
 
-/// Raises an alert: durable as an event. The journal has the sentence already, from the transition that it tells of.
-pub fn raise(store: &Store, alert: Alert) {
-    if let Ok(payload) = serde_json::to_string(&alert) {
-        store.event(NewEvent { agent: alert.agent, kind: ALERT, payload, at: alert.at });
-    }
+/// It is over. Where nothing was raised, nothing happens.
+pub fn over(store: &Store, agent: &AgentName, topic: Topic, text: &str, at: DateTime<Utc>) {
+    store.report(report(News::Over, agent.clone(), topic.key(agent), text, at));
 }
 
-/// Raises an alert about a unit of systemd's, which is no agent: it stands under the name of the whole.
-pub fn of_unit(store: &Store, text: String, at: DateTime<Utc>) {
-    if let Ok(agent) = "openclaw".parse() {
-        raise(store, Alert { level: Level::Critical, agent, text, at });
-    }
+/// A report whose text and fingerprint are one line each, of a bearable length.
+pub fn report(news: News, source: AgentName, key: String, text: &str, at: DateTime<Utc>) -> Report {
+    Report { key: sentence(&key, KEY), source, news, text: sentence(text, TEXT), at }
 }

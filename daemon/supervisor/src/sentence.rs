@@ -8,7 +8,7 @@ pub fn sentence(text: &str, most: usize) -> String {
         .take(most + 1)
         .map(|c| match c {
             '\n' | '\r' | '\t' => ' ',
-            c if c.is_control() => char::REPLACEMENT_CHARACTER,
+            c if c.is_control() || turns(c) => char::REPLACEMENT_CHARACTER,
             c => c,
         })
         .collect();
@@ -20,6 +20,11 @@ pub fn sentence(text: &str, most: usize) -> String {
     line
 }
 
+/// Whether it makes what follows read in another direction: so one text would pass for another.
+fn turns(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -29,6 +34,7 @@ mod tests {
         assert_eq!(sentence(" one\ntwo\u{1b}[31m ", 40), "one two\u{fffd}[31m");
         assert_eq!(sentence("ünïcödé", 7), "ünïcödé");
         assert_eq!(sentence("ünïcödé!", 7), "ünïcöd…");
+        assert_eq!(sentence("a\u{202e}b", 7), "a\u{fffd}b");
         assert_eq!(sentence("", 7), "");
     }
 }

@@ -19,7 +19,7 @@ use store::failpoint::{Boundary, reach};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 
-use crate::alerts::{self, Alert};
+use crate::alerts::{self, Topic};
 use crate::handle::{self, Ask, Error, Handle};
 use crate::instance::{
     self, Assignment, End, InstanceId, Order, Report, Reporter, SharedVitals, Surroundings,
@@ -607,7 +607,7 @@ impl Supervisor {
             Action::Judge { hash, verdict } => self.judge(name, &hash, verdict),
             Action::Postpone => self.postpone(name),
             Action::Answer(verdict) => self.verdict(name, verdict),
-            Action::Alert(level, text) => self.alert(name, level, text),
+            Action::Alert(level, text) => self.alert_of_library(name, level, &text),
             Action::Note(transition) => self.note(name, transition),
             Action::Fell => {
                 let group = self.groups.iter().find(|group| group.agents.contains(name));
@@ -663,9 +663,40 @@ impl Supervisor {
         }
     }
 
-    fn alert(&self, name: &AgentName, level: alerts::Level, text: String) {
-        let at = self.around.clock.now();
-        alerts::raise(&self.around.store, Alert { level, agent: name.clone(), text, at });
+    fn alert(&self, name: &AgentName, level: alerts::Level, topic: Topic, text: &str) {
+        alerts::raise(&self.around.store, level, name, topic, text, self.around.clock.now());
+    }
+
+    /// What became of a library: that one runs, or that one does not.
+    fn alert_of_library(&self, name: &AgentName, level: alerts::Level, text: &str) {
+        if level > alerts::Level::Info {
+            return self.alert(name, level, Topic::Library, text);
+        }
+        alerts::over(&self.around.store, name, Topic::Library, text, self.around.clock.now());
+        self.alert(name, level, Topic::Reloaded, text);
+    }
+
+    /// A state in which somebody must do something, and the end of it.
+    fn alert_of_state(&self, name: &AgentName, to: &str, reason: &str) {
+        match to {
+            "open" => self.alert(
+                name,
+                alerts::Level::Critical,
+                Topic::Breaker,
+                &format!("its breaker is open: {reason}"),
+            ),
+            "refused" => {
+                self.alert(name, alerts::Level::Critical, Topic::Refused, &format!("it cannot run: {reason}"))
+            }
+            "ready" => {
+                let (store, now, text) =
+                    (&self.around.store, self.around.clock.now(), format!("it is ready: {reason}"));
+                for topic in [Topic::Breaker, Topic::Refused, Topic::Lead] {
+                    alerts::over(store, name, topic, &text, now);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Into the journal, the agent's log, the history and the record.
@@ -679,6 +710,7 @@ impl Supervisor {
         if from == to && self.slots.get(name).is_some_and(|slot| slot.reason == *reason) {
             return;
         }
+        self.alert_of_state(name, to, reason);
         let level = match to.as_str() {
             "open" | "refused" => Level::Error,
             "backoff" => Level::Warn,

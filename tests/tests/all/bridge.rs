@@ -34,8 +34,9 @@ fn heartbeats(home: &Home, agent: &str, status: &str) -> Result<Vec<Value>> {
 fn alerts(home: &Home, agent: &str, text: &str) -> Result<usize> {
     let alerts = home.json(&["alert", "list", "-n", "1000", "--json"])?;
     let alerts = alerts.as_array().context("alerts")?;
+    let says = |alert: &Value, field: &str| alert[field].as_str().is_some_and(|told| told.contains(text));
     let about =
-        |alert: &&Value| alert["agent"] == agent && alert["text"].as_str().is_some_and(|t| t.contains(text));
+        |alert: &&Value| alert["source"] == agent && (says(alert, "text") || says(alert, "resolution"));
     Ok(alerts.iter().filter(about).count())
 }
 

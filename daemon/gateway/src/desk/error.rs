@@ -15,6 +15,9 @@ pub enum Error {
     /// The store did not do it.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// No such alert is open.
+    #[error("no open alert has the id or fingerprint `{}`: `openclaw alert list` shows them", .0.escape_debug())]
+    NoSuchAlert(String),
     /// The process that leads the agent did not do it.
     #[error("{0}")]
     Neighbour(String),

@@ -1,5 +1,6 @@
 //! What people and programs ask of the team, whichever door they come through: the control socket or HTTP.
 
+mod alerts;
 mod error;
 mod words;
 
@@ -18,6 +19,7 @@ use supervisor::library::{Entry, Hash, Libraries};
 use supervisor::submission::{Draft, Payload};
 use tokio::sync::oneshot;
 
+pub use alerts::{ALL, Acknowledged, Raise, Raised};
 pub use error::Error;
 pub use words::{Action, Kept, Message, Order, Reloaded, Sent, Settled};
 

@@ -16,6 +16,7 @@ impl From<desk::Error> for Problem {
             desk::Error::Store(error) => return error.into(),
             desk::Error::Supervisor(error) => return error.into(),
             desk::Error::Wrong(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_message"),
+            desk::Error::NoSuchAlert(_) => (StatusCode::NOT_FOUND, "no_such_alert"),
             desk::Error::Neighbour(_) => (StatusCode::CONFLICT, "refused_elsewhere"),
             desk::Error::WentBack { .. } => (StatusCode::CONFLICT, "reload_failed"),
         };

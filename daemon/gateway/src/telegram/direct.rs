@@ -26,25 +26,29 @@ pub enum Direct {
     Reload(String),
     /// Run the last good library.
     Rollback(String),
+    /// Alerts are known: that of this id or fingerprint, or all that are open.
+    Ack(Option<String>),
     /// One of the above, without the name of an agent.
     Nobody(String),
 }
 
 /// What operators can type, and what it does.
-const COMMANDS: [(&str, &str); 6] = [
+const COMMANDS: [(&str, &str); 7] = [
     ("/status", "how every component is, from the daemon itself"),
     ("/restart AGENT", "gives an agent a new process"),
     ("/stop AGENT", "brings an agent down, and leaves it so"),
     ("/start AGENT", "brings an agent up"),
     ("/reload AGENT", "runs the library that the agents folder has now"),
     ("/rollback AGENT", "runs the last good library again"),
+    ("/ack [NUMBER]", "says that you know of an alert, or of all that are open: nobody is reminded of it"),
 ];
 
 /// What a text commands; none: it is for an agent. Who is no operator asks the front desk for the status.
 pub fn read(text: &str, operator: bool) -> Option<Direct> {
     let mut words = text.split_whitespace();
     let command = words.next()?.to_ascii_lowercase();
-    let agent = words.next().map(str::to_lowercase);
+    let word = words.next();
+    let agent = word.map(str::to_lowercase);
     let about = |direct: fn(String) -> Direct| {
         Some(agent.clone().map_or_else(|| Direct::Nobody(command.clone()), direct))
     };
@@ -53,6 +57,7 @@ pub fn read(text: &str, operator: bool) -> Option<Direct> {
         // What Telegram sends when a person opens the chat.
         "/start" if agent.is_none() => Some(Direct::Help),
         "/status" if operator && agent.is_none() => Some(Direct::Status),
+        "/ack" => Some(Direct::Ack(word.map(str::to_owned))),
         "/start" => about(Direct::Start),
         "/stop" => about(Direct::Stop),
         "/restart" => about(Direct::Restart),
@@ -127,6 +132,8 @@ mod tests {
             ("/status", false, None),
             ("/RESTART Atlas now", true, Some(Direct::Restart(atlas()))),
             ("/restart", true, Some(Direct::Nobody("/restart".into()))),
+            ("/ack", true, Some(Direct::Ack(None))),
+            ("/ack 7", false, Some(Direct::Ack(Some("7".into())))),
             ("/resources", true, None),
             ("restart atlas", true, None),
             ("", true, None),

@@ -204,10 +204,18 @@ async fn obey(shared: &Shared, direct: Direct, operator: bool, actor: &str) -> S
         settled.map(|settled| format!("{} is {}: {}", settled.name, settled.state, settled.reason))
     };
     let reloaded = |reloaded: desk::Reloaded| format!("{}: {}", reloaded.name, reloaded.verdict);
+    let known = |acked: desk::Acknowledged| match acked.acknowledged {
+        0 => "There is nothing open to know of.".to_owned(),
+        1 => "Good: nobody is reminded of it.".to_owned(),
+        more => format!("Good: nobody is reminded of these {more}."),
+    };
     let told: Result<String, desk::Error> = match direct {
         Direct::Help => Ok(help(&shared.commands().await, operator)),
         Direct::Status => return status(within.whole.as_ref()).await,
         Direct::Nobody(command) => Ok(format!("Whom? {command} AGENT")),
+        Direct::Ack(which) => {
+            desk.acknowledge(&which.unwrap_or_else(|| desk::ALL.into()), actor).await.map(known)
+        }
         Direct::Start(name) => act(name, Action::Start).await,
         Direct::Stop(name) => act(name, Action::Stop).await,
         Direct::Restart(name) => act(name, Action::Restart).await,

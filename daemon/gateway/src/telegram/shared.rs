@@ -20,6 +20,7 @@ use super::api::{Api, Failure};
 use super::health::Health;
 use super::pairing::People;
 use super::tasks::{Job, Queue};
+use super::text::{Span, Style, read};
 use super::update::{Inbound, Person, Place, User};
 use crate::Whole;
 use crate::desk::Desk;
@@ -228,14 +229,20 @@ impl Shared {
 
 /// The rows of a text; those with a key are stored once.
 pub fn texts(place: &Place, text: &str, key: Option<&str>) -> Vec<NewTask> {
+    rows(place, &read(text), key)
+}
+
+fn rows(place: &Place, text: &[Span], key: Option<&str>) -> Vec<NewTask> {
     let jobs: Vec<Job> = super::tasks::messages(place, text);
     let key = |part: usize| key.map(|key| format!("{key}:{part}"));
     jobs.iter().enumerate().map(|(part, job)| job.task(key(part), "telegram".into())).collect()
 }
 
-/// The rows that have a text sent to a chat, whoever stores them: with a key once, and whenever there is a bot.
+/// The rows that have a text sent to a chat as it is, whoever stores them: with a key once, and whenever there is a bot.
 pub fn notice(chat: i64, text: &str, key: Option<&str>) -> Vec<NewTask> {
-    texts(&Place::chat(chat), text, key)
+    // Whoever is quoted in it formats nothing.
+    let text = Span { text: text.into(), style: Style::Plain };
+    rows(&Place::chat(chat), &[text], key)
 }
 
 /// Hands signals on, off the way of what must be quick: a bus that is away may take its time.

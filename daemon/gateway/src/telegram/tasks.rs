@@ -131,8 +131,8 @@ impl Job {
 }
 
 /// A text as the messages that it takes, in their order.
-pub fn messages(place: &Place, text: &str) -> Vec<Job> {
-    let mut parts = text::split(&text::read(text), text::LONGEST);
+pub fn messages(place: &Place, text: &[text::Span]) -> Vec<Job> {
+    let mut parts = text::split(text, text::LONGEST);
     // Telegram refuses what is blank.
     parts.retain(|part| !text::plain(part).trim().is_empty());
     let cut = parts.len() > PARTS;
@@ -176,7 +176,7 @@ mod tests {
                 Job::Send { text, .. } => text,
                 job => format!("{job:?}"),
             };
-            messages(&place, text).into_iter().map(send).collect()
+            messages(&place, &text::read(text)).into_iter().map(send).collect()
         };
         assert_eq!(texts(" \n "), ["(an answer without a text)"]);
         assert_eq!(texts("hello"), ["hello"]);

@@ -43,9 +43,12 @@ pub fn run(inputs: &Inputs, args: &HealthArgs) -> Result<(), Failure> {
         Ok(loaded) => {
             checks.push(Check::new("configuration", "ok", "reads without a mistake"));
             checks.push(disk(&loaded.paths.home));
-            let waiting = operations::spool::waiting(&operations::spool::folder(&loaded.paths.home)).len();
+            let waiting = operations::spool::waiting::<gateway::desk::Raise>(&operations::spool::folder(
+                &loaded.paths.home,
+            ))
+            .len();
             if waiting > 0 {
-                let what = format!("{waiting} alerts of failed units have not been taken up by a daemon");
+                let what = format!("{waiting} alerts have not been taken up by a daemon");
                 checks.push(Check::new("alerts", "degraded", what));
             }
         }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use store::task::{Filter, TaskId};
 
-pub use gateway::desk::{Action, Kept, Message, Reloaded, Sent, Settled};
+pub use gateway::desk::{Acknowledged, Action, Kept, Message, Raise, Raised, Reloaded, Sent, Settled};
 
 use crate::exit::Failure;
 
@@ -67,10 +67,17 @@ pub enum Ask {
         /// Which.
         name: String,
     },
-    /// The last alerts, newest first.
+    /// The alerts that happened last, newest first.
     Alerts {
         /// How many.
         limit: u32,
+    },
+    /// Take a report of an alert.
+    Raise(Raise),
+    /// Somebody knows of an alert.
+    Acknowledge {
+        /// Its id or fingerprint, or `all`.
+        which: String,
     },
     /// The last transitions of an agent, newest first.
     History {
@@ -136,6 +143,8 @@ impl Ask {
             Self::Status
             | Self::Send(_)
             | Self::Alerts { .. }
+            | Self::Raise(_)
+            | Self::Acknowledge { .. }
             | Self::History { .. }
             | Self::Heartbeats { .. }
             | Self::Tasks(_)

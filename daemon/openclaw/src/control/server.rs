@@ -156,7 +156,9 @@ impl Server {
                 json(&self.desk.rollback(&name, to, other.unwrap_or(actor)).await?)
             }
             Ask::Libraries { name } => json(&self.desk.libraries(&name).await?),
-            Ask::Alerts { limit } => json(&store.alerts(limit).await?),
+            Ask::Alerts { limit } => json(&self.desk.alerts(limit).await?),
+            Ask::Raise(raise) => json(&self.desk.raise(raise).await?),
+            Ask::Acknowledge { which } => json(&self.desk.acknowledge(&which, &actor).await?),
             Ask::History { name, limit } => {
                 let name = supervisor.agent(&name)?;
                 json(&store.events(&name, TRANSITION, limit).await?)

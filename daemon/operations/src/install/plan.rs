@@ -178,6 +178,8 @@ pub fn plan(request: &Request) -> Result<Plan, String> {
             steps.push(Step::File { path, content: Content::Copy(library.clone()), mode: 0o644 });
         }
     }
+    let (path, script) = (prefix.join("scripts/alert-telegram.sh"), units::ALERT_SCRIPT.as_bytes().to_vec());
+    steps.push(Step::File { path, content: Content::Text(script), mode: 0o755 });
     let config = prefix.join("config/openclaw.toml");
     steps.push(Step::Config { path: config, text: request.config.clone(), mode: 0o640 });
     for unit in units::of(request.manager) {

@@ -30,7 +30,7 @@ agents = ["atlas", "atlsa"]
             "T:7: `grants` in [agents.atlas] cannot be integer `7`; write a text in quotes",
             "T:4: `drain_timeout` in [daemon] cannot be integer `30`; write a duration such as \"250ms\", \"30s\", \"5m\" or \"1h\"",
             "T:3: `log` in [daemon] cannot be integer `5`; write a text in quotes",
-            "T:16: unknown key `dragons`; known are `daemon`, `database`, `tasks`, `bus`, `gateway`, `telegram`, `routing`, `libraries`, `supervision`, `agents`, `groups`",
+            "T:16: unknown key `dragons`; known are `daemon`, `database`, `tasks`, `bus`, `gateway`, `telegram`, `routing`, `alerts`, `libraries`, `supervision`, `agents`, `groups`",
             "T:10: `restart` in [supervision] cannot be `alway`; did you mean `always`?",
             "T:11: `ping_timeout` in [supervision]: `ping_timeout` is not longer than `ping_interval`; make it three times as long",
             "T:13: `backoff.initial` (1h) is longer than `backoff.max` (30s) in [supervision]; lower `backoff.initial` or raise `backoff.max`",

@@ -70,6 +70,9 @@ impl Engine {
             let _ = reply.send(done);
         }
         arrived.memory.into_iter().for_each(|(_, reply)| drop(reply.send(Ok(()))));
+        for ((_, reply), changed) in arrived.alerts.into_iter().zip(applied.alerts) {
+            let _ = reply.send(Ok(changed));
+        }
         for (leases, reply) in arrived.renewals {
             let lost = leases.into_iter().filter(|lease| applied.lost.contains(lease));
             let _ = reply.send(lost.map(|(id, _)| id).collect());
@@ -122,6 +125,7 @@ impl Engine {
         arrived.submissions.into_iter().for_each(|s| drop(s.reply.send(Err(error.clone()))));
         arrived.orders.into_iter().for_each(|(_, reply)| drop(reply.send(Err(error.clone()))));
         arrived.memory.into_iter().for_each(|(_, reply)| drop(reply.send(Err(error.clone()))));
+        arrived.alerts.into_iter().for_each(|(_, reply)| drop(reply.send(Err(error.clone()))));
         // Leases are kept while nobody can take them: an unanswered renewal changes nothing.
         arrived.renewals.into_iter().for_each(|(_, reply)| drop(reply.send(Vec::new())));
     }

@@ -40,8 +40,12 @@ pub async fn of_batch(db: &mut PgConnection, batch: &Batch, moment: &Moment) -> 
         _ => &[],
     });
     let mut names = Vec::new();
-    for task in batch.submissions.iter().chain(follow_ups) {
+    for task in batch.submissions.iter().chain(follow_ups).chain(batch.messages()) {
         names.extend(named(task));
+    }
+    if !batch.reports.is_empty() || !batch.alerts.is_empty() {
+        // One transaction at a time changes alerts: what it reads of them stays so.
+        names.push(("alerts", "a".to_owned()));
     }
     if ids.is_empty() && names.is_empty() && !batch.sweep {
         return Ok(());

@@ -39,6 +39,7 @@ use self::commit::Doubt;
 pub(crate) use self::connect::MIGRATIONS;
 pub use self::connect::Server;
 use crate::Error;
+use crate::alert::Alert;
 use crate::backend::{Applied, Backend, Batch, Claim, Claimant, Depth, Event, Heartbeat, Renewed};
 use crate::task::{Ended, Filter, NewTask, Task, TaskId};
 use crate::transaction::{self, Moment};
@@ -366,8 +367,29 @@ impl Backend for Postgres {
         self.read(shared::last_event(&self.readers)).await
     }
 
-    async fn alerts(&self, limit: u32) -> Result<Vec<Event>, Error> {
+    async fn alerts(&self, limit: u32) -> Result<Vec<Alert>, Error> {
         self.read(shared::alerts(&self.readers, limit)).await
+    }
+
+    async fn alerts_due(&self, by: DateTime<Utc>) -> Result<Vec<Alert>, Error> {
+        // By the clock by which they are due.
+        let due = async |db: &mut PgConnection| {
+            let moment = self.moment(db, by).await?;
+            shared::alerts_due(db, moment.now).await
+        };
+        self.write(due).await
+    }
+
+    async fn next_alert(&self) -> Result<Option<DateTime<Utc>>, Error> {
+        let next = async |db: &mut PgConnection| {
+            let moment = self.moment(db, Utc::now()).await?;
+            Ok(shared::next_alert(db).await?.map(|at| at - moment.shift))
+        };
+        self.write(next).await
+    }
+
+    async fn alerts_arrived(&self) -> Result<Vec<(i64, DateTime<Utc>)>, Error> {
+        self.read(shared::alerts_arrived(&self.readers)).await
     }
 
     async fn heartbeats(&self, agent: &AgentName, limit: u32) -> Result<Vec<Heartbeat>, Error> {

@@ -12,6 +12,7 @@ use super::dialect::{
 };
 use super::shared;
 use crate::Error;
+use crate::alert::{Report, Told, Which};
 use crate::backend::{Claimant, MemoryChange, NewEvent, NewHeartbeat, Record};
 use crate::shared::count;
 use crate::task::{LeasedTask, NewTask, TaskId};
@@ -233,6 +234,32 @@ impl Statements for Connection {
             .execute(&mut *self)
             .await?;
         Ok(())
+    }
+
+    async fn report(&mut self, report: &Report, moment: &Moment) -> Result<bool, Error> {
+        shared::report(self, report, moment).await
+    }
+
+    async fn acknowledge(
+        &mut self,
+        which: &Which,
+        actor: &str,
+        at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<u64, Error> {
+        shared::acknowledge(self, which, actor, at, now).await
+    }
+
+    async fn alert_revision(&mut self, id: i64) -> Result<Option<i64>, Error> {
+        shared::alert_revision(self, id).await
+    }
+
+    async fn tell(&mut self, told: &Told, moment: &Moment) -> Result<(), Error> {
+        shared::tell(self, told, moment).await
+    }
+
+    async fn delivered(&mut self, id: i64, at: DateTime<Utc>) -> Result<u64, Error> {
+        shared::delivered(self, id, at).await
     }
 
     async fn find(&mut self, id: TaskId) -> Result<Option<Found>, Error> {

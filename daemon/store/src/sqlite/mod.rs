@@ -26,6 +26,7 @@ use tokio::sync::Mutex;
 
 use self::pipeline::Pipeline;
 use crate::Error;
+use crate::alert::Alert;
 use crate::backend::{Applied, Backend, Batch, Claimant, Depth, Event, Heartbeat};
 use crate::task::{Filter, NewTask, Task, TaskId};
 use crate::transaction::{self, Moment};
@@ -147,8 +148,20 @@ impl Backend for Sqlite {
         shared::last_event(&self.readers).await
     }
 
-    async fn alerts(&self, limit: u32) -> Result<Vec<Event>, Error> {
+    async fn alerts(&self, limit: u32) -> Result<Vec<Alert>, Error> {
         shared::alerts(&self.readers, limit).await
+    }
+
+    async fn alerts_due(&self, by: DateTime<Utc>) -> Result<Vec<Alert>, Error> {
+        shared::alerts_due(&self.readers, by).await
+    }
+
+    async fn next_alert(&self) -> Result<Option<DateTime<Utc>>, Error> {
+        shared::next_alert(&self.readers).await
+    }
+
+    async fn alerts_arrived(&self) -> Result<Vec<(i64, DateTime<Utc>)>, Error> {
+        shared::alerts_arrived(&self.readers).await
     }
 
     async fn heartbeats(&self, agent: &AgentName, limit: u32) -> Result<Vec<Heartbeat>, Error> {

@@ -82,7 +82,9 @@ async fn counts() {
 #[tokio::test]
 async fn shows_transitions_and_alerts() {
     goes_by(shared::TRANSITIONS, &["agent_events_history"]).await;
-    goes_by(shared::ALERTS, &["agent_events_alerts"]).await;
+    goes_by(shared::ALERTS, &["alerts_last"]).await;
+    goes_by(shared::ALERTS_DUE, &["alerts_due"]).await;
+    goes_by(shared::NEXT_ALERT, &["alerts_due"]).await;
     goes_by(shared::HEARTBEATS, &["agent_heartbeats_agent"]).await;
     let plan = plan(shared::LAST_HEARTBEATS).await;
     assert!(!plan.contains("SCAN agent_heartbeats") && !plan.contains("SCAN h"), "{plan}");

@@ -11,6 +11,7 @@ use sqlx::Row;
 use super::dialect::{get_id, get_time};
 use super::pipeline::Pipeline;
 use super::shared;
+use crate::alert::{Report, Told, Which};
 use crate::backend::{Claimant, MemoryChange, NewEvent, NewHeartbeat, Record, TRANSITION};
 use crate::shared::count;
 use crate::task::{LeasedTask, NewTask, TaskId};
@@ -190,6 +191,32 @@ impl Statements for Pipeline<'_> {
         let rows: Vec<Value> = heartbeats.iter().map(row).collect();
         self.add(HEARTBEATS).bind(to_json(&rows));
         Ok(())
+    }
+
+    async fn report(&mut self, report: &Report, moment: &Moment) -> Result<bool, Error> {
+        shared::report(self.flushed().await?, report, moment).await
+    }
+
+    async fn acknowledge(
+        &mut self,
+        which: &Which,
+        actor: &str,
+        at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<u64, Error> {
+        shared::acknowledge(self.flushed().await?, which, actor, at, now).await
+    }
+
+    async fn alert_revision(&mut self, id: i64) -> Result<Option<i64>, Error> {
+        shared::alert_revision(self.flushed().await?, id).await
+    }
+
+    async fn tell(&mut self, told: &Told, moment: &Moment) -> Result<(), Error> {
+        shared::tell(self.flushed().await?, told, moment).await
+    }
+
+    async fn delivered(&mut self, id: i64, at: DateTime<Utc>) -> Result<u64, Error> {
+        shared::delivered(self.flushed().await?, id, at).await
     }
 
     async fn find(&mut self, id: TaskId) -> Result<Option<Found>, Error> {

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use openclaw_agent_api::context::Turn;
 
 use super::*;
+use crate::alert::Alert;
 use crate::backend::{Depth, Event, Heartbeat, MemoryChange, NewHeartbeat};
 use crate::task::{Filter, Task};
 
@@ -94,8 +95,17 @@ impl Backend for Flaky {
     async fn last_event(&self) -> Result<i64, Error> {
         self.inner.last_event().await
     }
-    async fn alerts(&self, limit: u32) -> Result<Vec<Event>, Error> {
+    async fn alerts(&self, limit: u32) -> Result<Vec<Alert>, Error> {
         self.inner.alerts(limit).await
+    }
+    async fn alerts_due(&self, by: DateTime<Utc>) -> Result<Vec<Alert>, Error> {
+        self.inner.alerts_due(by).await
+    }
+    async fn next_alert(&self) -> Result<Option<DateTime<Utc>>, Error> {
+        self.inner.next_alert().await
+    }
+    async fn alerts_arrived(&self) -> Result<Vec<(i64, DateTime<Utc>)>, Error> {
+        self.inner.alerts_arrived().await
     }
 
     async fn heartbeats(&self, agent: &AgentName, limit: u32) -> Result<Vec<Heartbeat>, Error> {

@@ -1,6 +1,7 @@
 //! What one batch does, whatever the database: which rows change, in which order, and what everybody is told. How a
 //! row is changed is each database's own: [`Statements`].
 
+mod alerts;
 mod complete;
 mod lease;
 mod order;
@@ -83,6 +84,13 @@ pub(crate) async fn apply(
     }
     if !batch.heartbeats.is_empty() {
         db.heartbeats(&batch.heartbeats, moment).await?;
+    }
+    if !batch.reports.is_empty() {
+        alerts::report(db, &batch.reports, moment).await?;
+    }
+    for change in &batch.alerts {
+        let changed = alerts::change(db, change, moment, &mut applied).await?;
+        applied.alerts.push(changed);
     }
     for (agent, record) in &batch.records {
         if !db.save(agent, record, moment.now).await? {

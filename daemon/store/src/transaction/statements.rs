@@ -7,6 +7,7 @@ use openclaw_agent_api::AgentName;
 
 use super::Moment;
 use crate::Error;
+use crate::alert::{Report, Told, Which};
 use crate::backend::{Claimant, MemoryChange, NewEvent, NewHeartbeat, Record};
 use crate::task::{LeasedTask, NewTask, TaskId, TaskState};
 
@@ -113,6 +114,22 @@ pub(crate) trait Statements {
     ) -> Result<(), Error>;
     /// Adds heartbeats.
     async fn heartbeats(&mut self, heartbeats: &[NewHeartbeat], moment: &Moment) -> Result<(), Error>;
+    /// Takes a report into `alerts`; answers whether it is news.
+    async fn report(&mut self, report: &Report, moment: &Moment) -> Result<bool, Error>;
+    /// Somebody knows of alerts, since `at`; answers how many.
+    async fn acknowledge(
+        &mut self,
+        which: &Which,
+        actor: &str,
+        at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<u64, Error>;
+    /// The revision of an alert, and nobody else changes it before this transaction ends.
+    async fn alert_revision(&mut self, id: i64) -> Result<Option<i64>, Error>;
+    /// The operator is told of an alert.
+    async fn tell(&mut self, told: &Told, moment: &Moment) -> Result<(), Error>;
+    /// The message about an alert arrived; answers how many alerts did not know.
+    async fn delivered(&mut self, id: i64, at: DateTime<Utc>) -> Result<u64, Error>;
     /// A task, and nobody else changes it before this transaction ends.
     async fn find(&mut self, id: TaskId) -> Result<Option<Found>, Error>;
     /// An ended task waits again, with its tries counted anew.

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::Supervisor;
 use super::reloads::{Done, Why};
 use super::slot::{Lead, Slot};
-use crate::alerts::Level;
+use crate::alerts::{Level, Topic};
 use crate::policy::lead::{Change, Leads, Said};
 use crate::policy::{Event, Record, State, StopReason};
 
@@ -206,7 +206,7 @@ impl Supervisor {
                 let text = format!("it is stopped here: {why}");
                 // First: what is saved stays as it is, so that a wait goes on wherever it is led next.
                 let waiting = slot.let_go();
-                self.alert(&name, Level::Warning, text.clone());
+                self.alert(&name, Level::Warning, Topic::Lead, &text);
                 self.decide(&name, Event::StandBy { why });
                 self.answer(waiting, Err(text));
             }

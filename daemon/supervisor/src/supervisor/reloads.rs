@@ -445,7 +445,7 @@ impl Supervisor {
         let at = self.around.clock.now();
         let reason = sentence(&reason, REASON);
         if alert {
-            self.alert(name, Level::Warning, reason.clone());
+            self.alert_of_library(name, Level::Warning, &reason);
         }
         self.note(name, Transition { from: state.clone(), to: state, actor: actor.into(), reason, at });
     }

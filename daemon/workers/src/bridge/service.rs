@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
 use store::backend::{Heartbeat, NewHeartbeat};
 use store::{Clock, Store};
-use supervisor::alerts::{self, Alert, Level};
+use supervisor::alerts::{self, Level, Topic};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -214,16 +214,21 @@ fn envelope(signal: &Signal, now: DateTime<Utc>) -> Envelope {
 
 /// Tells the operator.
 pub(super) fn raise(store: &Store, alarm: &Alarm, now: DateTime<Utc>) {
-    let (level, Standing { agent, since, evidence, .. }, text) = match alarm {
-        Alarm::Down(standing) => (Level::Critical, standing, down(standing)),
-        Alarm::Back(standing) => (Level::Info, standing, format!("{} is heard again", standing.agent)),
-    };
+    let (Alarm::Down(standing) | Alarm::Back(standing)) = alarm;
+    let Standing { agent, since, evidence, .. } = standing;
     let host = evidence.beat.as_ref().map(|beat| beat.host.as_str());
-    match level {
-        Level::Info => tracing::info!(%agent, %since, host, "{text}"),
-        _ => tracing::warn!(%agent, %since, host, "{text}"),
+    match alarm {
+        Alarm::Down(_) => {
+            let text = down(standing);
+            tracing::warn!(%agent, %since, host, "{text}");
+            alerts::raise(store, Level::Critical, agent, Topic::Heartbeat, &text, now);
+        }
+        Alarm::Back(_) => {
+            let text = format!("{agent} is heard again");
+            tracing::info!(%agent, %since, host, "{text}");
+            alerts::over(store, agent, Topic::Heartbeat, &text, now);
+        }
     }
-    alerts::raise(store, Alert { level, agent: agent.clone(), text, at: now });
 }
 
 fn down(standing: &Standing) -> String {

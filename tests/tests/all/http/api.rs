@@ -233,7 +233,7 @@ fn the_status_is_the_command_lines_and_the_metrics_are_told() -> Result<()> {
 
 #[test]
 fn what_is_answered_is_what_the_description_says() -> Result<()> {
-    let (_home, daemon, http) = stage("")?;
+    let (home, daemon, http) = stage("")?;
     let document = http.get("/api/v1/openapi.json")?.json()?;
     let keys = |schema: &str| -> Vec<String> {
         let properties = document["components"]["schemas"][schema]["properties"].as_object();
@@ -244,8 +244,11 @@ fn what_is_answered_is_what_the_description_says() -> Result<()> {
     let sent = http.post(WAIT, &json!({"agent": "scout", "text": ANALYZE}))?.json()?;
     let task = http.get(&format!("/api/v1/tasks/{}", sent["task_id"].as_str().context("an id")?))?.json()?;
     let agent = http.get("/api/v1/agents/scout")?.json()?;
+    home.ok(&["alert", "raise", "INFO", "by the way"])?;
+    let alert = http.get("/api/v1/alerts")?.json()?["alerts"][0].clone();
+    let problem = http.get("/api/v1/x")?.json()?;
     for (schema, answer) in
-        [("TaskShown", &task), ("Component", &agent), ("Problem", &http.get("/api/v1/x")?.json()?)]
+        [("TaskShown", &task), ("Component", &agent), ("AlertShown", &alert), ("Problem", &problem)]
     {
         let mut told: Vec<_> = answer.as_object().context("an object")?.keys().cloned().collect();
         told.sort();
@@ -346,5 +349,32 @@ fn whoever_waits_when_the_daemon_stops_is_answered() -> Result<()> {
     })?;
     assert_eq!((waiting.status, waiting.json()?["state"].as_str()), (200, Some("done")), "{}", waiting.text);
     assert!(daemon.wait()?.success());
+    Ok(())
+}
+
+#[test]
+fn alerts_are_listed_and_acknowledged() -> Result<()> {
+    let (home, daemon, http) = stage("")?;
+    home.ok(&["alert", "raise", "CRITICAL", "the <b>disk</b> burns", "--key", "disk"])?;
+    home.ok(&["alert", "raise", "WARNING", "it is warm", "--key", "warm"])?;
+    let listed = http.get("/api/v1/alerts")?.json()?;
+    assert_eq!(listed["alerts"], home.json(&["alert", "list", "--json"])?);
+    let one = &listed["alerts"][1];
+    assert_eq!(
+        (&one["key"], &one["level"], &one["count"], &one["text"]),
+        (&json!("operator:disk"), &json!("critical"), &json!(1), &json!("the <b>disk</b> burns")),
+        "{listed}"
+    );
+    let ack = format!("/api/v1/alerts/{}/ack", one["id"]);
+    problem(&Http::of(&home, Some(READ))?.post(&ack, &json!({}))?, 403, "read_only_token");
+    let done = http.post(&ack, &json!({}))?;
+    assert_eq!((done.status, done.json()?), (200, json!({"acknowledged": 1})), "{}", done.text);
+    let one = http.get("/api/v1/alerts?limit=2")?.json()?["alerts"][1].clone();
+    assert!(one["acked_by"].as_str().is_some_and(|who| who.starts_with("operator over HTTP from ")), "{one}");
+    assert_eq!(http.post("/api/v1/alerts/operator:warm/ack", &json!({}))?.json()?["acknowledged"], 1);
+    assert_eq!(http.post("/api/v1/alerts/all/ack", &json!({}))?.json()?["acknowledged"], 0);
+    problem(&http.post("/api/v1/alerts/12345/ack", &json!({}))?, 404, "no_such_alert");
+    problem(&http.get("/api/v1/alerts?limit=0")?, 400, "invalid_query");
+    assert!(daemon.stop()?.success());
     Ok(())
 }

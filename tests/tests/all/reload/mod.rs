@@ -180,7 +180,7 @@ fn until_note(home: &Home, words: &[&str]) -> Result<String> {
 fn alerts(home: &Home, name: &str) -> Result<Vec<Value>> {
     let all = home.json(&["alert", "list", "--json"])?;
     let mut all = all.as_array().context("a list of alerts")?.clone();
-    all.retain(|alert| alert["agent"] == name);
+    all.retain(|alert| alert["source"] == name);
     Ok(all)
 }
 
@@ -196,7 +196,7 @@ fn until_alert(home: &Home, words: &[&str]) -> Result<String> {
     });
     let alert = found.with_context(|| format!("seen: {seen:#?}"))?;
     assert_sentence(alert["text"].as_str().context("an alert's text")?, words);
-    ensure!(alert["at"].is_string(), "{alert}");
+    ensure!(alert["last_at"].is_string(), "{alert}");
     Ok(alert["level"].as_str().context("an alert's level")?.to_owned())
 }
 

@@ -215,7 +215,10 @@ fn a_reload_and_a_rollback_raise_an_alert() -> Result<()> {
     assert_ne!(until_alert(&home, &["SIGABRT", &FIRST.short()?])?, "info");
     // Newest first, and for people too.
     let all = super::alerts(&home, NAME)?;
-    assert!(all.windows(2).all(|pair| pair[0]["at"].as_str() >= pair[1]["at"].as_str()), "{all:#?}");
+    assert!(
+        all.windows(2).all(|pair| pair[0]["last_at"].as_str() >= pair[1]["last_at"].as_str()),
+        "{all:#?}"
+    );
     let shown = home.ok(&["alert", "list"])?;
     assert!(shown.contains("SIGABRT"), "{shown}");
     Ok(())

@@ -1,5 +1,6 @@
 //! Telegram, through the shipped binary.
 
+mod alerts;
 mod commands;
 mod emulator;
 mod faults;

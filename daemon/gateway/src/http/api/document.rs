@@ -7,7 +7,7 @@ use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder, SecurityRequirement}
 use utoipa::{OpenApi, ToSchema};
 
 use super::super::problem::Problem;
-use super::{agents, events, messages, tasks, whole};
+use super::{agents, alerts, events, messages, tasks, whole};
 use crate::status::Document;
 
 const BEARER: &str = "bearer";
@@ -33,10 +33,12 @@ const BEARER: &str = "bearer";
         agents::restart,
         agents::reload,
         agents::rollback,
+        alerts::list,
+        alerts::ack,
         events::listen,
         whole::status,
     ),
-    components(schemas(Problem, Document, tasks::TaskShown))
+    components(schemas(Problem, Document, tasks::TaskShown, alerts::AlertShown))
 )]
 struct Api;
 
@@ -84,7 +86,7 @@ fn refusals(operation: &mut Operation, does: bool, named: bool) {
         (true, "400", "Malformed"),
         (true, "401", "No good token"),
         (does, "403", "A token that only lets look"),
-        (named, "404", "There is no such agent or task"),
+        (named, "404", "There is no such agent, task or alert"),
         (body, "408", "The body came too slowly"),
         (body, "413", "The body is too large"),
         (body, "415", "The body is not said to be JSON"),
@@ -116,7 +118,7 @@ mod tests {
             assert!(document.pointer(pointer).is_some(), "{pointer}");
         }
         let paths = document["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), 14, "{:?}", paths.keys());
+        assert_eq!(paths.len(), 16, "{:?}", paths.keys());
         let mut ids = std::collections::BTreeSet::new();
         for (path, item) in paths {
             for (method, operation) in item.as_object().unwrap() {

@@ -1,6 +1,7 @@
 //! `/api/v1`: what the command line can do, for programs elsewhere.
 
 mod agents;
+mod alerts;
 mod document;
 mod events;
 mod messages;
@@ -34,6 +35,8 @@ pub(crate) fn routes() -> Router {
         .route("/api/v1/agents/{name}/restart", post(agents::restart))
         .route("/api/v1/agents/{name}/reload", post(agents::reload))
         .route("/api/v1/agents/{name}/rollback", post(agents::rollback))
+        .route("/api/v1/alerts", get(alerts::list))
+        .route("/api/v1/alerts/{id}/ack", post(alerts::ack))
         .route("/api/v1/events", get(events::listen))
         .route("/api/v1/openclaw/status", get(whole::status))
         .fallback(|| async { Problem::nothing_here() })

@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
 use super::*;
+use crate::alert::Level;
+use crate::tests::alerts::{tell, wrong};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -243,4 +245,29 @@ async fn until(mut so: impl AsyncFnMut() -> bool) {
     while !so().await {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn of_several_daemons_one_tells() {
+    if !there_is_postgres() {
+        return;
+    }
+    let daemons = Daemons::new(3, Duration::from_secs(3600)).await;
+    let mut racing = tokio::task::JoinSet::new();
+    for n in 0..60 {
+        let store = daemons.stores[n % 3].clone();
+        racing.spawn(async move {
+            store.report(wrong(&(n % 4).to_string(), Level::Critical, 1));
+            flush(&store).await;
+            let mut said = 0;
+            for alert in store.alerts(10).await.unwrap().into_iter().filter(|alert| alert.revision == 0) {
+                let key = format!("alert:{}:{n}", alert.id);
+                said += store.change_alerts(tell(&alert, vec![keyed(&key)])).await.unwrap();
+            }
+            said
+        });
+    }
+    let said: u64 = within(racing.join_all()).await.into_iter().sum();
+    assert_eq!((said, daemons.database.number("select count(*) from task_queue").await), (4, 4));
+    assert_eq!(daemons.database.number("select sum(count)::bigint from alerts").await, 60);
 }

@@ -92,13 +92,10 @@ impl Kept {
     /// The alerts, oldest first: level and text.
     async fn alerts(&self) -> Vec<(String, String)> {
         self.flush().await;
-        let alerts = self.store.alerts(1000).await.unwrap();
+        let events = self.store.events_after(0, 1000).await.unwrap();
         let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
-        alerts
-            .iter()
-            .rev()
-            .map(|alert| (text(&alert.payload["level"]), text(&alert.payload["text"])))
-            .collect()
+        let alerts = events.iter().filter(|event| event.kind == store::backend::ALERT);
+        alerts.map(|alert| (text(&alert.payload["level"]), text(&alert.payload["text"]))).collect()
     }
 }
 

@@ -1,0 +1,92 @@
+//! Alerts that this process finds: those that wait in files, and a bus that is away.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bus::Bus;
+use gateway::alerts::{Options, Teller};
+use gateway::desk::Raise;
+use openclaw_agent_api::AgentName;
+use operations::spool;
+use settings::Settings;
+use store::alert::News;
+use store::{Clock, Store};
+use supervisor::alerts::{self, Level, Topic, report};
+use tokio::time::sleep;
+
+/// Both are looked at so often.
+const LOOK: Duration = Duration::from_secs(5);
+/// A bus that is away for so long is more than a restart of it.
+const AWAY: Duration = Duration::from_secs(60);
+
+/// The name of the whole, where no agent is meant.
+#[allow(clippy::expect_used, reason = "a constant that is a name")]
+pub fn whole() -> AgentName {
+    "openclaw".parse().expect("a name")
+}
+
+/// What a failed unit's alert, and its end, are known by.
+pub fn of_unit(unit: &str) -> String {
+    format!("unit:{unit}")
+}
+
+/// Who tells the operator, of a process with a gateway; `bot`: it can.
+pub fn teller(settings: &Settings, bot: bool, store: Store, bus: Arc<dyn Bus>, clock: Clock) -> Teller {
+    let alerts = settings.alerts.clone();
+    let chats = if alerts.chats.is_empty() { &settings.telegram.operators } else { &alerts.chats };
+    let chats = if bot { chats.clone() } else { Vec::new() };
+    Teller::new(Options { settings: alerts, chats, store, bus, clock })
+}
+
+/// Takes up what waits in files, for ever. This process runs as `unit`, which so has not failed any more.
+pub async fn take(home: PathBuf, store: Store, unit: Option<String>, clock: Clock) {
+    let folder = spool::folder(&home);
+    let take = || {
+        for (path, waiting) in spool::waiting::<Raise>(&folder) {
+            if spool::take(&path) {
+                let key = waiting.alert.key();
+                let Raise { level, text, source, .. } = waiting.alert;
+                let news = level.map_or(News::Over, |level| News::Wrong(level, 1));
+                store.report(report(news, source, key, &text, waiting.at));
+            }
+        }
+    };
+    take();
+    if let Some(unit) = unit {
+        let key = format!("{}:{}", whole(), of_unit(&unit));
+        let text = format!("the unit {unit} runs again");
+        store.report(report(News::Over, whole(), key, &text, clock.now()));
+    }
+    loop {
+        sleep(LOOK).await;
+        if folder.is_dir() {
+            take();
+        }
+    }
+}
+
+/// Tells of a bus that is away, and of its return, for ever.
+pub async fn watch_bus(bus: Arc<dyn Bus>, store: Store, clock: Clock) {
+    let mut told = false;
+    loop {
+        sleep(LOOK).await;
+        let (health, name) = (bus.health(), whole());
+        if health.connected {
+            // Also where an earlier life told it.
+            if told || health.since.elapsed() < LOOK * 2 {
+                let text = format!("{} answers again", health.what);
+                alerts::over(&store, &name, Topic::Bus, &text, clock.now());
+            }
+            told = false;
+        } else if !told && health.since.elapsed() >= AWAY {
+            let why = health.error.unwrap_or_else(|| "it does not answer".into());
+            let text = format!(
+                "{} is away: {why}; work goes on, signals and what is shown there do not",
+                health.what
+            );
+            alerts::raise(&store, Level::Warning, &name, Topic::Bus, &text, clock.now());
+            told = true;
+        }
+    }
+}
