@@ -40,11 +40,14 @@ pub fn teller(settings: &Settings, bot: bool, store: Store, bus: Arc<dyn Bus>, c
 }
 
 /// Takes up what waits in files, for ever. This process runs as `unit`, which so has not failed any more.
-pub async fn take(home: PathBuf, store: Store, unit: Option<String>, clock: Clock) {
+pub async fn take(home: PathBuf, process: String, store: Store, unit: Option<String>, clock: Clock) {
     let folder = spool::folder(&home);
-    let take = || {
+    spool::put_back(&folder, &process);
+    let mut taken = Vec::new();
+    let take = |taken: &mut Vec<PathBuf>| {
         for (path, waiting) in spool::waiting::<Raise>(&folder) {
-            if spool::take(&path) {
+            if let Some(path) = spool::take(&path, &process) {
+                taken.push(path);
                 let key = waiting.alert.key();
                 let Raise { level, text, source, .. } = waiting.alert;
                 let news = level.map_or(News::Over, |level| News::Wrong(level, 1));
@@ -52,16 +55,20 @@ pub async fn take(home: PathBuf, store: Store, unit: Option<String>, clock: Cloc
             }
         }
     };
-    take();
+    take(&mut taken);
     if let Some(unit) = unit {
         let key = format!("{}:{}", whole(), of_unit(&unit));
         let text = format!("the unit {unit} runs again");
         store.report(report(News::Over, whole(), key, &text, clock.now()));
     }
     loop {
+        // A turn that left no error has stored what was reported before it.
+        if !taken.is_empty() && store.turned().await.is_ok() && store.health().error.is_none() {
+            taken.drain(..).for_each(|path| spool::done(&path));
+        }
         sleep(LOOK).await;
         if folder.is_dir() {
-            take();
+            take(&mut taken);
         }
     }
 }

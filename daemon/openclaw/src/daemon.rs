@@ -221,7 +221,13 @@ async fn serve(
     supervising.spawn(supervisor.run());
     services.spawn(unit.clone().watch(this.clone()));
     services.spawn(unit.clone().tell(this.clone()));
-    services.spawn(alerts::take(this.home.clone(), store.clone(), systemd::own_unit(), clock));
+    services.spawn(alerts::take(
+        this.home.clone(),
+        this.process.to_string(),
+        store.clone(),
+        systemd::own_unit(),
+        clock,
+    ));
     if !alone {
         services.spawn(alerts::watch_bus(this.bus.clone(), store.clone(), clock));
     }

@@ -55,9 +55,27 @@ pub fn waiting<A: DeserializeOwned>(folder: &Path) -> Vec<(PathBuf, Waiting<A>)>
     names(folder).unwrap_or_default().into_iter().filter_map(read).collect()
 }
 
-/// Takes one up: whether it is ours. Of several processes one gets it.
-pub fn take(path: &Path) -> bool {
-    fs::remove_file(path).is_ok()
+/// Takes one up for a process: where it is then; none: another one has it. It is kept until [`done`].
+pub fn take(path: &Path, process: &str) -> Option<PathBuf> {
+    let taken = path.with_extension(format!("json.{process}"));
+    fs::rename(path, &taken).ok().map(|()| taken)
+}
+
+/// What was taken up is in the database.
+pub fn done(taken: &Path) {
+    // One that stays is reported again after the next start, and counted.
+    let _ = fs::remove_file(taken);
+}
+
+/// What an earlier life of a process had taken up and not stored waits again.
+pub fn put_back(folder: &Path, process: &str) {
+    let end = format!(".json.{process}");
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if let Some(stem) = name.strip_suffix(&end) {
+            let _ = fs::rename(entry.path(), folder.join(format!("{stem}.json")));
+        }
+    }
 }
 
 fn names(folder: &Path) -> io::Result<Vec<PathBuf>> {
@@ -91,7 +109,16 @@ mod tests {
             found.iter().map(|(_, waiting)| waiting.alert.unit.as_str()).collect::<Vec<_>>(),
             ["openclaw.service", "openclaw-atlas.service"]
         );
-        assert!(take(&found[0].0) && !take(&found[0].0));
+        let taken = take(&found[0].0, "openclaw").unwrap();
+        assert!(take(&found[0].0, "openclaw-atlas").is_none());
         assert_eq!(waiting::<Alert>(&folder).len(), 1);
+        // It died before it was stored; only its own next life has it again.
+        put_back(&folder, "atlas");
+        assert_eq!(waiting::<Alert>(&folder).len(), 1);
+        put_back(&folder, "openclaw");
+        assert_eq!(waiting::<Alert>(&folder), found);
+        done(&take(&found[0].0, "openclaw").unwrap());
+        put_back(&folder, "openclaw");
+        assert_eq!((waiting::<Alert>(&folder).len(), taken.exists()), (1, false));
     }
 }
