@@ -11,6 +11,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::Error;
+use crate::ledger::{self, Entered, Entry};
 use crate::task::{Completion, Ended, Filter, LeasedTask, NewTask, Submitted, Task, TaskId};
 
 /// Everything that one transaction does, in this order.
@@ -32,6 +33,8 @@ pub struct Batch {
     pub heartbeats: Vec<NewHeartbeat>,
     /// Supervisors' records.
     pub records: Vec<(AgentName, Record)>,
+    /// What agents use up.
+    pub ledger: Vec<Entry>,
     /// Free the tasks whose lease has run out.
     pub sweep: bool,
     /// Delete some of what is older than this, and beyond so many rows. Ended tasks are of three classes that do not
@@ -54,6 +57,7 @@ impl Batch {
             && self.events.is_empty()
             && self.heartbeats.is_empty()
             && self.records.is_empty()
+            && self.ledger.is_empty()
             && self.claims.is_empty()
             && self.prune.is_none()
             && !self.sweep
@@ -201,6 +205,8 @@ pub struct Applied {
     pub lost: Vec<(TaskId, i64)>,
     /// Agents whose record was not saved, since somebody else leads them.
     pub fenced: Vec<AgentName>,
+    /// What came of each entry of the ledger.
+    pub entered: Vec<Entered>,
     /// Leased tasks, oldest first.
     pub claimed: Vec<LeasedTask>,
     /// Whether a sweep freed or ended any task.
@@ -333,6 +339,10 @@ pub trait Backend: Send + Sync + 'static {
     async fn memory_keys(&self, agent: &AgentName) -> Result<u32, Error>;
     /// The last turns of a conversation, oldest first.
     async fn turns(&self, agent: &AgentName, session: &str, limit: u32) -> Result<Vec<Turn>, Error>;
+    /// What has been used of budgets in these periods.
+    async fn usage(&self, periods: &[String]) -> Result<Vec<ledger::Usage>, Error>;
+    /// The newest calls to providers, of one agent or of all, newest first.
+    async fn calls(&self, agent: Option<&AgentName>, limit: u32) -> Result<Vec<ledger::Call>, Error>;
     /// Nothing more comes: fold the write-ahead log away.
     async fn close(&self);
 }

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::Error;
 use crate::backend::{MemoryChange, NewEvent, NewHeartbeat, Order, Record};
 use crate::lanes::LaneOp;
+use crate::ledger::{Entered, Entry};
 use crate::task::{Completion, Ended, NewTask, Submitted, TaskId};
 
 /// The most that may wait to be stored, in KiB; a sender beyond it waits.
@@ -41,6 +42,7 @@ pub(crate) struct Pending {
     pub orders: Vec<(Order, Reply<AgentName>)>,
     pub memory: Vec<(MemoryChange, Reply<()>)>,
     pub renewals: Vec<Renewal>,
+    pub ledger: Vec<(Entry, Reply<Entered>)>,
     pub lanes: Vec<LaneOp>,
     pub watches: Vec<(TaskId, oneshot::Sender<Ended>)>,
     pub events: VecDeque<NewEvent>,

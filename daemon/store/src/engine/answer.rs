@@ -72,6 +72,9 @@ impl Engine {
             let _ = reply.send(done);
         }
         arrived.memory.into_iter().for_each(|(_, reply)| drop(reply.send(Ok(()))));
+        for ((_, reply), entered) in arrived.ledger.into_iter().zip(applied.entered) {
+            let _ = reply.send(Ok(entered));
+        }
         for (leases, reply) in arrived.renewals {
             let lost = leases.into_iter().filter(|lease| applied.lost.contains(lease));
             let _ = reply.send(lost.map(|(id, _)| id).collect());
@@ -129,6 +132,7 @@ impl Engine {
         arrived.submissions.into_iter().for_each(|s| drop(s.reply.send(Err(error.clone()))));
         arrived.orders.into_iter().for_each(|(_, reply)| drop(reply.send(Err(error.clone()))));
         arrived.memory.into_iter().for_each(|(_, reply)| drop(reply.send(Err(error.clone()))));
+        arrived.ledger.into_iter().for_each(|(_, reply)| drop(reply.send(Err(error.clone()))));
         // Leases are kept while nobody can take them: an unanswered renewal changes nothing.
         arrived.renewals.into_iter().for_each(|(_, reply)| drop(reply.send(Vec::new())));
     }

@@ -40,6 +40,7 @@ pub(crate) use self::connect::MIGRATIONS;
 pub use self::connect::Server;
 use crate::Error;
 use crate::backend::{Applied, Backend, Batch, Claim, Claimant, Depth, Event, Heartbeat, Renewed};
+use crate::ledger::{Call, Usage};
 use crate::task::{Ended, Filter, NewTask, Task, TaskId};
 use crate::transaction::{self, Moment};
 
@@ -388,6 +389,14 @@ impl Backend for Postgres {
 
     async fn turns(&self, agent: &AgentName, session: &str, limit: u32) -> Result<Vec<Turn>, Error> {
         bounded(shared::turns(&self.readers, agent, session, limit)).await
+    }
+
+    async fn usage(&self, periods: &[String]) -> Result<Vec<Usage>, Error> {
+        shared::usage(&self.readers, periods).await
+    }
+
+    async fn calls(&self, agent: Option<&AgentName>, limit: u32) -> Result<Vec<Call>, Error> {
+        shared::calls(&self.readers, agent, limit).await
     }
 
     async fn close(&self) {

@@ -27,6 +27,7 @@ use tokio::sync::Mutex;
 use self::pipeline::Pipeline;
 use crate::Error;
 use crate::backend::{Applied, Backend, Batch, Claimant, Depth, Event, Heartbeat};
+use crate::ledger::{Call, Usage};
 use crate::task::{Filter, NewTask, Task, TaskId};
 use crate::transaction::{self, Moment};
 
@@ -177,6 +178,14 @@ impl Backend for Sqlite {
 
     async fn turns(&self, agent: &AgentName, session: &str, limit: u32) -> Result<Vec<Turn>, Error> {
         shared::turns(&self.readers, agent, session, limit).await
+    }
+
+    async fn usage(&self, periods: &[String]) -> Result<Vec<Usage>, Error> {
+        shared::usage(&self.readers, periods).await
+    }
+
+    async fn calls(&self, agent: Option<&AgentName>, limit: u32) -> Result<Vec<Call>, Error> {
+        shared::calls(&self.readers, agent, limit).await
     }
 
     async fn close(&self) {
