@@ -167,9 +167,14 @@ impl Store {
     /// # Errors
     /// [`Error::Full`], [`Error::Database`], [`Error::Doubtful`]: then it may have been done.
     pub async fn enter(&self, entry: Entry) -> Result<Entered, Error> {
+        self.leave(entry).await.map_err(|_| Error::Closed)?
+    }
+
+    /// The same, to be waited for by whoever has the receiver: nothing comes where the store has ended.
+    pub fn leave(&self, entry: Entry) -> oneshot::Receiver<Result<Entered, Error>> {
         let (reply, answer) = oneshot::channel();
         self.inbox.put(|pending| pending.ledger.push((entry, reply)));
-        answer.await.map_err(|_| Error::Closed)?
+        answer
     }
 
     /// What has been used of budgets in these periods.

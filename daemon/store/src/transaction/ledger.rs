@@ -138,19 +138,10 @@ mod tests {
 
     #[test]
     fn each_level_is_told_as_it_is_reached() {
-        let key = share(0, 0).budget;
-        let mut budgets = BTreeMap::from([(&key, Kept::default())]);
+        let mut kept = Kept::default();
         let mut spent = |amount| {
-            let end = settle(vec![share(0, amount)], vec![amount]);
-            let crossed = match &end {
-                Entry::Settle { reserved, used, .. } => {
-                    let kept = budgets.values_mut().next().unwrap();
-                    kept.used += used[0];
-                    kept.tell(Level::of(kept.used, reserved[0].limit))
-                }
-                Entry::Reserve(_) => None,
-            };
-            crossed
+            kept.used += amount;
+            kept.tell(Level::of(kept.used, 100))
         };
         assert_eq!(spent(74), None);
         assert_eq!(spent(1), Some(Level::Warning));
