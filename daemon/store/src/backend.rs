@@ -131,6 +131,8 @@ pub const KEPT_TRANSITIONS: u32 = 200;
 pub const TRANSITION: &str = "agent.transition";
 /// The event type of an alert.
 pub const ALERT: &str = "agent.alert";
+/// The event type of a call that was refused before anything happened.
+pub const REFUSED: &str = "agent.refused";
 
 /// A row for `agent_events`.
 #[derive(Clone, Debug)]

@@ -103,6 +103,15 @@ pub enum Ask {
         /// Which.
         id: TaskId,
     },
+    /// How each budget stands, and the newest calls to providers.
+    Budget {
+        /// Calls of which agent; none: of all.
+        #[serde(default)]
+        agent: Option<String>,
+        /// How many calls.
+        #[serde(default)]
+        calls: u32,
+    },
     /// About the bot, of which the process with the gateway knows.
     Telegram(Bot),
 }
@@ -142,6 +151,7 @@ impl Ask {
             | Self::Task { .. }
             | Self::Retry { .. }
             | Self::Cancel { .. }
+            | Self::Budget { .. }
             | Self::Telegram(_) => None,
         }
     }
