@@ -31,8 +31,12 @@ struct Found {
     #[serde(default)]
     title: String,
     url: String,
-    #[serde(default, alias = "description")]
+    /// Perplexity's word for it.
+    #[serde(default)]
     snippet: Option<String>,
+    /// Brave's.
+    #[serde(default)]
+    description: Option<String>,
 }
 
 /// The hits of a Brave search. Without a `web` there are none: it found nothing.
@@ -54,7 +58,7 @@ pub(crate) fn perplexity(body: &[u8]) -> Result<Vec<Hit>, Trouble> {
 fn hits(found: Vec<Found>) -> Vec<Hit> {
     let hit = |found: Found| Hit {
         title: plain(&found.title),
-        snippet: plain(&found.snippet.unwrap_or_default()),
+        snippet: plain(&found.snippet.or(found.description).unwrap_or_default()),
         url: found.url,
     };
     found.into_iter().take(HITS as usize).map(hit).collect()
