@@ -118,6 +118,7 @@ async fn serve(
     let mut signalling = JoinSet::new();
     connecting.map(|service| signalling.spawn(service.run()));
 
+    let granted = settings.agents.iter().map(|(name, agent)| (name.clone(), agent.grants.clone())).collect();
     let (settling, provided) = provided::open(&settings, providers, &secrets, &store, clock)?;
     let mut providing = JoinSet::new();
     providing.spawn(provided::run(settling, store.clone(), clock));
@@ -198,6 +199,7 @@ async fn serve(
         store: store.clone(),
         bus,
         providers: provided.clone(),
+        grants: Arc::new(granted),
         clock,
         started_at: clock.now(),
         home: paths.home.clone(),

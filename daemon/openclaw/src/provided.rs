@@ -1,10 +1,14 @@
 //! Who answers agents' questions: how they are opened, what the operator hears of them, how they are shown.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
 use providers::policy::Position;
 use providers::{Handle, Level, Notice, Options, Proof, ProviderStatus, Service};
+use serde::{Deserialize, Serialize};
 use settings::{Providers, Secrets, Settings};
+use store::backend::REFUSED;
 use store::{Clock, Store};
 use supervisor::alerts::{self, Alert};
 
@@ -53,6 +57,61 @@ pub async fn run(service: Service, store: Store, clock: Clock) {
             }
         })
         .await;
+}
+
+/// The most calls that are looked at for a day's count.
+const CALLS: u32 = 1000;
+/// The refusals that are shown.
+const REFUSALS: u32 = 20;
+
+/// What an agent may ask for, and what it did with that today.
+#[derive(Serialize, Deserialize)]
+pub struct Grants {
+    pub agent: String,
+    pub grants: Vec<String>,
+    /// Where it may fetch from.
+    pub hosts: Vec<String>,
+    /// Whether those with a port may be in a private network.
+    pub allow_private: bool,
+    /// Calls a minute to providers and pages.
+    pub rate: u32,
+    /// What it may use up: by name, and how much of it is used in per cent.
+    pub budgets: Vec<(String, f64)>,
+    /// Calls of today (UTC), by what was called, whom, and what came of it; of the last thousand.
+    pub today: Vec<(String, u32)>,
+    /// What was refused lately, newest first.
+    pub refused: Vec<(DateTime<Utc>, String)>,
+}
+
+/// Of one agent.
+pub async fn grants(board: &Board, agent: AgentName) -> Result<Grants, Failure> {
+    let mut counted = BTreeMap::new();
+    let today = board.clock.now().date_naive();
+    for call in board.store.calls(Some(&agent), CALLS).await? {
+        if call.at.date_naive() == today {
+            let what = format!("{} · {} · {}", call.capability, call.provider, call.outcome);
+            *counted.entry(what).or_insert(0) += 1;
+        }
+    }
+    let its = |name: &str| {
+        let whose = name.split(" · ").next().unwrap_or_default();
+        whose == "all agents" || whose == agent.as_str()
+    };
+    let budgets = board.providers.budgets().await?.into_iter().filter(|standing| its(&standing.budget));
+    let refused = board.store.events(&agent, REFUSED, REFUSALS).await?.into_iter();
+    let refused =
+        refused.map(|event| (event.at, event.payload["message"].as_str().unwrap_or_default().into()));
+    let fetch = board.providers.hosts(&agent).cloned().unwrap_or_default();
+    Ok(Grants {
+        grants: board.grants.get(&agent).cloned().unwrap_or_default(),
+        hosts: fetch.hosts,
+        allow_private: fetch.allow_private,
+        rate: board.providers.rate(),
+        budgets: budgets.map(|standing| (standing.budget, standing.percent)).collect(),
+        today: counted.into_iter().collect(),
+        refused: refused.collect(),
+        agent: agent.to_string(),
+    })
 }
 
 /// A provider, as the status document has it: what it proved last, of three things.

@@ -1,5 +1,6 @@
 //! The whole as it stands: `openclaw status --json`, and what agents granted `supervisor.status` see.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,8 @@ pub struct Board {
     pub bus: Arc<dyn Bus>,
     /// Who answers agents' questions.
     pub providers: providers::Handle,
+    /// What each configured agent may ask for.
+    pub grants: Arc<BTreeMap<AgentName, Vec<String>>>,
     pub clock: Clock,
     pub started_at: DateTime<Utc>,
     pub home: PathBuf,

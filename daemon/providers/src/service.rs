@@ -228,6 +228,16 @@ impl Handle {
         Ok(budget::standings(&self.0.calls.budgets, &rows, now))
     }
 
+    /// What an agent may fetch.
+    pub fn hosts(&self, agent: &AgentName) -> Option<&Fetch> {
+        self.0.hosts.get(agent)
+    }
+
+    /// Calls a minute that an agent may make.
+    pub fn rate(&self) -> u32 {
+        self.0.calls.rate
+    }
+
     /// No more calls come: [`Service::run`] settles what there is, and ends.
     pub fn close(&self) {
         self.0.closing.notify_one();

@@ -5,6 +5,7 @@ pub mod alert;
 pub mod budget;
 pub mod config;
 pub mod db;
+mod grants;
 pub mod health;
 mod heartbeats;
 pub mod install;

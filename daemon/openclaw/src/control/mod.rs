@@ -103,6 +103,11 @@ pub enum Ask {
         /// Which.
         id: TaskId,
     },
+    /// What an agent may ask for, and what it did with that today.
+    Grants {
+        /// Which.
+        name: String,
+    },
     /// How each budget stands, and the newest calls to providers.
     Budget {
         /// Calls of which agent; none: of all.
@@ -152,6 +157,7 @@ impl Ask {
             | Self::Retry { .. }
             | Self::Cancel { .. }
             | Self::Budget { .. }
+            | Self::Grants { .. }
             | Self::Telegram(_) => None,
         }
     }

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use super::{Answer, Ask, Bot, Message, Request, Sent};
 use crate::exit::{Code, Failure};
+use crate::provided;
 use crate::status::Board;
 
 /// Connections at once; further ones wait in the listen queue.
@@ -183,6 +184,7 @@ impl Server {
             Ask::Task { id } => json(&store.task(id).await?),
             Ask::Retry { id } => json(&store.retry(id).await?),
             Ask::Cancel { id } => json(&store.cancel(id).await?),
+            Ask::Grants { name } => json(&provided::grants(&self.board, supervisor.agent(&name)?).await?),
             Ask::Budget { agent, calls } => {
                 let agent = agent.map(|name| supervisor.agent(&name)).transpose()?;
                 let (budgets, calls) = (self.board.providers.budgets().await?, calls.min(CALLS));

@@ -93,7 +93,10 @@ pub(crate) fn load(folder: &Path) -> (Providers, Vec<Mistake>) {
 fn named(folder: &Path) -> io::Result<Option<Vec<(String, PathBuf)>>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // A home that lies below a file is told when it is made.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         Err(error) => return Err(error),
     };
     let mut found = Vec::new();

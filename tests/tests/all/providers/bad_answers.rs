@@ -111,7 +111,6 @@ fn what_is_wrong_here_is_reported_as_misconfigured_and_hides_behind_nobody() -> 
         .filter(|alert| alert["text"].as_str().is_some_and(|text| text.contains("misconfigured")));
     // Once for the first of them; what goes on being wrong is no news until it worked in between.
     assert!((1..=2).contains(&told.count()), "{alerts}");
-    // The front page of a person: the person is told why.
     keeps_its_secret(&home)
 }
 
@@ -127,5 +126,14 @@ fn a_page_of_instructions_is_text_and_opens_no_door() -> Result<()> {
     let error = call(&home, "supervisor.restart", json!({"agent": "scout"}))?;
     assert_eq!(error["kind"], "not_granted");
     assert_eq!(home.component("scout")?["restarts"], 0);
+    let grants = openclaw_tests::wait_for("the refusal to be told", || {
+        let grants = home.json(&["agents", "grants", "misbehaving", "--json"])?;
+        let refused = grants["refused"][0][1].as_str().unwrap_or_default().contains("supervisor.restart");
+        let counted = grants["today"][0] == json!(["ask · a · ok", 1]);
+        Ok((refused && counted).then_some(grants))
+    })?;
+    assert_eq!(grants["grants"], json!(["ask", "search", "fetch"]), "{grants}");
+    let shown = home.ok(&["agents", "grants", "misbehaving"])?;
+    assert!(shown.contains("1 × ask · a · ok") && shown.contains("may fetch from: nothing"), "{shown}");
     Ok(())
 }

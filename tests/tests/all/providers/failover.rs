@@ -92,18 +92,18 @@ fn who_asks_us_to_wait_is_waited_for_or_left_alone() -> Result<()> {
 #[test]
 fn an_open_breaker_is_passed_over_at_once_and_closes_by_a_probe() -> Result<()> {
     let (first, second) = (Provider::start()?, Provider::start()?);
-    let breaker = json!({"breaker": {"min_calls": 3, "open": "300ms", "open_max": "300ms"}});
+    let breaker = json!({"breaker": {"min_calls": 3, "open": "3s", "open_max": "3s"}});
     let (home, _daemon) = stage(&[&first, &second], "timeout = '10s'", &breaker, "")?;
     first.always(Some(Reply::refused(500)));
     for _ in 0..3 {
         assert_eq!(ask(&home)?, "you said: hello");
     }
     let open = home.component("a")?;
-    if open["breaker"]["state"] == "open" {
-        assert!(open["breaker"]["open_until"].is_string(), "{open}");
-    }
+    assert_eq!((&open["breaker"]["state"], &open["state"]), (&"open".into(), &"open".into()), "{open}");
+    assert!(open["breaker"]["open_until"].is_string(), "{open}");
+    assert_eq!(ask(&home)?, "you said: hello");
     let before = first.asked().len();
-    // It does not answer at all: the probe alone waits for it.
+    assert_eq!((before, second.asked().len()), (3, 4));
     first.always(None);
     openclaw_tests::wait_for("the breaker to close", || {
         assert_eq!(ask(&home)?, "you said: hello");
