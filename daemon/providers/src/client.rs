@@ -98,6 +98,24 @@ pub(crate) async fn body(mut response: Response, most: u64) -> Result<Vec<u8>, U
 #[error("{0} is a private address")]
 pub(crate) struct Private(pub IpAddr);
 
+/// Those that many servers share: each has its own pool, and its own copy of the authorities.
+#[derive(Default)]
+pub(crate) struct Clients {
+    own: Option<Client>,
+    others: Option<Client>,
+}
+
+impl Clients {
+    /// As [`to`].
+    pub fn to(&mut self, base: &str) -> Result<Client, NoClient> {
+        let kept = if is_own(base) { &mut self.own } else { &mut self.others };
+        match kept {
+            Some(client) => Ok(client.clone()),
+            None => Ok(kept.insert(to(base)?).clone()),
+        }
+    }
+}
+
 /// Clients for pages: one connects to public addresses alone, the other to any. No proxy: it would look names up itself.
 pub(crate) fn for_pages() -> Result<(Client, Client), NoClient> {
     let lookups = Arc::new(Semaphore::new(LOOKUPS));

@@ -109,9 +109,10 @@ impl Inner {
 
     async fn follow(&self, agent: &AgentName, mut url: Url) -> Result<Page, Refusal> {
         let failed = |why: String| Refusal::Failed { why, retry_at: None };
+        let (public, any) = self.pages().map_err(|error| failed(error.to_string()))?;
         for _ in 0..=self.calls.max_redirects {
             let how = self.check(agent, &url)?;
-            let http = if how == Allowed::Public { &self.pages.0 } else { &self.pages.1 };
+            let http = if how == Allowed::Public { public } else { any };
             let host = url.host_str().unwrap_or_default().to_owned();
             let response = http.get(url.clone()).send().await.map_err(|error| match inside(&error) {
                 Some(ip) => private(agent, &host, ip),

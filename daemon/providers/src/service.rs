@@ -1,7 +1,7 @@
 //! What others hold, and the task that settles what calls have used.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::budget::{self, Cost, Standing};
 use crate::chat::{self, Question, Tokens};
-use crate::client::{self, NoClient};
+use crate::client::{self, Clients, NoClient};
 use crate::exchange::{Attempt, Candidate, Refusal, over};
 use crate::health::Health;
 use crate::policy::Position;
@@ -96,8 +96,8 @@ pub(crate) struct Inner {
     pub calls: Calls,
     pub failover: FailOver,
     pub hosts: BTreeMap<AgentName, Fetch>,
-    /// To public addresses, and to any.
-    pub pages: (Client, Client),
+    /// To public addresses, and to any; made when the first page is wanted.
+    pages: OnceLock<(Client, Client)>,
     limits: ContextLimits,
     chat: Vec<Candidate>,
     search: Vec<Candidate>,
@@ -137,13 +137,13 @@ impl Handle {
     /// [`Error::Client`].
     pub fn open(options: Options) -> Result<(Service, Self), Error> {
         let Options { calls, providers, secrets, hosts, store, clock } = options;
-        let mut missing = (Vec::new(), Vec::new());
+        let (mut missing, mut clients) = ((Vec::new(), Vec::new()), Clients::default());
         let mut candidates = |chat: bool| -> Result<Vec<Candidate>, Error> {
             let mut found = Vec::new();
             for (name, provider) in providers.in_order(chat) {
                 if provider.is_configured(&secrets) {
                     let key = secrets.get(&provider.key).cloned();
-                    found.push(Candidate::new(name, provider, key, client::to(&provider.base_url)?));
+                    found.push(Candidate::new(name, provider, key, clients.to(&provider.base_url)?));
                 } else {
                     if chat { &mut missing.0 } else { &mut missing.1 }.push(provider.key.clone());
                 }
@@ -157,7 +157,7 @@ impl Handle {
         let service = Service { store: store.clone(), settlements: waiting, closing: closing.clone() };
         let inner = Inner {
             clock,
-            pages: client::for_pages()?,
+            pages: OnceLock::new(),
             calls,
             failover: providers.failover,
             limits: providers.limits,
@@ -245,6 +245,15 @@ impl Handle {
 }
 
 impl Inner {
+    /// Who fetches pages: from public addresses, and from any.
+    pub fn pages(&self) -> Result<&(Client, Client), NoClient> {
+        // Two that make them at once make the same.
+        match self.pages.get() {
+            Some(pages) => Ok(pages),
+            None => client::for_pages().map(|pages| self.pages.get_or_init(|| pages)),
+        }
+    }
+
     /// The agent's rate, before anything else.
     fn admit(&self, agent: &AgentName) -> Result<(), Refusal> {
         let (rate, now) = (self.calls.rate, self.clock.now());

@@ -106,3 +106,19 @@ fn a_search_goes_to_brave_and_then_to_perplexity() -> Result<()> {
     assert_eq!(call(&home, "ask", json!({"prompt": "x"}))?["kind"], "not_configured");
     keeps_its_secret(&home)
 }
+
+#[test]
+fn the_front_desk_answers_a_question_and_says_why_it_cannot() -> Result<()> {
+    let provider = Provider::start()?;
+    let milkbot = "[agents.milkbot]\ngrants = ['memory', 'task', 'supervisor.status', 'ask']\n";
+    let (home, _daemon) = stage(&[&provider], "", &json!({}), milkbot)?;
+    home.install("milkbot", "milkbot")?;
+    home.ok(&["agents", "start", "milkbot"])?;
+    home.until("milkbot", "ready")?;
+    let said = reply(&home, "milkbot", "/ask what is a monad?")?;
+    assert!(said.starts_with("you said: ") && said.contains("what is a monad?"), "{said}");
+    provider.next([openclaw_tests::provider::Reply::refused(401)]);
+    let said = reply(&home, "milkbot", "/ask and now?")?;
+    assert!(said.contains("misconfigured") && said.contains("check TEST_API_KEY in .env"), "{said}");
+    keeps_its_secret(&home)
+}
