@@ -49,8 +49,11 @@ pub mod methods {
     pub const MEMORY_REMEMBER: &str = "memory.remember";
     pub const MEMORY_TURNS: &str = "memory.turns";
     pub const PUBLISH: &str = "publish";
+    /// `{prompt}` or `{messages: [{role, text}]}`, and if wanted `model`, `max_tokens`; answers the text.
     pub const ASK: &str = "ask";
+    /// `{query}`, and if wanted `limit`; answers hits.
     pub const SEARCH: &str = "search";
+    /// `{url}`; answers a page.
     pub const FETCH: &str = "fetch";
     pub const MISSIONS_PROPOSE: &str = "missions.propose";
     /// Work for another agent, committed with the sender's own completion.

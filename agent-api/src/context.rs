@@ -29,6 +29,9 @@ pub struct CallError {
     pub kind: CallErrorKind,
     /// What failed, why, and what to do.
     pub message: String,
+    /// Before then it fails again, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<DateTime<Utc>>,
 }
 
 /// What an agent can do about a failed call.
@@ -39,6 +42,10 @@ pub enum CallErrorKind {
     NotGranted,
     /// Nothing is configured that could carry it out: do without, and say so.
     NotConfigured,
+    /// What the operator allows of it is used up until [`retry_at`](CallError::retry_at): do without until then.
+    OverBudget,
+    /// Too many calls: not before [`retry_at`](CallError::retry_at).
+    TooSoon,
     /// The call itself is wrong.
     Invalid,
     /// It failed, or took too long: a retry may help.
@@ -48,7 +55,13 @@ pub enum CallErrorKind {
 impl CallError {
     /// An error of the given kind.
     pub fn new(kind: CallErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), retry_at: None }
+    }
+
+    /// The same, with when it is worth another try.
+    #[must_use]
+    pub fn until(self, retry_at: Option<DateTime<Utc>>) -> Self {
+        Self { retry_at, ..self }
     }
 }
 
@@ -195,9 +208,20 @@ impl<'h> Context<'h> {
     /// Asks the configured language model. Needs `ask`.
     ///
     /// # Errors
-    /// [`CallErrorKind::NotConfigured`] when there is none.
+    /// [`CallErrorKind::NotConfigured`] when there is none, or it refuses our key; `OverBudget` and `TooSoon` with their
+    /// `retry_at`; `Failed` when no provider has answered; so for `converse`, `search` and `fetch`.
     pub fn ask(&self, prompt: &str) -> Result<String, CallError> {
         self.typed(methods::ASK, json!({"prompt": prompt}))
+    }
+
+    /// Continues a conversation: turns as `(role, text)`, oldest first, with the roles `system`, `user` and `assistant`. What
+    /// does not fit into the model's context is left out, the oldest first; `system` turns and the last one stay. Needs `ask`.
+    ///
+    /// # Errors
+    /// As [`ask`](Context::ask); `Invalid` when the turns that must stay do not fit.
+    pub fn converse(&self, turns: &[(&str, &str)]) -> Result<String, CallError> {
+        let messages: Vec<_> = turns.iter().map(|(role, text)| json!({"role": role, "text": text})).collect();
+        self.typed(methods::ASK, json!({"messages": messages}))
     }
 
     /// Searches the web. Needs `search`.

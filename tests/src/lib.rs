@@ -5,6 +5,7 @@ pub mod daemon;
 pub mod http;
 pub mod ledger;
 pub mod network;
+pub mod provider;
 pub mod proxy;
 pub mod server;
 pub mod socket;

@@ -65,7 +65,10 @@ impl Agent for MilkBot {
 /// For every kind but `NotGranted` and `NotConfigured`.
 pub fn not_done(error: CallError, what: &str) -> Result<Reply> {
     let class = match error.kind {
-        CallErrorKind::NotGranted | CallErrorKind::NotConfigured => {
+        CallErrorKind::NotGranted
+        | CallErrorKind::NotConfigured
+        | CallErrorKind::OverBudget
+        | CallErrorKind::TooSoon => {
             let text = format!("{what}: {error}");
             return Ok(Reply::text(text).with_data(json!({"error": error})));
         }

@@ -84,7 +84,7 @@ pub struct Daemon {
 pub struct Component {
     /// Its name.
     pub name: String,
-    /// `agent` or `service`.
+    /// `agent`, `service`, or `provider`.
     pub kind: String,
     /// The process that it is a part of.
     pub process: String,
@@ -129,6 +129,10 @@ pub struct Component {
     /// What holds its process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<Sandbox>,
+    /// What a provider proved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub provider: Option<providers::Health>,
 }
 
 impl Component {

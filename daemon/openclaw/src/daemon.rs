@@ -28,12 +28,19 @@ use crate::control::server::{self, Server};
 use crate::exit::{Code, Failure};
 use crate::home::{self, Home};
 use crate::status::Board;
-use crate::{alerts, bridge, buses, cli, database, heart, journal, nudges, reach, systemd, telegram, unit};
+use crate::{
+    alerts, bridge, buses, cli, database, heart, journal, nudges, provided, reach, systemd, telegram, unit,
+};
 
 /// The end waits so long for the database.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 /// The first screen waits so long for the slowest agent.
 const FIRST_SCREEN: Duration = Duration::from_secs(3);
+
+/// It waits so long for what calls used to be settled: milliseconds where the database answers.
+const SETTLED: Duration = Duration::from_secs(2);
+/// Threads beyond the others' in which providers' and pages' names are looked up; they are made when they are needed.
+const LOOKUPS: usize = 4;
 
 /// The longest that systemd is asked to wait for the database: a large one's migration.
 const MIGRATION: Duration = Duration::from_secs(30 * 60);
@@ -57,7 +64,7 @@ pub fn run(inputs: &Inputs, args: &RunArgs) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         // Two hash libraries: a large team's start must not make a thread, and its heap, for each. Two ask for the
         // address of Redis, where it has a name, and may have to wait for long.
-        .max_blocking_threads(if loaded.settings.bus.url.is_some() { 4 } else { 2 })
+        .max_blocking_threads(if loaded.settings.bus.url.is_some() { 4 } else { 2 } + LOOKUPS)
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Code::TryAgain, format!("no threads for the daemon: {error}")))?;
@@ -77,7 +84,7 @@ async fn serve(
     let notify = Notify::of_process();
     let mut sockets = Sockets::of_process().map_err(|error| Failure::of(Code::Io, &error))?;
     let database = database::configured(&loaded)?;
-    let Loaded { settings, paths, secrets, origin } = loaded;
+    let Loaded { settings, paths, secrets, providers, origin } = loaded;
     let mut stop = Signals::listen()?;
     let clock = Clock::new();
     // Bound before any work starts: whoever connects early waits for the answer.
@@ -113,6 +120,11 @@ async fn serve(
     let mut signalling = JoinSet::new();
     connecting.map(|service| signalling.spawn(service.run()));
 
+    let granted = settings.agents.iter().map(|(name, agent)| (name.clone(), agent.grants.clone())).collect();
+    let (settling, provided) = provided::open(&settings, providers, &secrets, &store, clock)?;
+    let mut providing = JoinSet::new();
+    providing.spawn(provided::run(settling, store.clone(), clock));
+
     let board = Arc::new(OnceLock::new());
     let doors = Doors {
         store: store.clone(),
@@ -120,6 +132,7 @@ async fn serve(
         clock,
         tasks: tasks.clone(),
         disk: paths.home.clone(),
+        providers: provided.clone(),
         board: board.clone(),
     };
     let (logs, log_thread) = Logs::start(paths.logs.clone())
@@ -191,6 +204,8 @@ async fn serve(
         supervisor: handle.clone(),
         store: store.clone(),
         bus,
+        providers: provided.clone(),
+        grants: Arc::new(granted),
         clock,
         started_at: clock.now(),
         home: paths.home.clone(),
@@ -261,6 +276,7 @@ async fn serve(
             _ = supervising.join_next() => break Err(lost("the supervisor")),
             _ = services.join_next() => break Err(lost("the control socket, the heartbeat or the heartbeat bridge")),
             Some(_) = reaching.join_next() => break Err(lost("the gateway or the bot")),
+            _ = providing.join_next() => break Err(lost("what settles the budgets")),
             Some(_) = signalling.join_next() => break Err(lost("the bus")),
             _ = &mut engine => break Err(lost("the store")),
         }
@@ -280,6 +296,9 @@ async fn serve(
                 return Err(Failure::new(Code::Failed, "stopped before everything was drained"));
             }
         }
+        // All that agents had under way has ended: what it used is settled before the store ends.
+        provided.close();
+        let _ = tokio::time::timeout(SETTLED, async { while providing.join_next().await.is_some() {} }).await;
         reached.finish();
         while reaching.join_next().await.is_some() {}
         services.shutdown().await;

@@ -14,6 +14,7 @@ mod heart;
 mod home;
 mod journal;
 mod nudges;
+mod provided;
 mod reach;
 mod status;
 mod systemd;
@@ -61,6 +62,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Tasks(command) => cli::tasks::run(&inputs, command),
         Command::Alert(command) => cli::alert::run(&inputs, command),
         Command::Telegram(command) => cli::telegram::run(&inputs, command),
+        Command::Budget(args) => cli::budget::run(&inputs, args),
         Command::Health(args) => cli::health::run(&inputs, &args),
         Command::Backup(command) => cli::backup(&command),
         Command::Install(args) => cli::install::run(&args),

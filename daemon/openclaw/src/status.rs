@@ -1,5 +1,6 @@
 //! The whole as it stands: `openclaw status --json`, and what agents granted `supervisor.status` see.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub use gateway::status::{Breaker, Component, Daemon, Document, Evidence, LastEx
 use crate::bridge::{self, Bridge};
 use crate::control::neighbours::Neighbours;
 use crate::exit::Failure;
+use crate::provided;
 
 /// Who can tell how the whole stands. Cheap to clone.
 #[derive(Clone)]
@@ -28,6 +30,10 @@ pub struct Board {
     pub supervisor: Handle,
     pub store: Store,
     pub bus: Arc<dyn Bus>,
+    /// Who answers agents' questions.
+    pub providers: providers::Handle,
+    /// What each configured agent may ask for.
+    pub grants: Arc<BTreeMap<AgentName, Vec<String>>>,
     pub clock: Clock,
     pub started_at: DateTime<Utc>,
     pub home: PathBuf,
@@ -86,6 +92,7 @@ impl Board {
         // Where the bridge is a part of this process, it is shown already.
         let watched = self.watched.as_ref().filter(|_| self.bridge.is_none());
         components.extend(watched.map(|watched| bridge::seen(self, watched)));
+        components.extend(self.providers.providers().iter().map(|one| provided::component(self, one, now)));
         components.extend(agents.iter().map(|agent| component(agent, &self.process, now)));
         Ok(Document { daemon, others: Vec::new(), silent: Vec::new(), components })
     }
@@ -166,6 +173,7 @@ impl Board {
             library: None,
             panic: None,
             sandbox: None,
+            provider: None,
         }
     }
 }
@@ -229,6 +237,7 @@ pub fn component(agent: &AgentStatus, process: &ProcessName, now: DateTime<Utc>)
         commands: manifest.map(|manifest| manifest.commands.clone()).unwrap_or_default(),
         library: Some(library(&agent.library)),
         panic: manifest.map(|manifest| manifest.panic).filter(|panic| *panic == PanicStrategy::Abort),
+        provider: None,
         sandbox: agent.sandbox.clone().map(|held| Sandbox { held, violations: agent.vitals.violations }),
     }
 }

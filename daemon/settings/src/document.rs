@@ -3,13 +3,13 @@
 use std::mem::replace;
 use std::ops::Range;
 
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 
 use crate::explain::explain;
 use crate::mistakes::{Mistake, Place};
-use crate::model::Settings;
+use crate::providers::json;
 
 /// The mistakes that one start lists. More of them are one mistake made often.
 const MOST: usize = 200;
@@ -59,12 +59,22 @@ impl<'i> Document<'i> {
         document
     }
 
+    /// The same of a file that is JSON.
+    pub(crate) fn parse_json(text: &'i str) -> Self {
+        let (root, faults) = json::table(text);
+        let mut document = Self { text, root, ..Self::parse("") };
+        for (span, what, remedy) in faults {
+            document.note(Some(span), &[], what, remedy);
+        }
+        document
+    }
+
     /// The settings without the keys that are wrong, each of which becomes a mistake. None if they are too many.
-    pub(crate) fn read(&mut self) -> Option<Settings> {
+    pub(crate) fn read<T: DeserializeOwned>(&mut self) -> Option<T> {
         self.root.iter_mut().for_each(|(_, value)| without_dates(value.get_mut()));
         for _ in 0..MOST {
             let root = Spanned::new(0..0, self.root.clone());
-            let error = match Settings::deserialize(Deserializer::from(root)) {
+            let error = match T::deserialize(Deserializer::from(root)) {
                 Ok(settings) => return Some(settings),
                 Err(error) => error,
             };
@@ -74,7 +84,7 @@ impl<'i> Document<'i> {
             self.removed.push(keys?);
         }
         let what = format!("more than {MOST} keys are wrong");
-        self.mistakes.push(Mistake::of(Place::Config, what, "begin again from `openclaw config show`"));
+        self.mistakes.push(Mistake::of(Place::Config, what, "begin again from the file that is shipped"));
         None
     }
 

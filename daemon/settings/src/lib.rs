@@ -13,6 +13,7 @@ pub mod model;
 mod overrides;
 pub mod paths;
 pub mod process;
+mod providers;
 pub mod redis;
 pub mod secrets;
 pub mod show;
@@ -32,6 +33,9 @@ pub use mistakes::{LoadError, Mistake, Mistakes, Place, nearest};
 pub use model::*;
 pub use paths::{Paths, ProcessPaths};
 pub use process::ProcessName;
+pub use providers::{
+    ChatModel, ContextLimit, ContextLimits, FailOver, Provider, ProviderKind, Providers, Trigger,
+};
 pub use redis::{RedisAt, RedisUrl};
 pub use secrets::Secrets;
 pub use show::{schema, show};

@@ -8,6 +8,7 @@ use crate::document::Document;
 use crate::mistakes::{LoadError, Mistakes};
 use crate::model::Settings;
 use crate::paths::Paths;
+use crate::providers::Providers;
 use crate::secrets::Secrets;
 use crate::validate::validate;
 
@@ -69,6 +70,8 @@ pub struct Loaded {
     pub paths: Paths,
     /// Keys and tokens.
     pub secrets: Secrets,
+    /// Who answers agents' questions.
+    pub providers: Providers,
     /// Where the settings come from.
     pub origin: Origin,
 }
@@ -87,11 +90,15 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, LoadError> {
         }
         None => (Origin::BuiltIn, BUILT_IN.into()),
     };
-    let (settings, mut list) = parse(&text, &inputs.env);
+    let (providers, wrong) = crate::providers::load(paths.config_folder());
+    // What could not be read is not missed elsewhere as well.
+    let known = wrong.is_empty().then_some(&providers);
+    let (settings, mut list) = parse_with(&text, &inputs.env, known);
+    list.extend(wrong);
     let (secrets, wrong) = Secrets::load(&paths.env_file, &inputs.env);
     list.extend(wrong);
     match settings {
-        Some(settings) if list.is_empty() => Ok(Loaded { settings, paths, secrets, origin }),
+        Some(settings) if list.is_empty() => Ok(Loaded { settings, paths, secrets, providers, origin }),
         _ => {
             list.sort_by(|a, b| (&a.place, a.line, a.column).cmp(&(&b.place, b.line, b.column)));
             Err(Mistakes { file: paths.config.unwrap_or_else(|| "built-in openclaw.toml".into()), list }
@@ -101,15 +108,25 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, LoadError> {
 }
 
 /// The settings of a text, as far as they can be read, and what is wrong with them.
+#[cfg(test)]
 pub(crate) fn parse(
     text: &str,
     env: &BTreeMap<String, String>,
+) -> (Option<Settings>, Vec<crate::mistakes::Mistake>) {
+    parse_with(text, env, None)
+}
+
+/// The same; where the providers are known, those that are named must be among them.
+fn parse_with(
+    text: &str,
+    env: &BTreeMap<String, String>,
+    providers: Option<&Providers>,
 ) -> (Option<Settings>, Vec<crate::mistakes::Mistake>) {
     let mut document = Document::parse(text);
     document.override_from(env);
     let settings = document.read();
     if let Some(settings) = &settings {
-        validate(settings, &mut document);
+        validate(settings, providers, &mut document);
     }
     (settings, document.mistakes)
 }

@@ -41,6 +41,8 @@ pub struct Settings {
     pub routing: Routing,
     /// When the operator is told of what goes wrong.
     pub alerts: Alerts,
+    /// What agents may ask of providers, and how much of it.
+    pub providers: Calls,
     /// The vault of libraries.
     pub libraries: Libraries,
     /// What every agent inherits.
@@ -227,6 +229,85 @@ impl Default for Gateway {
             max_listeners: 64,
         }
     }
+}
+
+/// `[providers]`: what agents may ask of providers (`ask`, `search`) and of the web (`fetch`), and how much of it. Who the
+/// providers are stands beside this file: `providers/*.toml`, `failover.json`, `context-limits.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Calls {
+    /// Calls a minute that one agent may make, and as many at once.
+    pub rate: u32,
+    /// Calls of all agents that may be under way; further ones are refused.
+    pub max_calls: u32,
+    /// What may be used up; a call must fit into each that is about it.
+    pub budgets: Vec<Budget>,
+    /// How long fetching a page may take, with all redirects.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub fetch_timeout: Duration,
+    /// The largest page.
+    pub max_page: ByteSize,
+    /// Redirects that are followed.
+    pub max_redirects: u32,
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        let day = |requests, usd| Budget { requests, usd, ..Budget::default() };
+        Self {
+            // One a second: more is a loop.
+            rate: 60,
+            max_calls: 128,
+            // A loop that nobody sees over a weekend costs ten dollars, not hundreds.
+            budgets: vec![day(Some(2000), None), day(None, Some(5.0))],
+            fetch_timeout: secs(20),
+            max_page: ByteSize::mib(1),
+            max_redirects: 5,
+        }
+    }
+}
+
+/// Over which time a budget is counted, in UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Period {
+    /// A day.
+    #[default]
+    Day,
+    /// A month.
+    Month,
+}
+
+/// One of `[providers] budgets`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Budget {
+    /// Whose calls; without it those of all agents together.
+    #[schemars(with = "Option<String>")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentName>,
+    /// To which provider; without it to all together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// In which time.
+    pub period: Period,
+    /// So many requests, or
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<u32>,
+    /// so much money, in USD.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usd: Option<f64>,
+}
+
+/// `[agents.NAME] fetch`: what it may fetch, where `fetch` is granted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Fetch {
+    /// `example.org`, `*.example.org` (all below it), or `example.org:8443` where it is another port than 443 (or 80).
+    pub hosts: Vec<String>,
+    /// Whether those of `hosts` that are written with a port may be on this machine, or in a private network.
+    pub allow_private: bool,
 }
 
 /// `[libraries]`
@@ -471,6 +552,9 @@ pub struct Agent {
     pub library: Option<PathBuf>,
     /// What it may ask the daemon for: `memory`, `task`, `supervisor.status`, …
     pub grants: Vec<String>,
+    /// What it may fetch from the web.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fetch: Option<Fetch>,
     /// The SHA-256s of its libraries that `trust = "pinned"` admits.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pins: Vec<Sha256>,

@@ -39,6 +39,12 @@ impl fmt::Display for Source {
     }
 }
 
+/// Whether a secret can be called so: `OPENROUTER_API_KEY`.
+pub(crate) fn is_name(text: &str) -> bool {
+    let good = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    text.len() <= 64 && text.chars().all(good) && SUFFIXES.iter().any(|end| text.ends_with(end))
+}
+
 /// The secrets by name. An empty one is none.
 #[derive(Clone, Default)]
 pub struct Secrets(BTreeMap<String, (SecretString, Source)>);

@@ -17,7 +17,7 @@ pub fn schema() -> Value {
 
 /// The effective settings as TOML, below a comment with the paths and the secrets' names.
 pub fn show(loaded: &Loaded) -> String {
-    let Loaded { settings, paths, secrets, origin } = loaded;
+    let Loaded { settings, paths, secrets, providers, origin } = loaded;
     let config = match origin {
         Origin::File(path) => path.as_path(),
         Origin::BuiltIn => Path::new("built in"),
@@ -46,6 +46,14 @@ pub fn show(loaded: &Loaded) -> String {
     };
     for (name, source) in secrets.names() {
         let _ = writeln!(text, "# secret     {} ({source})", name.escape_debug());
+    }
+    for (name, provider) in [true, false].into_iter().flat_map(|chat| providers.in_order(chat)) {
+        let key = match provider.key.as_str() {
+            "" => "wants no key".to_owned(),
+            key if provider.is_configured(secrets) => format!("{key} is set"),
+            key => format!("not used: {key} is not set"),
+        };
+        let _ = writeln!(text, "# provider   {name} ({key})");
     }
     let _ = match toml::to_string(settings) {
         Ok(settings) => write!(text, "\n{settings}"),

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
+use openclaw_agent_api::AgentName;
 use openclaw_agent_api::abi::methods;
 use tracing_subscriber::EnvFilter;
 
@@ -14,6 +15,7 @@ use crate::document::Document;
 use crate::explain::at;
 use crate::mistakes::did_you_mean;
 use crate::model::{Agent, Gateway, SERVICES, Settings, Supervision, Tasks, Trust};
+use crate::providers::Providers;
 use crate::redis::RedisUrl;
 use crate::telegram::{Routing, Telegram, TelegramMode};
 use crate::units::{self, ByteSize};
@@ -26,7 +28,7 @@ const GRANTS: [&str; 9] =
 const RESERVED: [&str; 3] = ["telegram", "telegram-replies", "telegram-files"];
 
 /// Adds a mistake to `document` for each rule that `settings` break.
-pub(crate) fn validate(settings: &Settings, document: &mut Document<'_>) {
+pub(crate) fn validate(settings: &Settings, providers: Option<&Providers>, document: &mut Document<'_>) {
     let daemon = &mut Rules { document, scope: &["daemon"] };
     daemon.least("restart_budget", settings.daemon.restart_budget, 1);
     daemon.nonzero("restart_refill", settings.daemon.restart_refill);
@@ -64,6 +66,7 @@ pub(crate) fn validate(settings: &Settings, document: &mut Document<'_>) {
     telegram(&settings.telegram, &mut Rules { document, scope: &["telegram"] });
     routing(settings, document);
     alerts(&settings.alerts, &mut Rules { document, scope: &["alerts"] });
+    calls(settings, providers, document);
     let libraries = &mut Rules { document, scope: &["libraries"] };
     libraries.nonzero("settle", settings.libraries.settle);
     libraries.least("keep", settings.libraries.keep, 2);
@@ -80,6 +83,13 @@ pub(crate) fn validate(settings: &Settings, document: &mut Document<'_>) {
         pins(agent, &settings.supervision, &scope, document);
         supervision(&agent.supervision(&settings.supervision), &mut Rules { document, scope: &scope });
         grants(&agent.grants, name.as_str(), document);
+        let hosts = agent.fetch.iter().flat_map(|fetch| &fetch.hosts).filter(|host| !is_host(host));
+        for host in hosts {
+            let keys = ["agents", name.as_str(), "fetch", "hosts"];
+            let what = format!("`{}` in [agents.{name}.fetch] is no host", host.escape_debug());
+            let remedy = "write example.org, *.example.org or example.org:8443, without https://";
+            element(document, &keys, host, what, remedy.into());
+        }
     }
     groups(settings, document);
     for name in settings.agents.keys().filter(|name| RESERVED.contains(&name.as_str())) {
@@ -106,6 +116,53 @@ fn tasks(tasks: &Tasks, rules: &mut Rules<'_, '_>) {
     rules.least("max_queued", tasks.max_queued, 1);
     rules.least("keep_rows", tasks.keep_rows, 100);
     rules.nonzero("keep", tasks.keep);
+}
+
+fn calls(settings: &Settings, providers: Option<&Providers>, document: &mut Document<'_>) {
+    let calls = &settings.providers;
+    let rules = &mut Rules { document, scope: &["providers"] };
+    rules.range("rate", calls.rate, 1..=100_000);
+    rules.range("max_calls", calls.max_calls, 1..=1024);
+    let bounds = Duration::from_secs(1).into()..=Duration::from_secs(600).into();
+    rules.range("fetch_timeout", humantime::Duration::from(calls.fetch_timeout), bounds);
+    // What an agent is told must fit into a frame.
+    rules.range("max_page", calls.max_page, ByteSize::kib(1)..=ByteSize::mib(4));
+    rules.range("max_redirects", calls.max_redirects, 0..=20);
+    let span = document.span(&["providers", "budgets"]);
+    let unsure = !document.broken.is_empty();
+    for (number, budget) in (1..).zip(&calls.budgets) {
+        let mut note = |why: String, remedy: String| {
+            let what = format!("budget {number} of [providers] {why}");
+            document.note(span.clone(), &owned(&["providers", "budgets"]), what, remedy);
+        };
+        if budget.requests.is_none() == budget.usd.is_none() {
+            let remedy = "write requests = 1000, or usd = 5.0";
+            note("limits neither requests nor money, or both".into(), remedy.into());
+        }
+        if budget.usd.is_some_and(|usd| !(0.0..=1e6).contains(&usd)) {
+            note("has an odd amount of money".into(), "write USD from 0 to 1000000".into());
+        }
+        let known = |agent: &AgentName| settings.agents.contains_key(agent) || unsure;
+        if let Some(agent) = budget.agent.as_ref().filter(|agent| !known(agent)) {
+            let near = did_you_mean(agent.as_str(), settings.agents.keys().map(AsRef::as_ref));
+            note(format!("names `{agent}`, which is no configured agent"), near);
+        }
+        let known = |name: &String| providers.is_none_or(|all| all.named.contains_key(name));
+        if let Some(name) = budget.provider.as_ref().filter(|name| !known(name) && name.as_str() != "fetch") {
+            let names = providers.iter().flat_map(|all| all.named.keys().map(String::as_str));
+            let near = did_you_mean(name, names.collect::<Vec<_>>());
+            note(format!("names `{name}`, which has no file providers/{name}.toml"), near);
+        }
+    }
+}
+
+/// A name or an address, perhaps with a port: what `fetch` is allowed.
+fn is_host(text: &str) -> bool {
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    let good = |c: char| c.is_ascii_alphanumeric() || "-_.:[]".contains(c);
+    // As a URL has it, which lowers and encodes names.
+    let url = url::Url::parse(&format!("http://{name}/"));
+    name.chars().all(good) && url.is_ok_and(|url| url.has_host() && url.path() == "/")
 }
 
 fn gateway(gateway: &Gateway, rules: &mut Rules<'_, '_>) {
@@ -292,25 +349,31 @@ fn groups(settings: &Settings, document: &mut Document<'_>) {
     }
 }
 
-fn element(document: &mut Document<'_>, keys: &[&str], text: &str, what: String, remedy: String) {
+pub(crate) fn element(document: &mut Document<'_>, keys: &[&str], text: &str, what: String, remedy: String) {
     let span = document.element(keys, text).or_else(|| document.span(keys));
     document.note(span, &owned(keys), what, remedy);
 }
 
-fn owned(keys: &[&str]) -> Vec<String> {
+pub(crate) fn owned(keys: &[&str]) -> Vec<String> {
     keys.iter().map(|key| key.to_string()).collect()
 }
 
 /// The rules of one table.
-struct Rules<'d, 'i> {
-    document: &'d mut Document<'i>,
-    scope: &'d [&'d str],
+pub(crate) struct Rules<'d, 'i> {
+    pub(crate) document: &'d mut Document<'i>,
+    pub(crate) scope: &'d [&'d str],
 }
 
 impl Rules<'_, '_> {
     /// Notes a mistake at the first of `keys` that is written here. Where none is they are inherited and judged
     /// there; where one was taken out because it is wrong, nobody knows what it should be.
-    fn demand(&mut self, holds: bool, keys: &[&str], what: impl FnOnce(String) -> String, remedy: &str) {
+    pub(crate) fn demand(
+        &mut self,
+        holds: bool,
+        keys: &[&str],
+        what: impl FnOnce(String) -> String,
+        remedy: &str,
+    ) {
         let paths = || keys.iter().map(|key| join(self.scope, key));
         let inherited = || keys.iter().map(|key| join(&["supervision"], key));
         if holds || paths().chain(inherited()).any(|path| self.document.lost(&path)) {
@@ -324,26 +387,26 @@ impl Rules<'_, '_> {
         }
     }
 
-    fn range<T: PartialOrd + Display>(&mut self, key: &str, value: T, bounds: RangeInclusive<T>) {
+    pub(crate) fn range<T: PartialOrd + Display>(&mut self, key: &str, value: T, bounds: RangeInclusive<T>) {
         let remedy = format!("write {} to {}", bounds.start(), bounds.end());
         self.demand(bounds.contains(&value), &[key], |key| format!("{key} is {value}"), &remedy);
     }
 
-    fn least<T: PartialOrd + Display>(&mut self, key: &str, value: T, least: T) {
+    pub(crate) fn least<T: PartialOrd + Display>(&mut self, key: &str, value: T, least: T) {
         let remedy = format!("write {least} or more");
         self.demand(value >= least, &[key], |key| format!("{key} is {value}"), &remedy);
     }
 
-    fn nonzero(&mut self, key: &str, value: Duration) {
+    pub(crate) fn nonzero(&mut self, key: &str, value: Duration) {
         self.demand(!value.is_zero(), &[key], |key| format!("{key} is zero"), "write a duration above zero");
     }
 
-    fn share(&mut self, key: &str, value: f64) {
+    pub(crate) fn share(&mut self, key: &str, value: f64) {
         let holds = value > 0.0 && value <= 1.0;
         self.demand(holds, &[key], |key| format!("{key} is {value}"), "write a share above 0, at most 1");
     }
 
-    fn order(&mut self, (low, least): (&str, Duration), (high, most): (&str, Duration)) {
+    pub(crate) fn order(&mut self, (low, least): (&str, Duration), (high, most): (&str, Duration)) {
         let [shown, bound] = [least, most].map(humantime::Duration::from);
         let what = format!("`{low}` ({shown}) is longer than `{high}` ({bound})");
         let remedy = format!("lower `{low}` or raise `{high}`");

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::Error;
 use crate::alert::{Alert, Change, Report};
+use crate::ledger::{self, Entered, Entry};
 use crate::task::{Completion, Ended, Filter, LeasedTask, NewTask, Submitted, Task, TaskId};
 
 /// Everything that one transaction does, in this order.
@@ -37,6 +38,8 @@ pub struct Batch {
     pub alerts: Vec<Change>,
     /// Supervisors' records.
     pub records: Vec<(AgentName, Record)>,
+    /// What agents use up.
+    pub ledger: Vec<Entry>,
     /// Free the tasks whose lease has run out.
     pub sweep: bool,
     /// Delete some of what is older than this, and beyond so many rows. Ended tasks are of three classes that do not
@@ -61,6 +64,7 @@ impl Batch {
             && self.records.is_empty()
             && self.reports.is_empty()
             && self.alerts.is_empty()
+            && self.ledger.is_empty()
             && self.claims.is_empty()
             && self.prune.is_none()
             && !self.sweep
@@ -142,6 +146,8 @@ pub const KEPT_TRANSITIONS: u32 = 200;
 pub const TRANSITION: &str = "agent.transition";
 /// The event type of an alert.
 pub const ALERT: &str = "agent.alert";
+/// The event type of a call that was refused before anything happened.
+pub const REFUSED: &str = "agent.refused";
 
 /// A row for `agent_events`.
 #[derive(Clone, Debug)]
@@ -218,6 +224,8 @@ pub struct Applied {
     pub lost: Vec<(TaskId, i64)>,
     /// Agents whose record was not saved, since somebody else leads them.
     pub fenced: Vec<AgentName>,
+    /// What came of each entry of the ledger.
+    pub entered: Vec<Entered>,
     /// Leased tasks, oldest first.
     pub claimed: Vec<LeasedTask>,
     /// Whether a sweep freed or ended any task.
@@ -360,6 +368,10 @@ pub trait Backend: Send + Sync + 'static {
     fn crowded(&self) -> bool {
         false
     }
+    /// What has been used of budgets in these periods.
+    async fn usage(&self, periods: &[String]) -> Result<Vec<ledger::Usage>, Error>;
+    /// The newest calls to providers, of one agent or of all, newest first.
+    async fn calls(&self, agent: Option<&AgentName>, limit: u32) -> Result<Vec<ledger::Call>, Error>;
     /// Nothing more comes: fold the write-ahead log away.
     async fn close(&self);
 }

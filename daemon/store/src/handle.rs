@@ -23,6 +23,7 @@ use crate::backend::{
 use crate::engine::{Engine, Health, Options, released};
 use crate::inbox::{Inbox, ROOM_KIB, Submission};
 use crate::lanes::{ConsumerId, LaneOp};
+use crate::ledger::{self, Entered, Entry};
 use crate::task::{Completion, Ended, Filter, LeasedTask, NewTask, Submitted, Task, TaskId};
 
 /// How often whoever waits looks whether the database still answers.
@@ -220,6 +221,38 @@ impl Store {
         let (reply, answer) = oneshot::channel();
         self.inbox.put(|pending| pending.memory.push((change, reply)));
         self.answer(answer).await
+    }
+
+    /// Reserves a part of budgets, or settles what was reserved; durable when this returns. Refused where nothing can be
+    /// stored: what cannot be counted is not to be done.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Database`], [`Error::Doubtful`]: then it may have been done.
+    pub async fn enter(&self, entry: Entry) -> Result<Entered, Error> {
+        self.leave(entry).await.map_err(|_| Error::Closed)?
+    }
+
+    /// The same, to be waited for by whoever has the receiver: nothing comes where the store has ended.
+    pub fn leave(&self, entry: Entry) -> oneshot::Receiver<Result<Entered, Error>> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.put(|pending| pending.ledger.push((entry, reply)));
+        answer
+    }
+
+    /// What has been used of budgets in these periods.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn usage(&self, periods: &[String]) -> Result<Vec<ledger::Usage>, Error> {
+        self.backend.usage(periods).await
+    }
+
+    /// The newest calls to providers, of one agent or of all, newest first.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn calls(&self, agent: Option<&AgentName>, limit: u32) -> Result<Vec<ledger::Call>, Error> {
+        self.backend.calls(agent, limit).await
     }
 
     /// Leaves an event to be stored.

@@ -10,6 +10,7 @@ use crate::Error;
 use crate::alert::{self, Change, Report};
 use crate::backend::{MemoryChange, NewEvent, NewHeartbeat, Order, Record};
 use crate::lanes::LaneOp;
+use crate::ledger::{Entered, Entry};
 use crate::task::{Completion, Ended, NewTask, Submitted, TaskId};
 
 /// The most that may wait to be stored, in KiB; a sender beyond it waits.
@@ -42,6 +43,7 @@ pub(crate) struct Pending {
     pub orders: Vec<(Order, Reply<AgentName>)>,
     pub memory: Vec<(MemoryChange, Reply<()>)>,
     pub renewals: Vec<Renewal>,
+    pub ledger: Vec<(Entry, Reply<Entered>)>,
     pub lanes: Vec<LaneOp>,
     pub watches: Vec<(TaskId, oneshot::Sender<Ended>)>,
     pub events: VecDeque<NewEvent>,

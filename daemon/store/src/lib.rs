@@ -24,6 +24,7 @@ pub mod failpoint;
 mod handle;
 mod inbox;
 mod lanes;
+pub mod ledger;
 mod postgres;
 mod shared;
 mod sqlite;

@@ -17,6 +17,7 @@ macro_rules! shared_statements {
         use crate::backend::{
             Depth, Event, Heartbeat, KEPT_TRANSITIONS, KEPT_TURNS, KEPT_TURNS_OF_AGENT, MemoryChange, NewEvent, TRANSITION,
         };
+        use crate::ledger::{BudgetKey, Call, Kept, NewCall, Usage};
         use crate::shared::count;
         use crate::task::{Task, TaskId};
         use crate::transaction::{Found, Moment};
@@ -421,11 +422,87 @@ macro_rules! shared_statements {
             Ok(())
         }
 
+        pub async fn budget(db: &mut Connection, key: &BudgetKey, now: DateTime<Utc>) -> Result<Kept, Error> {
+            let (budget, period) = key;
+            let sql = "insert into provider_budgets (budget, period, updated_at) values ($1, $2, $3)
+                       on conflict (budget, period) do nothing";
+            let open = sqlx::query(sql).bind(budget).bind(period).bind(dialect::at(now));
+            open.execute(&mut *db).await?;
+            let sql = concat!(
+                "select used, reserved, told from provider_budgets where budget = $1 and period = $2",
+                $lock
+            );
+            let row = sqlx::query(sql).bind(budget).bind(period).fetch_one(&mut *db).await?;
+            Ok(Kept { used: row.get(0), reserved: row.get(1), told: row.get(2) })
+        }
+
+        pub async fn keep_budget(
+            db: &mut Connection,
+            (budget, period): &BudgetKey,
+            kept: &Kept,
+            now: DateTime<Utc>,
+        ) -> Result<(), Error> {
+            let sql = "update provider_budgets set used = $3, reserved = $4, told = $5, updated_at = $6
+                       where budget = $1 and period = $2";
+            let keep = sqlx::query(sql).bind(budget).bind(period).bind(kept.used).bind(kept.reserved);
+            keep.bind(kept.told).bind(dialect::at(now)).execute(db).await?;
+            Ok(())
+        }
+
+        pub async fn call(db: &mut Connection, call: &NewCall, at: DateTime<Utc>) -> Result<bool, Error> {
+            let sql = "insert into provider_calls (call_id, agent, capability, provider, model, tokens_in, tokens_out, cost,
+                         duration_ms, outcome, detail, created_at)
+                       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict (call_id) do nothing";
+            let insert = sqlx::query(sql).bind(dialect::id(TaskId::from(call.id))).bind(call.agent.as_str());
+            let insert = insert.bind(call.capability).bind(dialect::text(&call.provider));
+            let insert = insert.bind(call.model.as_deref().map(dialect::text)).bind(call.tokens_in);
+            let insert = insert.bind(call.tokens_out).bind(call.cost).bind(call.duration_ms).bind(call.outcome);
+            let insert = insert.bind(call.detail.as_deref().map(dialect::text)).bind(dialect::at(at));
+            Ok(insert.execute(db).await?.rows_affected() > 0)
+        }
+
+        pub async fn usage(db: &Pool, periods: &[String]) -> Result<Vec<Usage>, Error> {
+            let mut all = Vec::new();
+            for period in periods {
+                let sql = "select budget, used, reserved from provider_budgets where period = $1 order by budget";
+                let rows = sqlx::query(sql).bind(period).fetch_all(db).await?;
+                all.extend(rows.iter().map(|row| Usage {
+                    budget: row.get(0),
+                    period: period.clone(),
+                    used: row.get(1),
+                    reserved: row.get(2),
+                }));
+            }
+            Ok(all)
+        }
+
+        pub async fn calls(db: &Pool, agent: Option<&AgentName>, limit: u32) -> Result<Vec<Call>, Error> {
+            let sql = "select id, agent, capability, provider, model, tokens_in, tokens_out, cost, duration_ms, outcome,
+                         detail, created_at
+                       from provider_calls where $1 = '' or agent = $1 order by id desc limit $2";
+            let query = sqlx::query(sql).bind(agent.map_or("", AgentName::as_str)).bind(i64::from(limit));
+            let call = |row: &Row| Call {
+                id: row.get(0),
+                agent: row.get(1),
+                capability: row.get(2),
+                provider: dialect::get_text(row, 3),
+                model: dialect::maybe_text(row, 4),
+                tokens_in: row.get(5),
+                tokens_out: row.get(6),
+                cost: row.get(7),
+                duration_ms: row.get(8),
+                outcome: row.get(9),
+                detail: dialect::maybe_text(row, 10),
+                at: dialect::get_time(row, 11),
+            };
+            Ok(query.fetch_all(db).await?.iter().map(call).collect())
+        }
+
         /// Rows that one pruning deletes of one table and for one reason at the most: some 10 ms of work.
         const PRUNED_AT_ONCE: u32 = 2_000;
 
         /// What ended before `$1`. Outcomes and events are as old as their ids, so only the oldest are looked at.
-        pub const OLD: [&str; 7] = [
+        pub const OLD: [&str; 8] = [
             "delete from task_queue where seq in (select seq from task_queue
                where finished_at < $1 and finished_at is not null and dedupe_key is null and state <> 'failed' limit $2)",
             "delete from task_queue where seq in (select seq from task_queue
@@ -443,12 +520,15 @@ macro_rules! shared_statements {
                where created_at < $1)",
             "delete from alerts where id in (
                select id from alerts where resolved_at < $1 and resolved_at is not null order by resolved_at limit $2)",
+            "delete from provider_calls where id in (
+               select id from (select id, created_at from provider_calls order by id limit $2) oldest
+               where created_at < $1)",
         ];
 
         /// The oldest beyond the newest `$1`, of each class of tasks for itself: a flood of successes pushes out neither
         /// dead letters nor what makes a repeated submission known. Ids are dense enough: what is further from the newest
         /// is beyond the bound.
-        pub const MANY: [&str; 7] = [
+        pub const MANY: [&str; 8] = [
             "delete from task_queue where seq in (
                select seq from task_queue where finished_at is not null and dedupe_key is null and state <> 'failed'
                  and finished_at < (select finished_at from task_queue
@@ -477,6 +557,9 @@ macro_rules! shared_statements {
                order by id limit $2)",
             "delete from alerts where id in (
                select id from alerts where id <= (select max(id) from alerts) - $1 order by id limit $2)",
+            "delete from provider_calls where id in (
+               select id from provider_calls where id <= (select max(id) from provider_calls) - $1
+               order by id limit $2)",
         ];
 
         /// Each agent that has turns, by one step of the index each.
@@ -504,6 +587,10 @@ macro_rules! shared_statements {
                 let done = sqlx::query(sql).bind(i64::from(rows)).bind(at_once).execute(&mut *db).await?;
                 most = most.max(done.rows_affected());
             }
+            // A month is over when nothing was used of it for longer; few rows, and one a period.
+            let over = before - chrono::TimeDelta::days(62);
+            let sql = "delete from provider_budgets where updated_at < $1";
+            sqlx::query(sql).bind(dialect::at(over)).execute(&mut *db).await?;
             let speakers: Vec<String> = sqlx::query_scalar(SPEAKERS).fetch_all(&mut *db).await?;
             for agent in speakers {
                 let turns = sqlx::query(TURNS).bind(agent).bind(i64::from(KEPT_TURNS_OF_AGENT)).bind(at_once);

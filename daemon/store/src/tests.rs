@@ -12,6 +12,7 @@ mod disk;
 mod ends;
 mod heartbeats;
 mod leases;
+mod ledger;
 mod model;
 mod odd;
 mod prune;

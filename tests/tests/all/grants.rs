@@ -78,7 +78,6 @@ fn what_is_not_configured_says_so() -> Result<()> {
     assert!(error["message"].as_str().is_some_and(|text| text.contains("config/failover.json")), "{error}");
     for (method, payload) in [
         ("search", json!({"query": "q"})),
-        ("fetch", json!({"url": "http://127.0.0.1/"})),
         ("missions.propose", json!({"mission": {}})),
         ("system.services", json!({})),
     ] {

@@ -19,6 +19,7 @@ mod notify;
 mod order;
 mod outside;
 mod printed;
+mod providers;
 mod queue;
 mod redis;
 mod refusals;

@@ -4,10 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::redirect::Policy;
+use providers::client;
 use reqwest::{Client, Response, StatusCode};
-use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -18,8 +16,6 @@ use super::Error;
 
 /// The largest answer: a hundred updates of the longest messages have a fraction of it.
 const LARGEST: usize = 8 << 20;
-/// A connection takes no longer, or there is none.
-const CONNECT: Duration = Duration::from_secs(10);
 /// What is said of a failure is for a line of a log.
 const WHY: usize = 200;
 
@@ -107,25 +103,7 @@ impl Api {
         if !text.contains(':') || text.len() > 256 || !text.bytes().all(good) {
             return Err(Error::Token);
         }
-        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
-        let tls = ClientConfig::builder_with_provider(ring::default_provider().into())
-            .with_safe_default_protocol_versions()
-            .map_err(|error| Error::Client(error.to_string()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let http = Client::builder()
-            .tls_backend_preconfigured(tls)
-            .connect_timeout(CONNECT)
-            .redirect(Policy::none());
-        let own = url::Url::parse(base).is_ok_and(|url| match url.host() {
-            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-            Some(url::Host::Domain(name)) => name == "localhost",
-            None => false,
-        });
-        // A server on this machine is not reached through a proxy.
-        let http = if own { http.no_proxy() } else { http };
-        let http = http.build().map_err(|error| Error::Client(error.without_url().to_string()))?;
+        let http = client::to(base).map_err(|error| Error::Client(error.to_string()))?;
         Ok(Self { http, base: base.trim_end_matches('/').into(), token: Arc::new(token) })
     }
 
@@ -210,12 +188,7 @@ impl Api {
         if error.is_timeout() {
             return Failure::Unreachable { why: "it did not answer in time".into() };
         }
-        let error = error.without_url();
-        let mut last: &dyn std::error::Error = &error;
-        while let Some(source) = last.source() {
-            last = source;
-        }
-        Failure::Unreachable { why: self.told(&last.to_string()) }
+        Failure::Unreachable { why: self.told(&client::cause(error)) }
     }
 
     /// What others say is cut to a line, and does not repeat the token.
@@ -227,6 +200,8 @@ impl Api {
 
 #[cfg(test)]
 mod tests {
+    use rustls::crypto::ring;
+
     use super::*;
 
     #[test]
@@ -255,7 +230,7 @@ mod tests {
             tokio_rustls::TlsAcceptor::from(Arc::new(config)).accept(stream).await.err()
         };
         let parameters = Value::Null;
-        let call = api.call::<Value>("getMe", &parameters, CONNECT);
+        let call = api.call::<Value>("getMe", &parameters, Duration::from_secs(10));
         let (served, called) = tokio::join!(serve, call);
         // There was a handshake, and the client has ended it.
         assert!(served.unwrap().to_string().contains("alert"));

@@ -1,6 +1,7 @@
 //! What agents are granted, carried out. The supervisor has checked the grant before anything comes here.
 
 mod memory;
+mod providers;
 mod system;
 mod team;
 
@@ -29,13 +30,11 @@ pub struct Doors {
     pub tasks: Tasks,
     /// The file system whose room `system.resources` tells.
     pub disk: PathBuf,
+    /// Who is asked and searched, and how pages are fetched.
+    pub providers: ::providers::Handle,
     /// Set once the supervisor is there; it needs these doors first.
     pub board: Arc<OnceLock<Board>>,
 }
-
-/// How an agent's operator gets an LLM.
-const NO_LLM: &str = "this build carries no LLM provider yet; once it does, list one in config/failover.json and put \
-                      its key, such as OPENROUTER_API_KEY, into config/.env (chmod 600)";
 
 #[async_trait]
 impl Capabilities for Doors {
@@ -54,11 +53,9 @@ impl Capabilities for Doors {
             methods::SUPERVISOR_STATUS => self.status().await,
             methods::SUPERVISOR_RESTART => self.restart(agent, read(payload)?).await,
             methods::SYSTEM_RESOURCES => system::resources(&self.disk).await,
-            methods::ASK => not_configured(NO_LLM),
-            methods::SEARCH => {
-                not_configured("no search provider is configured: this build carries none yet")
-            }
-            methods::FETCH => not_configured("no page can be fetched: this build carries no HTTP client yet"),
+            methods::ASK => self.ask(agent, read(payload)?).await,
+            methods::SEARCH => self.search(agent, read(payload)?).await,
+            methods::FETCH => self.fetch(agent, read(payload)?).await,
             methods::MISSIONS_PROPOSE => {
                 not_configured("no mission worker runs: this build carries none yet")
             }

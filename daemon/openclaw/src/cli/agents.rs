@@ -17,7 +17,7 @@ use supervisor::policy::Transition;
 
 use super::keys::{self, KeygenArgs, SignArgs};
 use super::table::{ago, judged, short, table};
-use super::{heartbeats, libraries, print, print_json};
+use super::{grants, heartbeats, libraries, print, print_json};
 use crate::control::client::Client;
 use crate::control::{Action, Ask, Settled};
 use crate::exit::{Code, Failure};
@@ -103,6 +103,14 @@ pub enum AgentsCommand {
         #[arg(long)]
         json: bool,
     },
+    /// What an agent may ask the daemon for, and what it did with that today
+    Grants {
+        /// Which
+        name: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Make the pair of keys that libraries are signed with
     Keygen(KeygenArgs),
     /// Sign libraries, for `trust = "signed"`
@@ -147,6 +155,7 @@ pub fn run(inputs: &Inputs, command: AgentsCommand) -> Result<(), Failure> {
         AgentsCommand::Logs { name, lines, follow, json } => show_logs(inputs, &name, lines, follow, json),
         AgentsCommand::History { name, limit, json } => history(inputs, name, limit, json),
         AgentsCommand::Heartbeats { name, limit, json } => heartbeats::list(inputs, name, limit, json),
+        AgentsCommand::Grants { name, json } => grants::show(inputs, name, json),
         AgentsCommand::Keygen(args) => keys::keygen(inputs, args),
         AgentsCommand::Sign(args) => keys::sign(inputs, args),
     }

@@ -2,8 +2,10 @@
 
 pub mod agents;
 pub mod alert;
+pub mod budget;
 pub mod config;
 pub mod db;
+mod grants;
 pub mod health;
 mod heartbeats;
 pub mod install;
@@ -62,6 +64,8 @@ pub enum Command {
     /// What the operator was told
     #[command(subcommand)]
     Alert(alert::AlertCommand),
+    /// What agents may use up at providers, and what they have used
+    Budget(budget::BudgetArgs),
     /// The bot: how it stands, who may talk with it
     #[command(subcommand)]
     Telegram(telegram::TelegramCommand),

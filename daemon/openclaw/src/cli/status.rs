@@ -180,7 +180,7 @@ pub fn table(document: &Document, on_terminal: bool) -> String {
     let mut table = new_table(&head, on_terminal);
     for component in &document.components {
         let exit = component.last_exit.as_ref();
-        let of_another = component.process != document.daemon.process && component.kind == "service";
+        let of_another = component.process != document.daemon.process && component.kind != "agent";
         table.add_row([
             if of_another {
                 format!("{}@{}", component.name, component.process)

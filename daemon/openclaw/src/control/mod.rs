@@ -110,6 +110,20 @@ pub enum Ask {
         /// Which.
         id: TaskId,
     },
+    /// What an agent may ask for, and what it did with that today.
+    Grants {
+        /// Which.
+        name: String,
+    },
+    /// How each budget stands, and the newest calls to providers.
+    Budget {
+        /// Calls of which agent; none: of all.
+        #[serde(default)]
+        agent: Option<String>,
+        /// How many calls.
+        #[serde(default)]
+        calls: u32,
+    },
     /// About the bot, of which the process with the gateway knows.
     Telegram(Bot),
 }
@@ -151,6 +165,8 @@ impl Ask {
             | Self::Task { .. }
             | Self::Retry { .. }
             | Self::Cancel { .. }
+            | Self::Budget { .. }
+            | Self::Grants { .. }
             | Self::Telegram(_) => None,
         }
     }

@@ -20,10 +20,13 @@ use tokio::task::JoinSet;
 
 use super::{Answer, Ask, Bot, Message, Request, Sent};
 use crate::exit::{Code, Failure};
+use crate::provided;
 use crate::status::Board;
 
 /// Connections at once; further ones wait in the listen queue.
 const CONNECTIONS: usize = 256;
+/// The most calls of one answer.
+const CALLS: u32 = 1000;
 /// Requests of one connection that are under way at once; further ones wait in the socket.
 const UNDER_WAY: usize = 1024;
 
@@ -183,6 +186,14 @@ impl Server {
             Ask::Task { id } => json(&store.task(id).await?),
             Ask::Retry { id } => json(&store.retry(id).await?),
             Ask::Cancel { id } => json(&store.cancel(id).await?),
+            Ask::Grants { name } => json(&provided::grants(&self.board, supervisor.agent(&name)?).await?),
+            Ask::Budget { agent, calls } => {
+                let agent = agent.map(|name| supervisor.agent(&name)).transpose()?;
+                let (budgets, calls) = (self.board.providers.budgets().await?, calls.min(CALLS));
+                json(
+                    &serde_json::json!({"budgets": budgets, "calls": store.calls(agent.as_ref(), calls).await?}),
+                )
+            }
             Ask::Telegram(ask) => {
                 let bot = self.board.telegram.as_ref().ok_or(telegram::Error::Off)?;
                 match ask {

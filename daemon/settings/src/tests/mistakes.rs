@@ -30,7 +30,7 @@ agents = ["atlas", "atlsa"]
             "T:7: `grants` in [agents.atlas] cannot be integer `7`; write a text in quotes",
             "T:4: `drain_timeout` in [daemon] cannot be integer `30`; write a duration such as \"250ms\", \"30s\", \"5m\" or \"1h\"",
             "T:3: `log` in [daemon] cannot be integer `5`; write a text in quotes",
-            "T:16: unknown key `dragons`; known are `daemon`, `database`, `tasks`, `bus`, `gateway`, `telegram`, `routing`, `alerts`, `libraries`, `supervision`, `agents`, `groups`",
+            "T:16: unknown key `dragons`; known are `daemon`, `database`, `tasks`, `bus`, `gateway`, `telegram`, `routing`, `alerts`, `providers`, `libraries`, `supervision`, `agents`, `groups`",
             "T:10: `restart` in [supervision] cannot be `alway`; did you mean `always`?",
             "T:11: `ping_timeout` in [supervision]: `ping_timeout` is not longer than `ping_interval`; make it three times as long",
             "T:13: `backoff.initial` (1h) is longer than `backoff.max` (30s) in [supervision]; lower `backoff.initial` or raise `backoff.max`",
@@ -278,4 +278,25 @@ fn a_password_in_the_place_of_redis_is_told_and_never_quoted() {
         ["T:3: `ca` in [bus] vouches for a server, and `url` names none with TLS; write rediss://… as `url`"]
     );
     assert_eq!(good("[bus]\nurl = ''", &[]).bus.url, None);
+}
+
+#[test]
+fn budgets_and_hosts_are_checked() {
+    let text = "[providers]\nrate = 0\nbudgets = [{}, { requests = 1, usd = 1.0 }, { usd = -1.0 }, { agent = \"x\", requests = 1 },\n\
+                { requests = 5, provider = \"brave\" }]\n[agents.a]\nfetch = { hosts = [\"example.org\", \"*.x.org:1\", \"[::1]:80\",\n\
+                \"https://x\", \"a b\", \"x/y\"] }\n";
+    let told = told(text, &[]).join("\n");
+    for what in [
+        "T:2: `rate` in [providers] is 0",
+        "T:3: budget 1 of [providers] limits neither",
+        "T:3: budget 2 of [providers] limits neither requests nor money, or both",
+        "T:3: budget 3 of [providers] has an odd amount",
+        "T:3: budget 4 of [providers] names `x`, which is no configured agent",
+        "T:7: `https://x` in [agents.a.fetch] is no host",
+        "T:7: `a b` in",
+        "T:7: `x/y` in",
+    ] {
+        assert!(told.contains(what), "{what}: {told}");
+    }
+    assert_eq!(told.lines().count(), 8, "{told}");
 }

@@ -38,6 +38,7 @@ fn the_defaults_in_its_comments_are_true() {
     assert_eq!(written.gateway, default.gateway);
     assert_eq!(written.telegram, default.telegram);
     assert_eq!(written.routing, default.routing);
+    assert_eq!(written.providers, default.providers);
     assert_eq!(written.libraries, default.libraries);
     assert_eq!(written.supervision, default.supervision);
     assert_eq!(written.agents.discover, default.agents.discover);
@@ -45,6 +46,7 @@ fn the_defaults_in_its_comments_are_true() {
     assert_eq!(milkbot.supervision(&default.supervision), default.supervision);
     assert_eq!(milkbot.library_file(name), Agent::default().library_file(name));
     assert!(milkbot.is_enabled() && milkbot.settings.is_empty() && milkbot.pins.is_empty());
+    assert_eq!(milkbot.fetch, Some(Fetch::default()));
     assert_eq!(written.groups["example"].strategy, Strategy::default());
 }
 

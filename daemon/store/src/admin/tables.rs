@@ -226,6 +226,39 @@ pub const TABLES: &[Table] = &[
             ("resolution", Text),
         ],
     },
+    Table {
+        name: "provider_budgets",
+        key: 2,
+        numbered: None,
+        columns: &[
+            ("budget", Text),
+            ("period", Text),
+            ("used", Int),
+            ("reserved", Int),
+            ("told", Int),
+            ("updated_at", Time),
+        ],
+    },
+    Table {
+        name: "provider_calls",
+        key: 1,
+        numbered: Some("id"),
+        columns: &[
+            ("id", Int),
+            ("call_id", Id),
+            ("agent", Text),
+            ("capability", Text),
+            ("provider", Text),
+            ("model", Text),
+            ("tokens_in", Int),
+            ("tokens_out", Int),
+            ("cost", Int),
+            ("duration_ms", Int),
+            ("outcome", Text),
+            ("detail", Text),
+            ("created_at", Time),
+        ],
+    },
 ];
 
 #[cfg(test)]

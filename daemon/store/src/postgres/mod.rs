@@ -41,6 +41,7 @@ pub use self::connect::Server;
 use crate::Error;
 use crate::alert::Alert;
 use crate::backend::{Applied, Backend, Batch, Claim, Claimant, Depth, Event, Heartbeat, Renewed};
+use crate::ledger::{Call, Usage};
 use crate::task::{Ended, Filter, NewTask, Task, TaskId};
 use crate::transaction::{self, Moment};
 
@@ -422,6 +423,14 @@ impl Backend for Postgres {
 
     fn crowded(&self) -> bool {
         self.readers.num_idle() == 0 && self.readers.size() >= connect::READERS
+    }
+
+    async fn usage(&self, periods: &[String]) -> Result<Vec<Usage>, Error> {
+        shared::usage(&self.readers, periods).await
+    }
+
+    async fn calls(&self, agent: Option<&AgentName>, limit: u32) -> Result<Vec<Call>, Error> {
+        shared::calls(&self.readers, agent, limit).await
     }
 
     async fn close(&self) {

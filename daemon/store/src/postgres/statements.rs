@@ -14,6 +14,7 @@ use super::shared;
 use crate::Error;
 use crate::alert::{Report, Told, Which};
 use crate::backend::{Claimant, MemoryChange, NewEvent, NewHeartbeat, Record};
+use crate::ledger::{BudgetKey, Kept, NewCall};
 use crate::shared::count;
 use crate::task::{LeasedTask, NewTask, TaskId};
 use crate::transaction::{
@@ -290,6 +291,18 @@ impl Statements for Connection {
 
     async fn remember(&mut self, change: &MemoryChange, now: DateTime<Utc>) -> Result<(), Error> {
         shared::remember(self, change, now).await
+    }
+
+    async fn budget(&mut self, key: &BudgetKey, now: DateTime<Utc>) -> Result<Kept, Error> {
+        shared::budget(self, key, now).await
+    }
+
+    async fn keep_budget(&mut self, key: &BudgetKey, kept: &Kept, now: DateTime<Utc>) -> Result<(), Error> {
+        shared::keep_budget(self, key, kept, now).await
+    }
+
+    async fn call(&mut self, call: &NewCall, at: DateTime<Utc>) -> Result<bool, Error> {
+        shared::call(self, call, at).await
     }
 
     async fn save(&mut self, agent: &AgentName, record: &Record, now: DateTime<Utc>) -> Result<bool, Error> {

@@ -28,6 +28,7 @@ use self::pipeline::Pipeline;
 use crate::Error;
 use crate::alert::Alert;
 use crate::backend::{Applied, Backend, Batch, Claimant, Depth, Event, Heartbeat};
+use crate::ledger::{Call, Usage};
 use crate::task::{Filter, NewTask, Task, TaskId};
 use crate::transaction::{self, Moment};
 
@@ -190,6 +191,14 @@ impl Backend for Sqlite {
 
     async fn turns(&self, agent: &AgentName, session: &str, limit: u32) -> Result<Vec<Turn>, Error> {
         shared::turns(&self.readers, agent, session, limit).await
+    }
+
+    async fn usage(&self, periods: &[String]) -> Result<Vec<Usage>, Error> {
+        shared::usage(&self.readers, periods).await
+    }
+
+    async fn calls(&self, agent: Option<&AgentName>, limit: u32) -> Result<Vec<Call>, Error> {
+        shared::calls(&self.readers, agent, limit).await
     }
 
     async fn close(&self) {

@@ -13,6 +13,7 @@ use super::pipeline::Pipeline;
 use super::shared;
 use crate::alert::{Report, Told, Which};
 use crate::backend::{Claimant, MemoryChange, NewEvent, NewHeartbeat, Record, TRANSITION};
+use crate::ledger::{BudgetKey, Kept, NewCall};
 use crate::shared::count;
 use crate::task::{LeasedTask, NewTask, TaskId};
 use crate::transaction::{
@@ -242,6 +243,18 @@ impl Statements for Pipeline<'_> {
 
     async fn remember(&mut self, change: &MemoryChange, now: DateTime<Utc>) -> Result<(), Error> {
         shared::remember(self.flushed().await?, change, now).await
+    }
+
+    async fn budget(&mut self, key: &BudgetKey, now: DateTime<Utc>) -> Result<Kept, Error> {
+        shared::budget(self.flushed().await?, key, now).await
+    }
+
+    async fn keep_budget(&mut self, key: &BudgetKey, kept: &Kept, now: DateTime<Utc>) -> Result<(), Error> {
+        shared::keep_budget(self.flushed().await?, key, kept, now).await
+    }
+
+    async fn call(&mut self, call: &NewCall, at: DateTime<Utc>) -> Result<bool, Error> {
+        shared::call(self.flushed().await?, call, at).await
     }
 
     async fn save(&mut self, agent: &AgentName, record: &Record, now: DateTime<Utc>) -> Result<bool, Error> {

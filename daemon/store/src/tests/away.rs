@@ -9,6 +9,7 @@ use openclaw_agent_api::context::Turn;
 use super::*;
 use crate::alert::Alert;
 use crate::backend::{Depth, Event, Heartbeat, MemoryChange, NewHeartbeat};
+use crate::ledger;
 use crate::task::{Filter, Task};
 
 /// What is of interest of a batch: whether it was carried out, swept, or was a proof; how many results.
@@ -134,6 +135,14 @@ impl Backend for Flaky {
 
     async fn turns(&self, agent: &AgentName, session: &str, limit: u32) -> Result<Vec<Turn>, Error> {
         self.inner.turns(agent, session, limit).await
+    }
+
+    async fn usage(&self, periods: &[String]) -> Result<Vec<ledger::Usage>, Error> {
+        self.inner.usage(periods).await
+    }
+
+    async fn calls(&self, agent: Option<&AgentName>, limit: u32) -> Result<Vec<ledger::Call>, Error> {
+        self.inner.calls(agent, limit).await
     }
 
     async fn close(&self) {

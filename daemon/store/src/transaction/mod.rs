@@ -4,6 +4,7 @@
 mod alerts;
 mod complete;
 mod lease;
+mod ledger;
 mod order;
 mod statements;
 mod submit;
@@ -96,6 +97,9 @@ pub(crate) async fn apply(
         if !db.save(agent, record, moment.now).await? {
             applied.fenced.push(agent.clone());
         }
+    }
+    if !batch.ledger.is_empty() {
+        applied.entered = ledger::enter(db, &batch.ledger, moment).await?;
     }
     if batch.sweep {
         lease::sweep(db, moment, &mut applied).await?;

@@ -9,6 +9,7 @@ use super::Moment;
 use crate::Error;
 use crate::alert::{Report, Told, Which};
 use crate::backend::{Claimant, MemoryChange, NewEvent, NewHeartbeat, Record};
+use crate::ledger::{BudgetKey, Kept, NewCall};
 use crate::task::{LeasedTask, NewTask, TaskId, TaskState};
 
 /// Sessions by queue, in an order that all agree on.
@@ -144,6 +145,12 @@ pub(crate) trait Statements {
     ) -> Result<HashSet<(TaskId, i64)>, Error>;
     /// Changes an agent's memory.
     async fn remember(&mut self, change: &MemoryChange, now: DateTime<Utc>) -> Result<(), Error>;
+    /// A budget, and nobody else changes it before this transaction ends.
+    async fn budget(&mut self, key: &BudgetKey, now: DateTime<Utc>) -> Result<Kept, Error>;
+    /// Keeps a budget.
+    async fn keep_budget(&mut self, key: &BudgetKey, kept: &Kept, now: DateTime<Utc>) -> Result<(), Error>;
+    /// Adds a call; answers whether it is new.
+    async fn call(&mut self, call: &NewCall, at: DateTime<Utc>) -> Result<bool, Error>;
     /// Keeps a supervisor's record, unless somebody else leads the agent.
     async fn save(&mut self, agent: &AgentName, record: &Record, now: DateTime<Utc>) -> Result<bool, Error>;
     /// Takes tasks back whose lease has run out, with this error; answers them as they were. Dead letters are those

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use limits::Bucket;
 use nix::sys::signal::Signal;
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::agent::ErrorClass;
@@ -23,6 +24,7 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use settings::{Supervision, Tasks};
+use store::backend::{NewEvent, REFUSED};
 use store::clock::Clock;
 use store::failpoint::{Boundary, reach_now};
 use store::task::{LeasedTask, TaskId};
@@ -48,6 +50,8 @@ use work::{Rules, Work};
 
 /// What is read of a host before anything else has its turn: 16 chunks of 16 KiB.
 const CHUNKS: usize = 16;
+/// Refused calls of one agent that are told of in a minute.
+const REFUSALS: u32 = 20;
 /// Calls of one agent that are carried out at once; beyond it they are refused.
 const CALLS: usize = 256;
 /// After a host's death, how long its last words are waited for: a grandchild may hold the pipe.
@@ -285,6 +289,8 @@ struct Instance {
     renew_at: Instant,
     /// What it said of its own end.
     ended: Option<Ended>,
+    /// Refused calls that may be told of.
+    refusals: Bucket,
     log: Log,
     reporter: Reporter,
     shared: SharedVitals,
@@ -339,6 +345,7 @@ impl Instance {
         shared: SharedVitals,
     ) -> Self {
         let now = Instant::now();
+        let around_now = around.clock.now();
         let rules = Rules {
             agent: assignment.name.clone(),
             config: assignment.config.clone(),
@@ -370,6 +377,7 @@ impl Instance {
             socket,
             consumer: None,
             renew_at,
+            refusals: Bucket::new(REFUSALS, Duration::from_secs(60) / REFUSALS, around_now),
             log,
             reporter,
             shared,
@@ -602,6 +610,26 @@ impl Instance {
         self.calls.insert(task.id(), call);
     }
 
+    /// A shut door is an event: so many a minute, since an agent may knock in a loop.
+    fn refused(&mut self, error: &CallError) {
+        let now = self.around.clock.now();
+        let shut = matches!(
+            error.kind,
+            CallErrorKind::NotGranted | CallErrorKind::OverBudget | CallErrorKind::TooSoon
+        );
+        if !shut || self.refusals.take(now).is_err() {
+            return;
+        }
+        if let Ok(payload) = serde_json::to_string(error) {
+            self.around.store.event(NewEvent {
+                agent: self.assignment.name.clone(),
+                kind: REFUSED,
+                payload,
+                at: now,
+            });
+        }
+    }
+
     /// Something on the side panicked; an agent that waits for it is told.
     fn broken(&mut self, error: &JoinError) -> Side {
         tracing::error!(agent = %self.assignment.name, %error, "a defect of the daemon");
@@ -617,6 +645,9 @@ impl Instance {
     fn finished(&mut self, side: Side) {
         match side {
             Side::Answer { call, answer } => {
+                if let Err(error) = &answer {
+                    self.refused(error);
+                }
                 let failed =
                     |error: serde_json::Error| CallError::new(CallErrorKind::Failed, error.to_string());
                 let answer = answer.and_then(|value| serde_json::value::to_raw_value(&value).map_err(failed));

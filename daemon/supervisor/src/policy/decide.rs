@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use settings::{Restart, Supervision};
 
-use super::breaker::humantime;
 use super::{
     Budget, Call, Candidate, Desired, Exit, ExitClass, Next, Probe, Record, State, StopReason, Time,
     Transition,
@@ -12,6 +11,7 @@ use super::{
 use crate::alerts::Level;
 use crate::library::{Hash, Verdict};
 use crate::sentence::sentence;
+use limits::humantime;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]

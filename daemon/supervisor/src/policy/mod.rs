@@ -15,8 +15,6 @@
 //! [`decide()`] changes a [`Record`] and answers [`Action`]s, which the driver carries out. The record is saved as
 //! JSON: what an agent did before outlives the agent's process and the daemon's.
 
-pub mod breaker;
-pub mod budget;
 pub mod decide;
 pub mod exit;
 pub mod group;
@@ -25,15 +23,12 @@ pub mod reload;
 pub mod retry;
 pub mod state;
 
-pub use breaker::{Breaker, Call};
-pub use budget::Budget;
+pub use limits::{Breaker, Bucket as Budget, Call, Time};
+
 pub use decide::{Action, Context, Event, decide, next_due};
 pub use exit::{Exit, ExitClass};
 pub use reload::{Back, Candidate, Installed, Phase, Probation, Reload};
 pub use state::{Desired, Next, Probe, Record, State, StopReason, Transition};
-
-/// All times of the policy: wall clock, since records outlive the process.
-pub type Time = chrono::DateTime<chrono::Utc>;
 
 #[cfg(test)]
 mod tests;

@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::breaker::humantime;
 use super::decide::{SUPERVISOR, Turn};
 use super::{Action, Probe, Record, State, StopReason, Time};
 use crate::alerts::Level;
 use crate::library::{Hash, Verdict};
+use limits::humantime;
 
 /// Which libraries an agent runs and ran. Outlives the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

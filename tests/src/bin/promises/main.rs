@@ -10,6 +10,7 @@ mod heartbeats;
 mod http;
 mod lifecycle;
 mod measure;
+mod providers;
 mod reload;
 mod row;
 mod telegram;
@@ -63,7 +64,7 @@ struct Benchmark {
     run: fn(&Options) -> Result<Vec<Row>>,
 }
 
-const BENCHMARKS: [Benchmark; 17] = [
+const BENCHMARKS: [Benchmark; 21] = [
     Benchmark { rows: &[lifecycle::RESTART], run: lifecycle::restart },
     Benchmark {
         rows: &[lifecycle::FRESH, lifecycle::AGAIN, lifecycle::STOP],
@@ -86,6 +87,10 @@ const BENCHMARKS: [Benchmark; 17] = [
     Benchmark { rows: &[http::HEALTHZ], run: http::healthz },
     Benchmark { rows: &[http::GROWTH], run: http::growth },
     Benchmark { rows: &[telegram::ANSWER], run: telegram::answer },
+    Benchmark { rows: &[providers::ADDED], run: providers::added },
+    Benchmark { rows: &[providers::HELD], run: providers::held },
+    Benchmark { rows: &[providers::FAILOVER], run: providers::failover },
+    Benchmark { rows: &[providers::OPEN], run: providers::open },
     Benchmark { rows: &[footprint::CROWD], run: footprint::crowd },
 ];
 

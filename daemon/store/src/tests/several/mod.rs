@@ -3,6 +3,7 @@
 mod doubt;
 mod faults;
 mod leads;
+mod ledger;
 mod outage;
 mod proxy;
 mod racing;

@@ -269,6 +269,6 @@ fn what_the_breaker_remembers_is_bounded() {
 
 #[test]
 fn durations_are_for_people() {
-    let told = |millis| crate::policy::breaker::humantime(Duration::from_millis(millis));
+    let told = |millis| limits::humantime(Duration::from_millis(millis));
     assert_eq!([told(0), told(250), told(3000)], ["0 s", "250 ms", "3 s"]);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use settings::Breaker as Config;
 
-use super::Time;
+use crate::Time;
 
 /// How one call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ fn within(at: Time, span: Duration, now: Time) -> bool {
 }
 
 /// A duration for people.
-pub(super) fn humantime(duration: Duration) -> String {
+pub fn humantime(duration: Duration) -> String {
     let millis = duration.as_millis();
     if millis.is_multiple_of(1000) { format!("{} s", millis / 1000) } else { format!("{millis} ms") }
 }

@@ -1,19 +1,19 @@
-//! How many restarts all agents may have together: a token bucket.
+//! So many at once, then one each while: restarts of all agents, calls of one.
 
 use std::time::Duration;
 
-use super::Time;
+use crate::Time;
 
 /// A token bucket: `capacity` at once, then one per `refill`.
 #[derive(Clone, Debug)]
-pub struct Budget {
+pub struct Bucket {
     capacity: u32,
     refill: Duration,
     tokens: u32,
     counted_at: Time,
 }
 
-impl Budget {
+impl Bucket {
     /// A full one.
     pub fn new(capacity: u32, refill: Duration, now: Time) -> Self {
         let (capacity, refill) = (capacity.max(1), refill.max(Duration::from_millis(1)));

@@ -1,0 +1,171 @@
+//! Who answers agents' questions: how they are opened, what the operator hears of them, how they are shown.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use openclaw_agent_api::AgentName;
+use providers::policy::Position;
+use providers::{Handle, Level, Notice, Options, Proof, ProviderStatus, Service};
+use serde::{Deserialize, Serialize};
+use settings::{Providers, Secrets, Settings};
+use store::alert::News;
+use store::backend::REFUSED;
+use store::{Clock, Store};
+use supervisor::alerts;
+
+use crate::exit::{Code, Failure};
+use crate::status::{Board, Breaker, Component, Evidence};
+
+/// What worked so long ago proves nothing: agents may not have asked since.
+const STALE: chrono::TimeDelta = chrono::TimeDelta::hours(1);
+
+/// Opens those whose keys are there.
+pub fn open(
+    settings: &Settings,
+    providers: Providers,
+    secrets: &Secrets,
+    store: &Store,
+    clock: Clock,
+) -> Result<(Service, Handle), Failure> {
+    let hosts = settings.agents.iter().filter_map(|(name, agent)| Some((name.clone(), agent.fetch.clone()?)));
+    let options = Options {
+        calls: settings.providers.clone(),
+        providers,
+        secrets: secrets.clone(),
+        hosts: hosts.collect(),
+        store: store.clone(),
+        clock,
+    };
+    Handle::open(options).map_err(|error| Failure::of(Code::Failed, &error))
+}
+
+/// Settles what calls used, and raises alerts.
+pub async fn run(service: Service, store: Store, clock: Clock) {
+    service
+        .run(|Notice { agent, level, key, text }| {
+            let level = match level {
+                Level::Warning => alerts::Level::Warning,
+                Level::Critical => alerts::Level::Critical,
+            };
+            match level {
+                alerts::Level::Critical => tracing::error!("{text}"),
+                _ => tracing::warn!("{text}"),
+            }
+            // What is about all agents stands under the name of the whole.
+            let source = agent.unwrap_or_else(crate::alerts::whole);
+            store.report(alerts::report(News::Wrong(level, 1), source, key, &text, clock.now()));
+        })
+        .await;
+}
+
+/// The most calls that are looked at for a day's count.
+const CALLS: u32 = 1000;
+/// The refusals that are shown.
+const REFUSALS: u32 = 20;
+
+/// What an agent may ask for, and what it did with that today.
+#[derive(Serialize, Deserialize)]
+pub struct Grants {
+    pub agent: String,
+    pub grants: Vec<String>,
+    /// Where it may fetch from.
+    pub hosts: Vec<String>,
+    /// Whether those with a port may be in a private network.
+    pub allow_private: bool,
+    /// Calls a minute to providers and pages.
+    pub rate: u32,
+    /// What it may use up: by name, and how much of it is used in per cent.
+    pub budgets: Vec<(String, f64)>,
+    /// Calls of today (UTC), by what was called, whom, and what came of it; of the last thousand.
+    pub today: Vec<(String, u32)>,
+    /// What was refused lately, newest first.
+    pub refused: Vec<(DateTime<Utc>, String)>,
+}
+
+/// Of one agent.
+pub async fn grants(board: &Board, agent: AgentName) -> Result<Grants, Failure> {
+    let mut counted = BTreeMap::new();
+    let today = board.clock.now().date_naive();
+    for call in board.store.calls(Some(&agent), CALLS).await? {
+        if call.at.date_naive() == today {
+            let what = format!("{} · {} · {}", call.capability, call.provider, call.outcome);
+            *counted.entry(what).or_insert(0) += 1;
+        }
+    }
+    let its = |name: &str| {
+        let whose = name.split(" · ").next().unwrap_or_default();
+        whose == "all agents" || whose == agent.as_str()
+    };
+    let budgets = board.providers.budgets().await?.into_iter().filter(|standing| its(&standing.budget));
+    let refused = board.store.events(&agent, REFUSED, REFUSALS).await?.into_iter();
+    let refused =
+        refused.map(|event| (event.at, event.payload["message"].as_str().unwrap_or_default().into()));
+    let fetch = board.providers.hosts(&agent).cloned().unwrap_or_default();
+    Ok(Grants {
+        grants: board.grants.get(&agent).cloned().unwrap_or_default(),
+        hosts: fetch.hosts,
+        allow_private: fetch.allow_private,
+        rate: board.providers.rate(),
+        budgets: budgets.map(|standing| (standing.budget, standing.percent)).collect(),
+        today: counted.into_iter().collect(),
+        refused: refused.collect(),
+        agent: agent.to_string(),
+    })
+}
+
+/// A provider, as the status document has it: what it proved last, of three things.
+pub fn component(board: &Board, one: &ProviderStatus, now: DateTime<Utc>) -> Component {
+    let health = &one.health;
+    let fresh = health.functional.at.is_some_and(|at| now - at < STALE);
+    let misconfigured = health.authenticated.holds == Some(false);
+    let state = match one.position {
+        _ if misconfigured => "misconfigured",
+        Position::Closed => "ready",
+        Position::Open { .. } => "open",
+        Position::HalfOpen { .. } => "half_open",
+    };
+    let verdict = match health.functional.holds {
+        // No daemon is unready for it: agents are told, and others may answer.
+        Some(false) => "degraded",
+        Some(true) if fresh => "ok",
+        _ => "unknown",
+    };
+    let word = |holds| match holds {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "unknown",
+    };
+    let proofs = [
+        ("reachable", &health.reachable),
+        ("authenticated", &health.authenticated),
+        ("functional", &health.functional),
+    ];
+    let told = |(name, proof): &(&str, &Proof)| {
+        let at = proof.at.map(|at| format!(" at {at:.0}")).unwrap_or_default();
+        let why = proof.why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+        format!("{name}: {}{at}{why}", word(proof.holds))
+    };
+    let reason = proofs.iter().map(told).collect::<Vec<_>>().join("; ");
+    let what = match health.functional.holds {
+        Some(true) => "answered with what was asked for",
+        Some(false) => "did not answer with what was asked for",
+        None => "has not been asked",
+    };
+    let evidence = Evidence { what: what.into(), at: health.functional.at };
+    let description = format!("answers agents' questions at {}", one.base_url);
+    let since = health.functional.at.unwrap_or(board.started_at);
+    let service = board.service(&one.name, (state, verdict), evidence, since, reason, description);
+    let breaker = match one.position {
+        Position::Closed => "closed",
+        Position::Open { .. } => "open",
+        Position::HalfOpen { .. } => "half_open",
+    };
+    Component {
+        kind: "provider".into(),
+        pid: None,
+        version: None,
+        breaker: Breaker { state: breaker.into(), failures: one.failures, open_until: one.free_at },
+        provider: Some(health.clone()),
+        ..service
+    }
+}

@@ -1,0 +1,351 @@
+//! A call carried out: who is tried is decided by [`policy`](crate::policy), each try is counted before it is made.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::DateTime;
+use openclaw_agent_api::AgentName;
+use reqwest::header::RETRY_AFTER;
+use reqwest::{Client, RequestBuilder, Response};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use settings::{ChatModel, Provider};
+use store::ledger::Share;
+use tokio::time::{Instant, timeout};
+
+use crate::Time;
+use crate::budget::{self, Cost, MICROS, micros};
+use crate::chat::Tokens;
+use crate::client::{self, Unread};
+use crate::health::Health;
+use crate::policy::{Gate, Progress, Step, Trouble, Why};
+use crate::service::{Inner, Level, Notice};
+
+/// What is read of an answer that says no.
+const REFUSAL: u64 = 64 * 1024;
+/// What is said of a failure is for a line of a log.
+const TOLD: usize = 200;
+
+/// Why a call was not carried out; before anything was sent, but for `Misconfigured` and `Failed`.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Nothing is configured that could carry it out.
+    #[error("{0}")]
+    NotConfigured(String),
+    /// The operator has not allowed it.
+    #[error("{0}")]
+    NotGranted(String),
+    /// The call is wrong.
+    #[error("{0}")]
+    Invalid(String),
+    /// The agent calls too often.
+    #[error("`{agent}` makes more than {rate} calls a minute ([providers] rate): wait until {until}")]
+    TooMany {
+        /// Who.
+        agent: AgentName,
+        /// What it may.
+        rate: u32,
+        /// When one is allowed again.
+        until: Time,
+    },
+    /// There are too many calls under way.
+    #[error("{most} calls are under way already ([providers] max_calls): try again soon")]
+    Busy {
+        /// What there may be.
+        most: u32,
+    },
+    /// A budget has not so much left.
+    #[error(
+        "the budget `{budget}` is used up in {period}: {taken} of {limit}; it begins anew at {until}, and [providers] budgets can raise it"
+    )]
+    OverBudget {
+        /// Which.
+        budget: String,
+        /// When.
+        period: String,
+        /// What was used and reserved of it.
+        taken: String,
+        /// What there is.
+        limit: String,
+        /// When there is more.
+        until: Time,
+    },
+    /// A provider refuses what we send: trying again does not help.
+    #[error("the provider `{provider}` is misconfigured: {trouble}; {remedy}")]
+    Misconfigured {
+        /// Which.
+        provider: String,
+        /// What it answered.
+        trouble: Trouble,
+        /// What to do.
+        remedy: String,
+    },
+    /// Nobody answered.
+    #[error("{why}")]
+    Failed {
+        /// Why not.
+        why: String,
+        /// When it is worth another try, where that is known.
+        retry_at: Option<Time>,
+    },
+    /// It cannot be counted.
+    #[error("nothing is asked, since it cannot be counted: {0}")]
+    Ledger(#[from] store::Error),
+}
+
+/// A provider whose key is there.
+pub(crate) struct Candidate {
+    pub name: String,
+    pub provider: Provider,
+    pub key: Option<SecretString>,
+    pub http: Client,
+    state: Mutex<State>,
+}
+
+/// What is known of it.
+#[derive(Default)]
+pub(crate) struct State {
+    pub gate: Gate,
+    pub health: Health,
+}
+
+/// A call, ready to be sent to one provider.
+pub(crate) struct Attempt {
+    pub request: RequestBuilder,
+    pub model: Option<ChatModel>,
+    /// The most that it may use.
+    pub most: Tokens,
+}
+
+impl Candidate {
+    pub fn new(name: &str, provider: &Provider, key: Option<SecretString>, http: Client) -> Self {
+        Self { name: name.into(), provider: provider.clone(), key, http, state: Mutex::default() }
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        // Plain values, each changed whole: a poisoned lock is still good.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An address of its API.
+    pub fn at(&self, path: &str) -> String {
+        format!("{}/{path}", self.provider.base_url.trim_end_matches('/'))
+    }
+
+    /// What it says, as a line that does not repeat its key.
+    fn told(&self, text: &str) -> String {
+        let text = match &self.key {
+            Some(key) => text.replace(key.expose_secret(), "[key]"),
+            None => text.into(),
+        };
+        let harmless = |c: &char| c.is_alphanumeric() || c.is_ascii_graphic() || *c == ' ';
+        text.chars().filter(harmless).take(TOLD).collect()
+    }
+
+    /// Sends, and reads all of the answer.
+    async fn send(&self, request: RequestBuilder, now: Time) -> Result<Vec<u8>, Trouble> {
+        let network = |error: reqwest::Error| Trouble::Network(self.told(&client::cause(error)));
+        let response = request.send().await.map_err(network)?;
+        if !response.status().is_success() {
+            return Err(self.refusal(response, now).await);
+        }
+        client::body(response, self.provider.max_answer.bytes()).await.map_err(|unread| match unread {
+            Unread::TooLong => {
+                Trouble::Unusable(format!("it is longer than max_answer, {}", self.provider.max_answer))
+            }
+            Unread::Broken(error) => network(error),
+        })
+    }
+
+    async fn refusal(&self, response: Response, now: Time) -> Trouble {
+        let code = response.status().as_u16();
+        let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = header.and_then(|text| retry_after(text, now));
+        // What it says beside the status is worth a look, no more.
+        let body = client::body(response, REFUSAL).await.unwrap_or_default();
+        let json: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let said = [&json["error"]["message"], &json["error"], &json["message"], &json["detail"]];
+        let why = said.into_iter().find_map(Value::as_str).unwrap_or_default();
+        Trouble::Status { code, retry_after, why: self.told(why) }
+    }
+}
+
+/// `Retry-After`: seconds, or a date (RFC 9110).
+fn retry_after(text: &str, now: Time) -> Option<Duration> {
+    if let Ok(seconds) = text.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = DateTime::parse_from_rfc2822(text.trim()).ok()?;
+    Some((date.to_utc() - now).to_std().unwrap_or_default())
+}
+
+impl Inner {
+    /// Asks the candidates, each with its own attempt, until one answers.
+    pub async fn exchange<A>(
+        &self,
+        agent: &AgentName,
+        capability: &'static str,
+        candidates: &[(&Candidate, Attempt)],
+        read: impl Fn(&Candidate, &[u8]) -> Result<(A, Option<Tokens>), Trouble>,
+    ) -> Result<A, Refusal> {
+        let rules = &self.failover;
+        let mut progress = Progress::new(candidates.len(), rules, self.clock.now());
+        let mut last = None;
+        loop {
+            let now = self.clock.now();
+            let free: Vec<_> =
+                candidates.iter().map(|(candidate, _)| candidate.state().gate.free_at(now)).collect();
+            match progress.next(&free, rules, fastrand::f64(), now) {
+                Step::Try(n) => {
+                    let (candidate, attempt) = &candidates[n];
+                    let within = progress.time_for(candidate.provider.timeout, now);
+                    match self.attempt((agent, capability), candidate, attempt, within, &read).await? {
+                        Ok(answer) => return Ok(answer),
+                        Err(trouble) => {
+                            progress.failed(&trouble, rules);
+                            last = Some((*candidate, trouble));
+                        }
+                    }
+                }
+                Step::Wait(until) => tokio::time::sleep_until(self.clock.instant(until)).await,
+                Step::GiveUp(why) => return Err(given_up(why, last)),
+            }
+        }
+    }
+
+    /// One try. The outer error is ours: the try was not made.
+    async fn attempt<A>(
+        &self,
+        (agent, capability): (&AgentName, &'static str),
+        candidate: &Candidate,
+        attempt: &Attempt,
+        within: Duration,
+        read: impl Fn(&Candidate, &[u8]) -> Result<(A, Option<Tokens>), Trouble>,
+    ) -> Result<Result<A, Trouble>, Refusal> {
+        candidate.state().gate.pass(within, self.clock.now());
+        let base = micros(candidate.provider.request);
+        let cost = |tokens: Tokens| base + attempt.model.as_ref().map_or(0, |model| tokens.cost(model));
+        let most = Cost { requests: 1, micros: cost(attempt.most) };
+        let model = attempt.model.as_ref().map(|model| model.name.clone());
+        let mut flight = self.reserve((agent, capability), &candidate.name, model, most).await?;
+        let (now, began) = (self.clock.now(), Instant::now());
+        // Its body is bytes, so there is always another one.
+        let Some(request) = attempt.request.try_clone() else {
+            return Err(Refusal::Invalid("the call cannot be sent".into()));
+        };
+        let sent = timeout(within, candidate.send(request, now)).await;
+        let answer = match sent {
+            Ok(body) => body.and_then(|body| read(candidate, &body)),
+            Err(_) => Err(Trouble::Timeout(within)),
+        };
+        let trouble = answer.as_ref().err();
+        let used = match (&answer, trouble) {
+            // Nobody bills what was refused, or was never sent.
+            (_, Some(Trouble::Status { .. } | Trouble::Network(_))) => (Tokens::default(), 0),
+            (Ok((_, Some(tokens))), _) => (*tokens, cost(*tokens)),
+            _ => (attempt.most, most.micros),
+        };
+        flight.used(used.0, used.1);
+        self.learn(candidate, trouble, began.elapsed(), &mut flight.notices);
+        flight.end(trouble.map_or("ok", Trouble::word), trouble.map(ToString::to_string));
+        Ok(answer.map(|(answer, _)| answer))
+    }
+
+    /// What a try says of its provider.
+    fn learn(
+        &self,
+        candidate: &Candidate,
+        trouble: Option<&Trouble>,
+        took: Duration,
+        notices: &mut Vec<Notice>,
+    ) {
+        let now = self.clock.now();
+        let mut state = candidate.state();
+        let knew = state.health.authenticated.holds;
+        let worked = state.health.functional.holds;
+        state.health.learn(trouble, now);
+        let opened = state.gate.ended(trouble, took, &self.failover.breaker, now);
+        drop(state);
+        let Some(trouble) = trouble else { return };
+        let name = &candidate.name;
+        tracing::warn!(provider = %name, "{trouble}");
+        if trouble.is_ours() && (worked != Some(false) || knew != Some(false)) {
+            let text =
+                format!("the provider `{name}` is misconfigured: {trouble}; {}", remedy(candidate, trouble));
+            let key = format!("provider:{name}:misconfigured");
+            notices.push(Notice { agent: None, level: Level::Critical, key, text });
+        }
+        if let Some(until) = opened {
+            let text = format!("the provider `{name}` is left alone until {until:.0}: {trouble}");
+            let key = format!("provider:{name}:breaker");
+            notices.push(Notice { agent: None, level: Level::Warning, key, text });
+        }
+    }
+}
+
+/// What an operator can do about an answer that says that something is wrong here.
+fn remedy(candidate: &Candidate, trouble: &Trouble) -> String {
+    let file = format!("config/providers/{}.toml", candidate.name);
+    match trouble {
+        Trouble::Status { code: 401 | 403, .. } if candidate.key.is_none() => {
+            format!("it wants a key: name one in {file}")
+        }
+        Trouble::Status { code: 401 | 403, .. } => format!("check {} in .env", candidate.provider.key),
+        Trouble::Status { code: 402, .. } => "its account has no credit left".into(),
+        Trouble::Status { code: 300..=399, .. } => {
+            format!("check base_url in {file}, or log in to the network's portal")
+        }
+        _ => format!("check base_url and models in {file}"),
+    }
+}
+
+fn given_up(why: Why, last: Option<(&Candidate, Trouble)>) -> Refusal {
+    match (why, last) {
+        (Why::Fatal, Some((candidate, trouble))) => {
+            let remedy = remedy(candidate, &trouble);
+            Refusal::Misconfigured { provider: candidate.name.clone(), trouble, remedy }
+        }
+        (Why::Nobody { free_at }, last) => {
+            let last = last.map(|(candidate, trouble)| format!("; last `{}`: {trouble}", candidate.name));
+            let retry = free_at.map(|at| format!("; worth another try at {at:.0}")).unwrap_or_default();
+            let why = format!("no provider has answered{}{retry}", last.unwrap_or_default());
+            Refusal::Failed { why, retry_at: free_at }
+        }
+        (_, last) => {
+            let last = last.map(|(candidate, trouble)| format!("; last `{}`: {trouble}", candidate.name));
+            let why = format!("no provider has answered in time{}", last.unwrap_or_default());
+            Refusal::Failed { why, retry_at: None }
+        }
+    }
+}
+
+/// What a refused reservation is to its caller.
+pub(crate) fn over(share: &Share, taken: i64, now: Time) -> Refusal {
+    let (requests, period) = budget::of(share);
+    let shown = |amount: i64| {
+        if requests { format!("{amount} requests") } else { format!("{:.4} USD", amount as f64 / MICROS) }
+    };
+    Refusal::OverBudget {
+        budget: share.budget.0.clone(),
+        period: share.budget.1.clone(),
+        taken: shown(taken),
+        limit: shown(share.limit),
+        until: budget::next(period, now),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = "2026-11-28T12:00:00Z".parse().unwrap();
+        assert_eq!(retry_after("7", now), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after("Sat, 28 Nov 2026 12:00:30 GMT", now), Some(Duration::from_secs(30)));
+        assert_eq!(retry_after("Sat, 28 Nov 2026 11:00:00 GMT", now), Some(Duration::ZERO));
+        for odd in ["", "-1", "soon", "1.5"] {
+            assert_eq!(retry_after(odd, now), None, "{odd}");
+        }
+    }
+}

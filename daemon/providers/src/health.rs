@@ -1,0 +1,91 @@
+//! What a provider last proved: that it is reached, that it knows our key, that it does its work. Three things, since a
+//! server that answers 401 is reached, and one that answers with nothing is no use.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Time;
+use crate::policy::Trouble;
+
+/// One of the three.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// Whether it holds; none: nothing has shown it.
+    pub holds: Option<bool>,
+    /// When that was shown last.
+    pub at: Option<Time>,
+    /// Why it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl Proof {
+    fn shown(&mut self, now: Time) {
+        *self = Self { holds: Some(true), at: Some(now), why: None };
+    }
+
+    fn refuted(&mut self, why: &Trouble, now: Time) {
+        *self = Self { holds: Some(false), at: Some(now), why: Some(why.to_string()) };
+    }
+}
+
+/// All three, by the last call that says something of each.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// A server answers at its address.
+    pub reachable: Proof,
+    /// It knows our key.
+    pub authenticated: Proof,
+    /// It answers with what was asked for.
+    pub functional: Proof,
+}
+
+impl Health {
+    /// A call has ended.
+    pub(crate) fn learn(&mut self, trouble: Option<&Trouble>, now: Time) {
+        let Some(trouble) = trouble else {
+            self.reachable.shown(now);
+            self.authenticated.shown(now);
+            self.functional.shown(now);
+            return;
+        };
+        self.functional.refuted(trouble, now);
+        match trouble {
+            Trouble::Status { code, .. } => {
+                self.reachable.shown(now);
+                match code {
+                    401 | 403 => self.authenticated.refuted(trouble, now),
+                    // Whose account is empty, or whose call is wrong, is known.
+                    402 | 404 | 422 => self.authenticated.shown(now),
+                    _ => {}
+                }
+            }
+            Trouble::Timeout(_) | Trouble::Network(_) => self.reachable.refuted(trouble, now),
+            // Something answers; whether that is the provider, nobody knows.
+            Trouble::Empty | Trouble::Unusable(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_three_are_told_apart() {
+        let now = Time::UNIX_EPOCH;
+        let status = |code| Some(Trouble::Status { code, retry_after: None, why: String::new() });
+        let told = |trouble: Option<Trouble>| {
+            let mut health = Health::default();
+            health.learn(trouble.as_ref(), now);
+            [health.reachable.holds, health.authenticated.holds, health.functional.holds]
+        };
+        let (yes, no) = (Some(true), Some(false));
+        assert_eq!(told(None), [yes, yes, yes]);
+        assert_eq!(told(status(401)), [yes, no, no]);
+        assert_eq!(told(status(402)), [yes, yes, no]);
+        assert_eq!(told(status(429)), [yes, None, no]);
+        assert_eq!(told(status(503)), [yes, None, no]);
+        assert_eq!(told(Some(Trouble::Network("refused".into()))), [no, None, no]);
+        assert_eq!(told(Some(Trouble::Unusable("HTML".into()))), [None, None, no]);
+    }
+}

@@ -1,0 +1,253 @@
+//! Which provider is tried, when it is tried again, when it is given up. Pure: the time and the jitter are passed in.
+//!
+//! ```text
+//!  round 1: first, second, third … each that is free, at once ─▶ an answer
+//!     │ none is left                          └─ trouble that is no trigger ─▶ given up: misconfigured
+//!     ▼
+//!  pause (doubled each time, not before one of them is free) ─▶ round 2 … ─▶ given up
+//! ```
+
+use std::time::Duration;
+
+use limits::{Breaker, Call, humantime};
+use settings::{Breaker as BreakerRules, FailOver, Trigger};
+
+use crate::Time;
+
+/// What went wrong with a try.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// It answered with a status that says no.
+    #[error("it answers {code}{}{why}", if why.is_empty() { "" } else { ": " })]
+    Status {
+        /// Which.
+        code: u16,
+        /// How long it asks to wait.
+        retry_after: Option<Duration>,
+        /// What it says.
+        why: String,
+    },
+    /// It took too long, up to the last byte.
+    #[error("it did not answer within {}", humantime(*.0))]
+    Timeout(Duration),
+    /// It was not reached, or the connection broke.
+    #[error("it is not reached: {0}")]
+    Network(String),
+    /// It answered, with nothing.
+    #[error("its answer is empty")]
+    Empty,
+    /// It answered with something else.
+    #[error("its answer cannot be used: {0}")]
+    Unusable(String),
+}
+
+impl Trouble {
+    /// Whether the next provider is tried for it.
+    pub fn triggers(&self, on: &[Trigger]) -> bool {
+        let is = |trigger: &Trigger| match self {
+            Self::Status { code, .. } => {
+                *trigger == Trigger::Status(*code) || *trigger == Trigger::Server && *code >= 500
+            }
+            Self::Timeout(_) => *trigger == Trigger::Timeout,
+            Self::Network(_) => *trigger == Trigger::Network,
+            Self::Empty | Self::Unusable(_) => *trigger == Trigger::Empty,
+        };
+        !matches!(self, Self::Status { code: 400 | 401 | 403, .. }) && on.iter().any(is)
+    }
+
+    /// Whether it says that something is wrong on this side: a key, an account, a model's name.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::Status { code: 300..=407 | 409..=428 | 430..=499, .. })
+    }
+
+    /// In a word, for the record.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Status { code: 429, .. } => "rate_limited",
+            Self::Status { .. } if self.is_ours() => "misconfigured",
+            Self::Status { code: 408, .. } | Self::Timeout(_) => "timeout",
+            Self::Status { .. } => "server",
+            Self::Network(_) => "network",
+            Self::Empty => "empty",
+            Self::Unusable(_) => "unusable",
+        }
+    }
+}
+
+/// Whether a provider is left alone for a while: its breaker, and how long it asked us to wait.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gate {
+    breaker: Breaker,
+    state: Position,
+    held_until: Option<Time>,
+}
+
+/// Where the breaker stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Position {
+    /// Calls pass.
+    #[default]
+    Closed,
+    /// None passes before then.
+    Open {
+        /// When one may.
+        until: Time,
+    },
+    /// One has passed; others wait for its end, or for this time.
+    HalfOpen {
+        /// The latest.
+        until: Time,
+    },
+}
+
+/// What `Retry-After` may keep a provider out for, whatever it says.
+const LONGEST_HOLD: Duration = Duration::from_secs(3600);
+
+impl Gate {
+    /// When a call may pass; none: now.
+    pub fn free_at(&self, now: Time) -> Option<Time> {
+        let breaker = match self.state {
+            Position::Closed => None,
+            Position::Open { until } | Position::HalfOpen { until } => Some(until),
+        };
+        breaker.max(self.held_until).filter(|until| *until > now)
+    }
+
+    /// Where its breaker stands.
+    pub fn position(&self) -> Position {
+        self.state
+    }
+
+    /// Failures since it closed last.
+    pub fn failures(&self) -> u64 {
+        self.breaker.failures
+    }
+
+    /// A call passes, which takes no longer than `longest`.
+    pub fn pass(&mut self, longest: Duration, now: Time) {
+        if self.state != Position::Closed {
+            self.state = Position::HalfOpen { until: now + longest };
+        }
+    }
+
+    /// A call has ended, after `took`. Answers until when the breaker has opened, if it has.
+    pub fn ended(
+        &mut self,
+        trouble: Option<&Trouble>,
+        took: Duration,
+        rules: &BreakerRules,
+        now: Time,
+    ) -> Option<Time> {
+        if let Some(Trouble::Status { retry_after: Some(wait), .. }) = trouble {
+            self.held_until = Some(now + (*wait).min(LONGEST_HOLD));
+        }
+        let call = match trouble {
+            // It works; what is wrong is on this side.
+            Some(trouble) if trouble.is_ours() => Call::Ok,
+            Some(_) => Call::Failed,
+            None if took > rules.slow_call => Call::Slow,
+            None => Call::Ok,
+        };
+        match self.state {
+            Position::HalfOpen { .. } if call == Call::Failed => Some(self.open(rules, now)),
+            Position::HalfOpen { .. } => {
+                self.breaker.close();
+                self.state = Position::Closed;
+                None
+            }
+            Position::Closed => self.breaker.call(call, rules, now).map(|_| self.open(rules, now)),
+            // One that began before it opened says nothing new.
+            Position::Open { .. } => None,
+        }
+    }
+
+    fn open(&mut self, rules: &BreakerRules, now: Time) -> Time {
+        let until = self.breaker.open(rules, now);
+        self.state = Position::Open { until };
+        until
+    }
+}
+
+/// What happens next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// This provider is tried.
+    Try(usize),
+    /// Nobody is, before then.
+    Wait(Time),
+    /// The call has failed.
+    GiveUp(Why),
+}
+
+/// Why a call has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The trouble is no reason to try another one.
+    Fatal,
+    /// There is no time left.
+    OutOfTime,
+    /// All were tried, or none is free.
+    Nobody {
+        /// When the first of them is free, where none is.
+        free_at: Option<Time>,
+    },
+}
+
+/// How far a call is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// From 0.
+    round: u32,
+    /// Who was tried in this round.
+    tried: Vec<bool>,
+    fatal: bool,
+    deadline: Time,
+}
+
+impl Progress {
+    /// At its beginning, with so many providers.
+    pub fn new(providers: usize, rules: &FailOver, now: Time) -> Self {
+        Self { round: 0, tried: vec![false; providers], fatal: false, deadline: now + rules.total }
+    }
+
+    /// How long a try may take that begins now, if the provider has `timeout`.
+    pub fn time_for(&self, timeout: Duration, now: Time) -> Duration {
+        (self.deadline - now).to_std().unwrap_or_default().min(timeout)
+    }
+
+    /// A try has failed.
+    pub fn failed(&mut self, trouble: &Trouble, rules: &FailOver) {
+        self.fatal |= !trouble.triggers(&rules.on);
+    }
+
+    /// What is next; `free_at` says of each provider when it is free, none: now. `jitter` is 0 to 1.
+    pub fn next(&mut self, free_at: &[Option<Time>], rules: &FailOver, jitter: f64, now: Time) -> Step {
+        if self.fatal {
+            return Step::GiveUp(Why::Fatal);
+        }
+        if now >= self.deadline {
+            return Step::GiveUp(Why::OutOfTime);
+        }
+        let free = |n: &usize| free_at.get(*n).is_some_and(|at| at.is_none_or(|at| at <= now));
+        if let Some(n) = (0..self.tried.len()).find(|n| !self.tried[*n] && free(n)) {
+            self.tried[n] = true;
+            return Step::Try(n);
+        }
+        let pause = rules.pause.saturating_mul(1 << self.round.min(20)).min(rules.pause_max);
+        let soonest = now + pause.mul_f64(1.0 + 0.2 * jitter.clamp(0.0, 1.0));
+        // The round is not over for who was busy in it and is free soon.
+        let first = free_at.iter().map(|at| at.unwrap_or(soonest).max(soonest)).min().unwrap_or(soonest);
+        let all_busy = free_at.iter().all(|at| at.is_some_and(|at| at > now));
+        let longest = now + rules.pause_max.mul_f64(1.2);
+        self.round += 1;
+        if self.round >= rules.rounds || first > longest || first >= self.deadline {
+            let free_at = if all_busy { free_at.iter().copied().flatten().min() } else { None };
+            return Step::GiveUp(Why::Nobody { free_at });
+        }
+        self.tried.fill(false);
+        Step::Wait(first)
+    }
+}
+
+#[cfg(test)]
+mod tests;

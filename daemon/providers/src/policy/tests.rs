@@ -1,0 +1,158 @@
+use chrono::{DateTime, TimeDelta};
+use proptest::prelude::*;
+
+use super::*;
+
+fn at(millis: i64) -> Time {
+    DateTime::UNIX_EPOCH + TimeDelta::milliseconds(millis)
+}
+
+fn status(code: u16) -> Trouble {
+    Trouble::Status { code, retry_after: None, why: String::new() }
+}
+
+fn trouble() -> impl Strategy<Value = Trouble> {
+    prop_oneof![
+        (300u16..600, proptest::option::of(0u64..10_000)).prop_map(|(code, wait)| Trouble::Status {
+            code,
+            retry_after: wait.map(Duration::from_secs),
+            why: String::new()
+        }),
+        Just(Trouble::Timeout(Duration::from_secs(1))),
+        Just(Trouble::Network("x".into())),
+        Just(Trouble::Empty),
+        Just(Trouble::Unusable("x".into())),
+    ]
+}
+
+#[test]
+fn the_triggers_are_those_of_the_file_and_never_ours() {
+    let rules = FailOver::default();
+    for code in [408, 429, 500, 502, 503, 504, 529, 599] {
+        assert!(status(code).triggers(&rules.on), "{code}");
+    }
+    for code in [301, 400, 401, 402, 403, 404, 413, 422] {
+        assert!(!status(code).triggers(&rules.on), "{code}");
+        assert!(status(code).is_ours(), "{code}");
+    }
+    let all = [rules.on, vec![Trigger::Status(402), Trigger::Status(401)]].concat();
+    assert!(status(402).triggers(&all));
+    assert!(!status(401).triggers(&all));
+}
+
+#[test]
+fn the_second_is_tried_at_once_and_the_first_again_after_a_pause() {
+    let rules = FailOver::default();
+    let mut progress = Progress::new(2, &rules, at(0));
+    let free = [None, None];
+    assert_eq!(progress.next(&free, &rules, 0.0, at(0)), Step::Try(0));
+    progress.failed(&status(500), &rules);
+    assert_eq!(progress.next(&free, &rules, 0.0, at(10)), Step::Try(1));
+    progress.failed(&Trouble::Empty, &rules);
+    assert_eq!(progress.next(&free, &rules, 0.5, at(20)), Step::Wait(at(20 + 550)));
+    // The first asked for more time.
+    let free = [Some(at(5000)), None];
+    assert_eq!(progress.next(&free, &rules, 0.0, at(600)), Step::Try(1));
+    progress.failed(&status(429), &rules);
+    assert_eq!(progress.next(&free, &rules, 0.0, at(700)), Step::GiveUp(Why::Nobody { free_at: None }));
+}
+
+#[test]
+fn who_is_not_free_is_passed_over_at_once() {
+    let rules = FailOver::default();
+    let mut progress = Progress::new(2, &rules, at(0));
+    assert_eq!(progress.next(&[Some(at(9000)), None], &rules, 0.0, at(0)), Step::Try(1));
+    let mut progress = Progress::new(1, &rules, at(0));
+    let far = Some(at(60_000));
+    assert_eq!(progress.next(&[far], &rules, 0.0, at(0)), Step::GiveUp(Why::Nobody { free_at: far }));
+    let mut progress = Progress::new(1, &rules, at(0));
+    assert_eq!(progress.next(&[Some(at(3000))], &rules, 0.0, at(0)), Step::Wait(at(3000)));
+}
+
+#[test]
+fn a_breaker_opens_lets_one_pass_and_closes() {
+    let rules = FailOver::default().breaker;
+    let (mut gate, second) = (Gate::default(), Duration::from_secs(1));
+    let fails = |gate: &mut Gate, now| {
+        gate.pass(second, now);
+        gate.ended(Some(&status(500)), second, &rules, now)
+    };
+    for n in 0..4 {
+        assert_eq!(fails(&mut gate, at(n)), None);
+    }
+    assert_eq!(fails(&mut gate, at(4)), Some(at(10_004)));
+    assert_eq!(gate.free_at(at(5)), Some(at(10_004)));
+    assert_eq!(gate.free_at(at(10_004)), None);
+    gate.pass(second, at(10_004));
+    // While that one is under way, no other passes.
+    assert_eq!(gate.free_at(at(10_005)), Some(at(11_004)));
+    assert_eq!(gate.ended(Some(&Trouble::Empty), second, &rules, at(10_500)), Some(at(30_500)));
+    gate.pass(second, at(30_500));
+    assert_eq!(gate.ended(None, second, &rules, at(30_600)), None);
+    assert_eq!((gate.position(), gate.failures()), (Position::Closed, 0));
+}
+
+#[test]
+fn a_key_that_is_wrong_opens_nothing_and_a_wait_is_kept() {
+    let rules = FailOver::default().breaker;
+    let (mut gate, second) = (Gate::default(), Duration::from_secs(1));
+    for n in 0..50 {
+        assert_eq!(gate.ended(Some(&status(401)), second, &rules, at(n)), None);
+    }
+    let wait =
+        Trouble::Status { code: 429, retry_after: Some(Duration::from_secs(1_000_000)), why: String::new() };
+    gate.ended(Some(&wait), second, &rules, at(100));
+    assert_eq!(gate.free_at(at(100)), Some(at(100 + 3_600_000)));
+}
+
+proptest! {
+    /// Whatever happens: it ends within the rounds and the time, nobody who is not free is tried, nobody twice in a round,
+    /// nobody at all after trouble that is no trigger, and no pause goes past the bound.
+    #[test]
+    fn every_call_ends(
+        n in 1usize..5,
+        rounds in 1u32..4,
+        troubles in prop::collection::vec((trouble(), 0i64..40_000, 0.0..=1.0f64), 1..40),
+        busy in prop::collection::vec(proptest::option::of(0i64..200_000), 5),
+    ) {
+        let rules = FailOver { rounds, ..FailOver::default() };
+        let (mut now, mut tries, mut round) = (at(0), 0, Vec::new());
+        let mut progress = Progress::new(n, &rules, now);
+        let mut gates = vec![Gate::default(); n];
+        let mut troubles = troubles.into_iter().cycle();
+        let mut fatal = false;
+        loop {
+            let free: Vec<_> = (0..n)
+                .map(|i| gates[i].free_at(now).max(busy[i].map(at).filter(|until| *until > now)))
+                .collect();
+            let (trouble, took, jitter) = troubles.next().unwrap();
+            match progress.next(&free, &rules, jitter, now) {
+                Step::Try(i) => {
+                    prop_assert!(!fatal && now < at(100_000));
+                    prop_assert!(free[i].is_none() && !round.contains(&i));
+                    round.push(i);
+                    tries += 1;
+                    let most = progress.time_for(Duration::from_secs(45), now);
+                    let took = Duration::from_millis(took as u64).min(most);
+                    gates[i].pass(most, now);
+                    now += took;
+                    gates[i].ended(Some(&trouble), took, &rules.breaker, now);
+                    progress.failed(&trouble, &rules);
+                    fatal |= !trouble.triggers(&rules.on);
+                }
+                Step::Wait(until) => {
+                    prop_assert!(!fatal && until > now && until < at(100_000));
+                    prop_assert!((until - now).to_std().unwrap() <= rules.pause_max.mul_f64(1.2));
+                    now = until;
+                    round.clear();
+                }
+                Step::GiveUp(why) => {
+                    prop_assert_eq!(why == Why::Fatal, fatal);
+                    break;
+                }
+            }
+            prop_assert!(now <= at(100_000));
+        }
+        prop_assert!(tries <= n as u32 * rounds);
+    }
+}

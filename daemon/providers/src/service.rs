@@ -1,0 +1,548 @@
+//! What others hold, and the task that settles what calls have used.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures_util::future::join_all;
+use limits::Bucket;
+use openclaw_agent_api::AgentName;
+use openclaw_agent_api::context::{Hit, Page};
+use reqwest::Client;
+use secrecy::ExposeSecret;
+use settings::{Calls, ContextLimits, FailOver, Fetch, Period, ProviderKind, Providers, Secrets};
+use store::ledger::{self, Entered, Entry, NewCall, Share};
+use store::{Clock, Store};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
+use url::Url;
+use uuid::Uuid;
+
+use crate::budget::{self, Cost, Standing};
+use crate::chat::{self, Question, Tokens};
+use crate::client::{self, Clients, NoClient};
+use crate::exchange::{Attempt, Candidate, Refusal, over};
+use crate::health::Health;
+use crate::policy::Position;
+use crate::search;
+
+/// While the store is away, between two tries to settle.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// What a component is made of.
+pub struct Options {
+    /// `[providers]`
+    pub calls: Calls,
+    /// Who the providers are.
+    pub providers: Providers,
+    /// Their keys.
+    pub secrets: Secrets,
+    /// What each agent may fetch.
+    pub hosts: BTreeMap<AgentName, Fetch>,
+    /// Where calls are counted.
+    pub store: Store,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// There can be no calls.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Client(#[from] NoClient),
+}
+
+/// How much a notice matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// It was dealt with.
+    Warning,
+    /// Somebody must do something.
+    Critical,
+}
+
+/// What the operator should hear of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// About whom; none: about all.
+    pub agent: Option<AgentName>,
+    /// How much it matters.
+    pub level: Level,
+    /// What it is about: the same is told of once, and counted.
+    pub key: String,
+    /// What happened and what to do, in a sentence.
+    pub text: String,
+}
+
+/// How a provider stands.
+#[derive(Clone, Debug)]
+pub struct ProviderStatus {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub base_url: String,
+    /// What it proved.
+    pub health: Health,
+    /// Where its breaker stands.
+    pub position: Position,
+    /// Failures since that closed.
+    pub failures: u64,
+    /// When it is free again, where it is not.
+    pub free_at: Option<DateTime<Utc>>,
+}
+
+pub(crate) struct Inner {
+    pub clock: Clock,
+    pub calls: Calls,
+    pub failover: FailOver,
+    pub hosts: BTreeMap<AgentName, Fetch>,
+    /// To public addresses, and to any; made when the first page is wanted.
+    pages: OnceLock<(Client, Client)>,
+    limits: ContextLimits,
+    chat: Vec<Candidate>,
+    search: Vec<Candidate>,
+    /// The keys that are missing, of either kind, for whoever asks why.
+    missing: (Vec<String>, Vec<String>),
+    store: Store,
+    settlements: mpsc::Sender<Settlement>,
+    rates: Mutex<HashMap<AgentName, Bucket>>,
+    closing: Arc<Notify>,
+}
+
+/// What calls are made with. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle(Arc<Inner>);
+
+/// What is left to be done behind a try.
+pub(crate) struct Settlement {
+    /// The caller went away while this was waited for: what was reserved, if it was, is given back.
+    reserving: Option<oneshot::Receiver<Result<Entered, store::Error>>>,
+    reserved: Vec<Share>,
+    used: Vec<i64>,
+    call: Box<NewCall>,
+    notices: Vec<Notice>,
+}
+
+/// Settles what calls have used, and tells of what somebody should hear of.
+pub struct Service {
+    store: Store,
+    settlements: mpsc::Receiver<Settlement>,
+    closing: Arc<Notify>,
+}
+
+impl Handle {
+    /// Those whose keys are there, ready to be asked.
+    ///
+    /// # Errors
+    /// [`Error::Client`].
+    pub fn open(options: Options) -> Result<(Service, Self), Error> {
+        let Options { calls, providers, secrets, hosts, store, clock } = options;
+        let (mut missing, mut clients) = ((Vec::new(), Vec::new()), Clients::default());
+        let mut candidates = |chat: bool| -> Result<Vec<Candidate>, Error> {
+            let mut found = Vec::new();
+            for (name, provider) in providers.in_order(chat) {
+                if provider.is_configured(&secrets) {
+                    let key = secrets.get(&provider.key).cloned();
+                    found.push(Candidate::new(name, provider, key, clients.to(&provider.base_url)?));
+                } else {
+                    if chat { &mut missing.0 } else { &mut missing.1 }.push(provider.key.clone());
+                }
+            }
+            Ok(found)
+        };
+        let (chat, search) = (candidates(true)?, candidates(false)?);
+        // A place for each call under way: what it used can always be left there.
+        let (settlements, waiting) = mpsc::channel(calls.max_calls as usize);
+        let closing = Arc::new(Notify::new());
+        let service = Service { store: store.clone(), settlements: waiting, closing: closing.clone() };
+        let inner = Inner {
+            clock,
+            pages: OnceLock::new(),
+            calls,
+            failover: providers.failover,
+            limits: providers.limits,
+            hosts,
+            chat,
+            search,
+            missing,
+            store,
+            settlements,
+            rates: Mutex::default(),
+            closing,
+        };
+        Ok((service, Self(Arc::new(inner))))
+    }
+
+    /// Asks a language model.
+    ///
+    /// # Errors
+    /// Why it was not answered.
+    pub async fn ask(&self, agent: &AgentName, question: &Question) -> Result<String, Refusal> {
+        self.0.admit(agent)?;
+        self.0.ask(agent, question).await
+    }
+
+    /// Searches the web: at most `limit` hits, and never more than 20.
+    ///
+    /// # Errors
+    /// Why it was not answered.
+    pub async fn search(&self, agent: &AgentName, query: &str, limit: u32) -> Result<Vec<Hit>, Refusal> {
+        self.0.admit(agent)?;
+        self.0.search(agent, query, limit).await
+    }
+
+    /// GETs a page.
+    ///
+    /// # Errors
+    /// Why it is not to be had.
+    pub async fn fetch(&self, agent: &AgentName, url: &str) -> Result<Page, Refusal> {
+        self.0.admit(agent)?;
+        self.0.page(agent, url).await
+    }
+
+    /// How each provider stands, those for chat first.
+    pub fn providers(&self) -> Vec<ProviderStatus> {
+        let now = self.0.clock.now();
+        let status = |candidate: &Candidate| {
+            let state = candidate.state();
+            ProviderStatus {
+                name: candidate.name.clone(),
+                base_url: candidate.provider.base_url.clone(),
+                health: state.health.clone(),
+                position: state.gate.position(),
+                failures: state.gate.failures(),
+                free_at: state.gate.free_at(now),
+            }
+        };
+        self.0.chat.iter().chain(&self.0.search).map(status).collect()
+    }
+
+    /// How each budget stands.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn budgets(&self) -> Result<Vec<Standing>, store::Error> {
+        let now = self.0.clock.now();
+        let periods = [Period::Day, Period::Month].map(|period| budget::period(period, now));
+        let rows = self.0.store.usage(&periods).await?;
+        Ok(budget::standings(&self.0.calls.budgets, &rows, now))
+    }
+
+    /// What an agent may fetch.
+    pub fn hosts(&self, agent: &AgentName) -> Option<&Fetch> {
+        self.0.hosts.get(agent)
+    }
+
+    /// Calls a minute that an agent may make.
+    pub fn rate(&self) -> u32 {
+        self.0.calls.rate
+    }
+
+    /// No more calls come: [`Service::run`] settles what there is, and ends.
+    pub fn close(&self) {
+        self.0.closing.notify_one();
+    }
+}
+
+impl Inner {
+    /// Who fetches pages: from public addresses, and from any.
+    pub fn pages(&self) -> Result<&(Client, Client), NoClient> {
+        // Two that make them at once make the same.
+        match self.pages.get() {
+            Some(pages) => Ok(pages),
+            None => client::for_pages().map(|pages| self.pages.get_or_init(|| pages)),
+        }
+    }
+
+    /// The agent's rate, before anything else.
+    fn admit(&self, agent: &AgentName) -> Result<(), Refusal> {
+        let (rate, now) = (self.calls.rate, self.clock.now());
+        // A bucket each, changed whole: a poisoned lock is still good. There are as many as agents.
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        let minute = Duration::from_secs(60);
+        let bucket =
+            rates.entry(agent.clone()).or_insert_with(|| Bucket::new(rate, minute / rate.max(1), now));
+        let until = bucket.take(now).err();
+        until.map_or(Ok(()), |until| Err(Refusal::TooMany { agent: agent.clone(), rate, until }))
+    }
+
+    async fn ask(&self, agent: &AgentName, question: &Question) -> Result<String, Refusal> {
+        if self.chat.is_empty() {
+            return Err(not_configured("no language model is configured", &self.missing.0));
+        }
+        if question.turns.is_empty() {
+            return Err(Refusal::Invalid("there is no question: give `prompt` or `messages`".into()));
+        }
+        let (mut candidates, mut too_long) = (Vec::new(), None);
+        for candidate in &self.chat {
+            let mut models = candidate.provider.models.iter();
+            let model = match &question.model {
+                Some(name) => models.find(|model| model.name == *name),
+                None => models.next(),
+            };
+            let Some(model) = model else { continue };
+            match chat::call(question, &model.name, self.limits.of(&model.name)) {
+                Err(lengths) => too_long = Some((model.name.clone(), lengths)),
+                Ok(call) => {
+                    let request = candidate.http.post(candidate.at("chat/completions")).json(&call.body);
+                    let request = match &candidate.key {
+                        Some(key) => request.bearer_auth(key.expose_secret()),
+                        None => request,
+                    };
+                    let attempt = Attempt { request, model: Some(model.clone()), most: call.most };
+                    candidates.push((candidate, attempt));
+                }
+            }
+        }
+        if candidates.is_empty() {
+            return Err(Refusal::Invalid(match (too_long, &question.model) {
+                (Some((model, (tokens, room))), _) => format!(
+                    "the question has some {tokens} tokens, and {room} fit into `{model}` (context-limits.json): shorten it"
+                ),
+                (None, Some(model)) => {
+                    format!("no configured provider has the model `{}`", model.escape_debug())
+                }
+                (None, None) => "no provider has a model".into(),
+            }));
+        }
+        let read = |_: &Candidate, body: &[u8]| chat::answer(body);
+        self.exchange(agent, "ask", &candidates, read).await
+    }
+
+    async fn search(&self, agent: &AgentName, query: &str, limit: u32) -> Result<Vec<Hit>, Refusal> {
+        if self.search.is_empty() {
+            return Err(not_configured("no search engine is configured", &self.missing.1));
+        }
+        // Brave's own limit.
+        if query.trim().is_empty() || query.chars().count() > 400 {
+            return Err(Refusal::Invalid("a query has 1 to 400 characters".into()));
+        }
+        let limit = limit.clamp(1, search::HITS);
+        let attempt = |candidate: &Candidate| {
+            let key = candidate.key.as_ref().map(ExposeSecret::expose_secret);
+            let request = match candidate.provider.kind {
+                ProviderKind::Brave => {
+                    let count = limit.to_string();
+                    let address = Url::parse_with_params(
+                        &candidate.at("web/search"),
+                        [("q", query), ("count", &count)],
+                    );
+                    // Checked when it was configured; an empty address fails as any that is not reached.
+                    let request = candidate.http.get(address.map(String::from).unwrap_or_default());
+                    key.into_iter().fold(request, |request, key| request.header("X-Subscription-Token", key))
+                }
+                ProviderKind::Perplexity | ProviderKind::Chat => {
+                    let body = serde_json::json!({"query": query, "max_results": limit});
+                    let request = candidate.http.post(candidate.at("search")).json(&body);
+                    key.into_iter().fold(request, |request, key| request.bearer_auth(key))
+                }
+            };
+            Attempt { request, model: None, most: Tokens::default() }
+        };
+        let candidates: Vec<_> =
+            self.search.iter().map(|candidate| (candidate, attempt(candidate))).collect();
+        let read = |candidate: &Candidate, body: &[u8]| {
+            let hits = match candidate.provider.kind {
+                ProviderKind::Brave => search::brave(body),
+                ProviderKind::Perplexity | ProviderKind::Chat => search::perplexity(body),
+            };
+            hits.map(|hits| (hits, Some(Tokens::default())))
+        };
+        self.exchange(agent, "search", &candidates, read).await
+    }
+
+    /// Reserves what a try may take, in all budgets that are about it.
+    pub async fn reserve(
+        &self,
+        (agent, capability): (&AgentName, &'static str),
+        provider: &str,
+        model: Option<String>,
+        cost: Cost,
+    ) -> Result<Flight, Refusal> {
+        let most = self.calls.max_calls;
+        let place = self.settlements.clone().try_reserve_owned().map_err(|_| Refusal::Busy { most })?;
+        let now = self.clock.now();
+        let reserved = budget::shares(&self.calls.budgets, agent, provider, cost, now);
+        let call = NewCall {
+            id: Uuid::now_v7(),
+            agent: agent.clone(),
+            capability,
+            provider: provider.into(),
+            model,
+            tokens_in: 0,
+            tokens_out: 0,
+            cost: cost.micros,
+            duration_ms: 0,
+            outcome: "abandoned",
+            detail: None,
+            at: now,
+        };
+        let mut flight = Flight {
+            place: Some(place),
+            reserving: None,
+            used: reserved.iter().map(|share| share.amount).collect(),
+            reserved,
+            call: Some(Box::new(call)),
+            notices: Vec::new(),
+            began: Instant::now(),
+        };
+        if flight.reserved.is_empty() {
+            return Ok(flight);
+        }
+        let answer = flight.reserving.insert(self.store.leave(Entry::Reserve(flight.reserved.clone())));
+        let entered = answer.await.map_err(|_| store::Error::Closed).flatten();
+        flight.reserving = None;
+        let refused = match entered {
+            Ok(Entered { exhausted: None, .. }) => return Ok(flight),
+            Ok(Entered { exhausted: Some((share, taken)), crossed }) => {
+                flight.notices.extend(crossed.iter().map(crossing));
+                over(&share, taken, now)
+            }
+            Err(error) => error.into(),
+        };
+        flight.nothing();
+        Err(refused)
+    }
+}
+
+/// A try under way: whatever becomes of its caller, what it used is settled.
+pub(crate) struct Flight {
+    place: Option<mpsc::OwnedPermit<Settlement>>,
+    reserving: Option<oneshot::Receiver<Result<Entered, store::Error>>>,
+    reserved: Vec<Share>,
+    /// Until something else is known, all that was reserved.
+    used: Vec<i64>,
+    call: Option<Box<NewCall>>,
+    pub notices: Vec<Notice>,
+    began: Instant,
+}
+
+impl Flight {
+    /// What it used; the request counts in any case.
+    pub fn used(&mut self, tokens: Tokens, micros: i64) {
+        for (share, used) in self.reserved.iter().zip(&mut self.used) {
+            if !budget::of(share).0 {
+                *used = micros;
+            }
+        }
+        if let Some(call) = &mut self.call {
+            (call.tokens_in, call.tokens_out, call.cost) = (tokens.read, tokens.written, micros);
+        }
+    }
+
+    /// What it is about, for the record.
+    pub fn about(&mut self, what: &str) {
+        if let Some(call) = &mut self.call {
+            call.model = Some(what.into());
+        }
+    }
+
+    /// It has ended.
+    pub fn end(mut self, outcome: &'static str, detail: Option<String>) {
+        if let Some(call) = &mut self.call {
+            (call.outcome, call.detail) = (outcome, detail);
+        }
+    }
+
+    /// Nothing was reserved, and nothing is sent.
+    fn nothing(mut self) {
+        self.reserved.clear();
+        self.used.clear();
+        if let Some(call) = &mut self.call {
+            (call.outcome, call.cost) = ("refused", 0);
+        }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let (Some(place), Some(mut call)) = (self.place.take(), self.call.take()) else { return };
+        call.duration_ms = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        place.send(Settlement {
+            reserving: self.reserving.take(),
+            reserved: std::mem::take(&mut self.reserved),
+            used: std::mem::take(&mut self.used),
+            call,
+            notices: std::mem::take(&mut self.notices),
+        });
+    }
+}
+
+impl Service {
+    /// Runs until [`Handle::close`], and until all that has begun by then is settled.
+    pub async fn run(mut self, tell: impl Fn(Notice)) {
+        let (mut open, mut batch) = (true, Vec::new());
+        loop {
+            tokio::select! {
+                n = self.settlements.recv_many(&mut batch, 256) => if n == 0 { return },
+                () = self.closing.notified(), if open => {
+                    open = false;
+                    self.settlements.close();
+                    continue;
+                }
+            }
+            // Side by side: the store makes one transaction of them.
+            let store = &self.store;
+            let settled = join_all(batch.drain(..).map(|settlement| settle(store, settlement))).await;
+            settled.into_iter().flatten().for_each(&tell);
+        }
+    }
+}
+
+/// Settles until it is settled, or the store has ended.
+async fn settle(store: &Store, settlement: Settlement) -> Vec<Notice> {
+    let Settlement { reserving, mut reserved, mut used, call, mut notices } = settlement;
+    if let Some(reserving) = reserving {
+        // The caller is gone, and nothing was sent.
+        match reserving.await {
+            Ok(Ok(Entered { exhausted: None, .. })) => used.fill(0),
+            _ => {
+                reserved.clear();
+                used.clear();
+            }
+        }
+    }
+    loop {
+        let entry = Entry::Settle { reserved: reserved.clone(), used: used.clone(), call: call.clone() };
+        match store.enter(entry).await {
+            Ok(entered) => {
+                notices.extend(entered.crossed.iter().map(crossing));
+                return notices;
+            }
+            Err(store::Error::Closed) => return notices,
+            Err(_) => tokio::time::sleep(AGAIN).await,
+        }
+    }
+}
+
+/// What is said of a budget that has come so far.
+fn crossing((share, level): &(Share, ledger::Level)) -> Notice {
+    let (budget, period) = &share.budget;
+    let (level, text) = match level {
+        ledger::Level::Warning => {
+            (Level::Warning, format!("75 % of the budget `{budget}` is used in {period}"))
+        }
+        ledger::Level::Critical => {
+            (Level::Critical, format!("90 % of the budget `{budget}` is used in {period}"))
+        }
+        ledger::Level::Exhausted => {
+            (Level::Critical, format!("the budget `{budget}` is used up in {period}: calls are refused"))
+        }
+    };
+    let text = format!("{text}; `openclaw budget` shows it, [providers] budgets can raise it");
+    let agent = budget.split(" · ").next().and_then(|name| name.parse().ok());
+    Notice { agent, level, key: format!("budget:{budget}:{period}"), text }
+}
+
+fn not_configured(what: &str, missing: &[String]) -> Refusal {
+    let how = match missing {
+        [] => "list a provider in config/failover.json, and describe it in config/providers/NAME.toml".into(),
+        keys => format!(
+            "put a key into config/.env (chmod 600), one of {}; config/failover.json has their order",
+            keys.join(", ")
+        ),
+    };
+    Refusal::NotConfigured(format!("{what}: {how}"))
+}
