@@ -520,20 +520,21 @@ async fn settle(store: &Store, settlement: Settlement) -> Vec<Notice> {
 /// What is said of a budget that has come so far.
 fn crossing((share, level): &(Share, ledger::Level)) -> Notice {
     let (budget, period) = &share.budget;
-    let (level, text) = match level {
+    // Each is news of its own, once a period.
+    let (level, told, text) = match level {
         ledger::Level::Warning => {
-            (Level::Warning, format!("75 % of the budget `{budget}` is used in {period}"))
+            (Level::Warning, 75, format!("75 % of the budget `{budget}` is used in {period}"))
         }
         ledger::Level::Critical => {
-            (Level::Critical, format!("90 % of the budget `{budget}` is used in {period}"))
+            (Level::Critical, 90, format!("90 % of the budget `{budget}` is used in {period}"))
         }
         ledger::Level::Exhausted => {
-            (Level::Critical, format!("the budget `{budget}` is used up in {period}: calls are refused"))
+            (Level::Critical, 100, format!("the budget `{budget}` is used up in {period}: calls are refused"))
         }
     };
     let text = format!("{text}; `openclaw budget` shows it, [providers] budgets can raise it");
     let agent = budget.split(" · ").next().and_then(|name| name.parse().ok());
-    Notice { agent, level, key: format!("budget:{budget}:{period}"), text }
+    Notice { agent, level, key: format!("budget:{budget}:{period}:{told}"), text }
 }
 
 fn not_configured(what: &str, missing: &[String]) -> Refusal {

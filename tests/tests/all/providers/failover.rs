@@ -93,7 +93,9 @@ fn who_asks_us_to_wait_is_waited_for_or_left_alone() -> Result<()> {
 fn an_open_breaker_is_passed_over_at_once_and_closes_by_a_probe() -> Result<()> {
     let (first, second) = (Provider::start()?, Provider::start()?);
     let breaker = json!({"breaker": {"min_calls": 3, "open": "3s", "open_max": "3s"}});
-    let (home, _daemon) = stage(&[&first, &second], "timeout = '10s'", &breaker, "")?;
+    // It is asked until the breaker closes, however often that is.
+    let config = "[providers]\nrate = 100000\n";
+    let (home, _daemon) = stage(&[&first, &second], "timeout = '10s'", &breaker, config)?;
     first.always(Some(Reply::refused(500)));
     for _ in 0..3 {
         assert_eq!(ask(&home)?, "you said: hello");
