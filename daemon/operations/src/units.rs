@@ -143,6 +143,7 @@ pub fn render(text: &str, prefix: &Path, manager: Manager, systemd: u32) -> Stri
             }
             let line =
                 line.replace(" run gateway milkbot", " run").replace("multi-user.target", "default.target");
+            let line = line.replace("exec systemctl", "exec systemctl --user");
             rendered.push_str(&line.replace(PREFIX, &prefix));
         } else {
             rendered.push_str(&line.replace(PREFIX, &prefix));

@@ -184,12 +184,24 @@ fn notes(systemd: u32) -> Option<String> {
         return Some("note: there is no systemd here: `openclaw run` runs it by hand".into());
     }
     let unknown = units::unknown(systemd);
-    let since = unknown.values().max()?;
-    let names = unknown.keys().map(|name| format!("{name}=")).collect::<Vec<_>>().join(", ");
-    Some(format!(
-        "note: systemd {systemd} does not know {names} (since {since}): a unit that fails is restarted after the same time \
-         each time, as RestartSec= says"
-    ))
+    if unknown.is_empty() {
+        return None;
+    }
+    let names: Vec<_> = unknown.iter().map(|(name, since)| format!("{name}= (since {since})")).collect();
+    let mut note = format!(
+        "note: systemd {systemd} does not know {}: they are left out of the units.",
+        names.join(", ")
+    );
+    for (name, means) in [
+        ("RestartSteps", " One that fails is restarted after the same time each time, as RestartSec= says."),
+        ("LoadCredential", " Secrets are to be in config/.env: /etc/credstore is not read."),
+        ("ProtectProc", " Units are less shut in."),
+    ] {
+        if unknown.contains_key(name) {
+            note.push_str(means);
+        }
+    }
+    Some(note)
 }
 
 const fn next(manager: Manager) -> &'static str {

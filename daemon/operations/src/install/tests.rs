@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 
 use super::files::{self, Owner};
+use super::plan::DAEMONS;
 use super::systemctl::{elsewhere, runners};
 use super::{Applied, Error, Journal, LAYOUT, Record, Request, Step, apply, claim, plan, restore, uninstall};
 use crate::units::Manager;
@@ -234,6 +235,16 @@ fn a_purge_takes_only_what_the_layout_has() {
         fs::read_dir(&request.prefix).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["mine.txt"]);
     assert!(outside.join("kept").exists());
+}
+
+#[test]
+fn the_package_purges_the_same() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/package");
+    let text = fs::read_to_string(script).unwrap().replace("\\\n", " ");
+    let line = text.lines().find_map(|line| line.trim().strip_prefix("rm -rf .openclaw")).unwrap();
+    let named: BTreeSet<_> = [".openclaw"].into_iter().chain(line.split_whitespace()).collect();
+    assert_eq!(named, LAYOUT.iter().chain(DAEMONS).copied().collect());
+    assert!(line.ends_with(" bin"), "the record goes last");
 }
 
 #[test]
