@@ -68,6 +68,7 @@ impl Place {
             let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
             let home =
                 home.ok_or_else(|| Failure::new(Code::Usage, "HOME is not set: whose units are meant?"))?;
+            let home = home.canonicalize().unwrap_or(home);
             let share = home.join(".local/share");
             return Ok(Folders {
                 prefix: self.prefix(share.join("openclaw"))?,

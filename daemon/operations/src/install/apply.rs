@@ -43,12 +43,18 @@ pub fn claim(plan: &Plan) -> Result<Record, Error> {
             }
         }
     }
+    let record = recorded(plan)?;
     let service = plan.units.join("openclaw.service");
     if let Ok(text) = fs::read_to_string(&service)
         && let Some(other) = units::home(&text).filter(|other| other != prefix)
     {
-        return Err(Error::Elsewhere { other });
+        return Err(Error::Elsewhere { other, units: plan.units.clone() });
     }
+    Ok(record)
+}
+
+fn recorded(plan: &Plan) -> Result<Record, Error> {
+    let prefix = &plan.prefix;
     let entries = match prefix.symlink_metadata() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Record::default()),
         Ok(meta) if !meta.is_dir() => return Err(Error::NotAFolder { path: prefix.clone() }),

@@ -51,11 +51,14 @@ pub enum Error {
     /// Units have one name for all: there is one installation for each manager.
     #[error(
         "OpenClaw is installed in {} already, and its units have the same names: remove that first, `openclaw uninstall --prefix \
-         '{}'` leaves its data", other.display(), other.display()
+         '{}'` leaves its data; where that is gone, remove its units from {}",
+        other.display(), other.display(), units.display()
     )]
     Elsewhere {
         /// Where.
         other: PathBuf,
+        /// Where its units are.
+        units: PathBuf,
     },
     /// There is nothing to remove.
     #[error("nothing is installed in {}: nothing is removed", path.display())]

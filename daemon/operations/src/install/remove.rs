@@ -18,8 +18,12 @@ use crate::units::Manager;
 /// Takes everything away but data; `purge` takes that too. `units` is where its units are.
 ///
 /// # Errors
-/// Nothing is installed there, a unit does not stop (then nothing was removed), or the first that cannot be removed.
+/// Nothing is installed there, it is a link, a unit does not stop (then nothing was removed), or the first that cannot be removed.
 pub fn uninstall(prefix: &Path, manager: Manager, units: &Path, purge: bool) -> Result<Vec<String>, Error> {
+    // Its record names where that leads: nothing there would be of this prefix.
+    if prefix.is_symlink() {
+        return Err(Error::NotAFolder { path: prefix.into() });
+    }
     let nothing = || Error::Nothing { path: prefix.into() };
     let mut record = Record::read(prefix)?.ok_or_else(nothing)?;
     let mut done = Vec::new();

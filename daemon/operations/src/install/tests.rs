@@ -211,6 +211,10 @@ fn removed_is_removed_once_and_comes_back_with_its_data() {
     assert!(matches!(gone(false), Err(Error::Nothing { .. })));
     carry_out(&request);
     assert!(request.prefix.join("workspace/work").exists());
+    let link = dir.path().join("link");
+    symlink(&request.prefix, &link).unwrap();
+    let linked = uninstall(&link, Manager::User, &request.units, true);
+    assert!(matches!(linked, Err(Error::NotAFolder { .. })), "{linked:?}");
     gone(false).unwrap();
     // Afterwards too, as dpkg does.
     gone(true).unwrap();
@@ -270,7 +274,7 @@ fn a_second_prefix_does_not_take_the_units_of_the_first() {
     carry_out(&first);
     let second = Request { prefix: dir.path().join("second"), ..request(dir.path()) };
     let (_, done) = try_out(&second, &[]);
-    assert!(matches!(&done, Err(Error::Elsewhere { other }) if *other == first.prefix), "{done:?}");
+    assert!(matches!(&done, Err(Error::Elsewhere { other, .. }) if *other == first.prefix), "{done:?}");
     uninstall(&first.prefix, Manager::User, &first.units, false).unwrap();
     carry_out(&second);
 }
