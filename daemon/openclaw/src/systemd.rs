@@ -72,10 +72,17 @@ pub fn own_unit() -> Option<String> {
 
 /// What there is to tell of a unit that ended: asked in what systemd calls then.
 pub fn told(unit: &str) -> Told {
-    let show = || {
-        let text = call(&["show", "--property=LoadState,Result,ExecMainStatus", "--", unit])?;
+    let ask = |manager: &[&str]| {
+        let asked = ["show", "--property=LoadState,Result,ExecMainStatus", "--", unit];
+        let text = call(&[manager, &asked].concat())?;
         let key = |name| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned();
         Some(Shown { load: key("LoadState="), result: key("Result="), status: key("ExecMainStatus=") })
+    };
+    let known = |shown: &Shown| shown.load != "not-found";
+    // The machine's, or the person's own.
+    let show = || {
+        let machines = ask(&[]);
+        machines.clone().filter(known).or_else(|| ask(&["--user"])).or(machines)
     };
     operations::failed::told(unit, |name| std::env::var(name).ok(), show)
 }
