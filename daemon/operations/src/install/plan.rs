@@ -189,10 +189,10 @@ pub fn plan(request: &Request) -> Result<Plan, String> {
             steps.push(file(path, copy(library), 0o644, Edited::Replaced));
         }
     }
-    let (path, script) = (prefix.join("scripts/alert-telegram.sh"), units::ALERT_SCRIPT.as_bytes().to_vec());
-    steps.push(Step::File { path, content: Content::Text(script), mode: 0o755 });
     let config = prefix.join("config/openclaw.toml");
     let text = |text: &[u8]| Content::Text(text.into());
+    let script = prefix.join("scripts/alert-telegram.sh");
+    steps.push(file(script, text(units::ALERT_SCRIPT.as_bytes()), 0o755, Edited::Stays));
     steps.push(file(config, text(request.config.as_bytes()), 0o640, Edited::Stays));
     for unit in units::of(request.manager) {
         let rendered = units::render(unit.text, prefix, request.manager, request.systemd);
