@@ -1,8 +1,9 @@
 //! What systemd says of our units. Whoever may not see it, or has none, is told nothing: *unknown*.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
 
+use operations::failed::{Shown, Told};
 use operations::units::Manager;
 use serde::{Deserialize, Serialize};
 
@@ -36,15 +37,19 @@ pub fn units(manager: Manager) -> Option<Vec<UnitStatus>> {
         args.insert(0, "--user");
     }
     args.extend(names);
+    // And what runs under a name of the operator's.
+    args.push("openclaw-*.service");
     let text = call(&args)?;
     // The clock that systemd's time stamps are of: it stands while the machine sleeps.
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).ok()?;
     let now = now.tv_sec() as f64 + now.tv_nsec() as f64 / 1e9;
     let blocks =
         text.split("\n\n").map(|block| block.lines().filter_map(|line| line.split_once('=')).collect());
+    let mut seen = BTreeSet::new();
     let shown = blocks.filter_map(|keys: BTreeMap<&str, &str>| {
         let key = |name| keys.get(name).copied().unwrap_or_default();
-        if key("LoadState") == "not-found" || key("Id").is_empty() {
+        let id = key("Id").to_owned();
+        if key("LoadState") == "not-found" || id.is_empty() || id.contains('@') || !seen.insert(id) {
             return None;
         }
         let pinged: f64 = key("WatchdogTimestampMonotonic").parse().unwrap_or(0.0);
@@ -65,10 +70,21 @@ pub fn own_unit() -> Option<String> {
     std::env::var("OPENCLAW_UNIT").ok().filter(|unit| !unit.is_empty())
 }
 
-/// One property of a unit.
-pub fn property(unit: &str, name: &str) -> Option<String> {
-    let text = call(&["show", "--value", &format!("--property={name}"), unit])?;
-    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+/// What there is to tell of a unit that ended: asked in what systemd calls then.
+pub fn told(unit: &str) -> Told {
+    let ask = |manager: &[&str]| {
+        let asked = ["show", "--property=LoadState,Result,ExecMainStatus", "--", unit];
+        let text = call(&[manager, &asked].concat())?;
+        let key = |name| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned();
+        Some(Shown { load: key("LoadState="), result: key("Result="), status: key("ExecMainStatus=") })
+    };
+    let known = |shown: &Shown| shown.load != "not-found";
+    // The machine's, or the person's own.
+    let show = || {
+        let machines = ask(&[]);
+        machines.clone().filter(known).or_else(|| ask(&["--user"])).or(machines)
+    };
+    operations::failed::told(unit, |name| std::env::var(name).ok(), show)
 }
 
 /// systemd's version; none where there is none.

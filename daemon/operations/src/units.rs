@@ -1,7 +1,9 @@
 //! The unit files, as they stand in `units/`, and what becomes of them for a prefix, a systemd, a person's own manager.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
 
 /// The prefix that the files name.
 const PREFIX: &str = "/opt/openclaw";
@@ -56,7 +58,8 @@ pub const ALERT_SCRIPT: &str = include_str!("../../../scripts/alert-telegram.sh"
 pub const POLKIT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../units/50-openclaw.rules"));
 
 /// Who runs the units.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Manager {
     /// The machine's.
     System,
@@ -117,6 +120,12 @@ fn later(line: &str) -> Option<(u32, &str)> {
     Some((since.parse().ok()?, directive))
 }
 
+/// The prefix that a rendered unit is of.
+pub fn home(text: &str) -> Option<PathBuf> {
+    let quoted = text.lines().find_map(|line| line.strip_prefix("Environment=\"OPENCLAW_HOME="))?;
+    Some(quoted.strip_suffix('"')?.replace("%%", "%").into())
+}
+
 /// A text of these for a prefix, which is valid, and a systemd of this version.
 pub fn render(text: &str, prefix: &Path, manager: Manager, systemd: u32) -> String {
     // In units, `%` begins a specifier.
@@ -134,6 +143,7 @@ pub fn render(text: &str, prefix: &Path, manager: Manager, systemd: u32) -> Stri
             }
             let line =
                 line.replace(" run gateway milkbot", " run").replace("multi-user.target", "default.target");
+            let line = line.replace("exec systemctl", "exec systemctl --user");
             rendered.push_str(&line.replace(PREFIX, &prefix));
         } else {
             rendered.push_str(&line.replace(PREFIX, &prefix));

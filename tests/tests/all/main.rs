@@ -11,6 +11,7 @@ mod full_disk;
 mod grants;
 mod groups;
 mod http;
+mod install;
 mod journal;
 mod leads;
 mod messages;

@@ -29,6 +29,10 @@ fn rendered() -> Result<(tempfile::TempDir, Vec<PathBuf>)> {
     let prefix = place.path().join("the claw");
     fs::create_dir_all(prefix.join("bin"))?;
     std::os::unix::fs::symlink(built()?.join("openclaw"), prefix.join("bin/openclaw"))?;
+    let said = Command::new("systemd-analyze").arg("--version").output()?.stdout;
+    let said = String::from_utf8(said)?;
+    let version = said.split_whitespace().nth(1).context("a version")?;
+    let systemd: u32 = version.split(|c: char| !c.is_ascii_digit()).next().context("a number")?.parse()?;
     let mut files = Vec::new();
     for entry in fs::read_dir(repository().join("units"))? {
         let path = entry?.path();
@@ -37,6 +41,14 @@ fn rendered() -> Result<(tempfile::TempDir, Vec<PathBuf>)> {
             continue;
         }
         let text = fs::read_to_string(&path)?.replace("/opt/openclaw", &prefix.display().to_string());
+        // As the installer does: `#247: ProtectProc=…` is for systemd 247 and later.
+        let line = |line: &str| match line.strip_prefix('#').and_then(|line| line.split_once(": ")) {
+            Some((since, later)) if since.parse::<u32>().is_ok_and(|since| since <= systemd) => {
+                later.to_owned()
+            }
+            _ => line.to_owned(),
+        };
+        let text = text.lines().map(line).collect::<Vec<_>>().join("\n") + "\n";
         let to = place.path().join(name);
         fs::write(&to, text)?;
         files.push(to);
@@ -85,6 +97,10 @@ fn systemd_boot() -> Result<()> {
         if !has(program) {
             return missing(program);
         }
+    }
+    let mut versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    if !versions.any(|version| version.path().join("bin/postgres").exists()) {
+        return missing("postgresql");
     }
     let output = Command::new(repository().join("scripts/systemd-boot")).arg(built()?).output()?;
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use clap::Subcommand;
 use openclaw_agent_api::AgentName;
+use operations::failed::Told;
 use operations::spool::{self, Waiting};
 use serde_json::Value;
 use settings::Inputs;
@@ -77,7 +78,7 @@ pub enum AlertCommand {
         #[arg(long, default_value = "30s", value_parser = settings::units::parse)]
         timeout: Duration,
     },
-    /// Record that a systemd unit failed: what its OnFailure= calls
+    /// Record that a systemd unit failed: what its ExecStopPost= and OnFailure= call
     Unit {
         /// Which
         unit: String,
@@ -151,19 +152,24 @@ fn put(inputs: &Inputs, mut alert: Raise) -> Result<(), Failure> {
 
 /// A file first: whatever else is away, the alert is on the disk, and the journal has it as critical.
 fn unit_failed(inputs: &Inputs, unit: &str) -> Result<(), Failure> {
-    let result = systemd::property(unit, "Result").unwrap_or_else(|| "unknown".into());
-    let status = systemd::property(unit, "ExecMainStatus").unwrap_or_else(|| "unknown".into());
-    let remedy = match status.as_str() {
-        "78" => "mend the configuration (`openclaw config check`), then `systemctl start` it",
-        "69" => "it is not built in this version, or what it needs is away",
-        _ => "`journalctl -u` it, then `systemctl reset-failed` and `start`",
+    // systemd reads the level from the prefix: critical, or a warning. The start that follows is the end of the one alert,
+    // and not of the other: it may end so again and again.
+    let (level, text, key) = match systemd::told(unit) {
+        Told::Nothing => return Ok(()),
+        Told::NoSuchUnit => {
+            let what = format!("systemd knows no unit {unit}: nothing is recorded");
+            return Err(Failure::new(Code::Usage, what));
+        }
+        Told::Ended(text) => {
+            eprintln!("<4>{text}");
+            (Level::Warning, text, format!("ended-{}", alerts::of_unit(unit)))
+        }
+        Told::Failed(text) => {
+            eprintln!("<2>{text}");
+            (Level::Critical, text, alerts::of_unit(unit))
+        }
     };
-    let text =
-        format!("the unit {unit} failed and stays down (result {result}, exit code {status}): {remedy}");
-    // systemd reads the level from the prefix: critical.
-    eprintln!("<2>{text}");
-    let (source, key) = (alerts::whole(), Some(alerts::of_unit(unit)));
-    put(inputs, Raise { level: Some(Level::Critical), text, source, key })
+    put(inputs, Raise { level: Some(level), text, source: alerts::whole(), key: Some(key) })
 }
 
 /// Raises one, follows it to where it arrives, and takes it back.

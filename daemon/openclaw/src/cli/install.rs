@@ -1,13 +1,13 @@
 //! `openclaw install` and `uninstall`
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use clap::{Args, CommandFactory};
 use nix::unistd::Uid;
 use operations::install::{self, Applied, Request};
-use operations::units::{self, Manager, UNITS};
+use operations::units::{self, Manager};
 
-use super::{Cli, print};
+use super::{Cli, print, upgrade};
 use crate::components::Service;
 use crate::exit::{Code, Failure};
 use crate::systemd;
@@ -54,6 +54,7 @@ pub struct UninstallArgs {
 /// Where everything is for a manager.
 struct Folders {
     prefix: PathBuf,
+    home: Option<PathBuf>,
     manager: Manager,
     units: PathBuf,
     share: PathBuf,
@@ -67,25 +68,53 @@ impl Place {
             let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
             let home =
                 home.ok_or_else(|| Failure::new(Code::Usage, "HOME is not set: whose units are meant?"))?;
+            let home = home.canonicalize().unwrap_or(home);
             let share = home.join(".local/share");
             return Ok(Folders {
-                prefix: self.prefix.clone().unwrap_or_else(|| share.join("openclaw")),
+                prefix: self.prefix(share.join("openclaw"))?,
                 manager: Manager::User,
-                units: home.join(".config/systemd/user"),
+                units: share.join("systemd/user"),
                 completions: completions(&share, home.join(".config/fish/completions")),
                 command: home.join(".local/bin/openclaw"),
+                home: Some(home),
                 share,
             });
         }
         let share = PathBuf::from("/usr/local/share");
         Ok(Folders {
-            prefix: self.prefix.clone().unwrap_or_else(|| "/opt/openclaw".into()),
+            prefix: self.prefix("/opt/openclaw".into())?,
+            home: None,
             manager: Manager::System,
-            units: "/etc/systemd/system".into(),
+            // Where systemd looks for what is installed by hand; what the operator writes is in /etc, and comes first.
+            units: "/usr/local/lib/systemd/system".into(),
             completions: completions(&share, share.join("fish/vendor_completions.d")),
             command: "/usr/local/bin/openclaw".into(),
             share,
         })
+    }
+
+    /// Without links on the way: what is said of a prefix must be true of where it leads. One with `..` is refused later.
+    fn prefix(&self, usual: PathBuf) -> Result<PathBuf, Failure> {
+        let named = self.prefix.clone().unwrap_or(usual);
+        if !named.is_absolute() || named.components().any(|part| part == Component::ParentDir) {
+            return Ok(named);
+        }
+        // Itself it may be no link: that is refused when it is looked at.
+        let Some((above, name)) = named.parent().zip(named.file_name()) else { return Ok(named) };
+        for there in above.ancestors() {
+            match there.canonicalize() {
+                Ok(real) => {
+                    let below = above.strip_prefix(there).unwrap_or(Path::new(""));
+                    return Ok(real.join(below).join(name));
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    let what = format!("cannot look at {}: {error}", there.display());
+                    return Err(Failure::new(Code::Io, what));
+                }
+            }
+        }
+        Ok(named)
     }
 
     fn allowed(&self) -> Result<(), Failure> {
@@ -126,30 +155,26 @@ pub fn run(args: &InstallArgs) -> Result<(), Failure> {
         polkit: Some("/etc/polkit-1/rules.d".into()),
         database: folders.manager == Manager::System && on_postgres(&folders.prefix),
         prefix: folders.prefix.clone(),
+        home: folders.home.clone(),
         manager: folders.manager,
         units: folders.units.clone(),
     };
     let plan = install::plan(&request).map_err(|why| Failure::new(Code::Usage, why))?;
+    install::claim(&plan).map_err(|error| Failure::of(Code::Usage, &error))?;
     if args.dry_run {
         let steps: Vec<_> = plan.steps.iter().map(ToString::to_string).collect();
         return print(&steps.join("\n"));
     }
     args.place.allowed()?;
-    let running = running(folders.manager);
     let mut applied = Applied::default();
-    if let Err(error) = install::apply(&plan, &mut applied) {
-        return Err(taken_back(&applied, &folders, &[], error.to_string()));
+    let running = install::running(folders.manager, &folders.prefix.join("bin/openclaw"));
+    if let Err(error) = install::apply(&plan, running, &mut applied) {
+        let ran: Vec<_> = applied.restart.into_iter().collect();
+        return Err(upgrade::taken_back(&folders.prefix, folders.manager, &ran, error.to_string()));
     }
     let changes = &applied.changes;
     print(&if changes.is_empty() { "all was as it should be".into() } else { changes.join("\n") })?;
-    if !applied.before.is_empty() && !running.is_empty() {
-        let mut call = vec!["restart"];
-        call.extend(running.iter().map(String::as_str));
-        if let Err(error) = install::systemctl(folders.manager, &call) {
-            return Err(taken_back(&applied, &folders, &call, error.to_string()));
-        }
-        print(&format!("restarted {}", running.join(" ")))?;
-    }
+    upgrade::prove(&folders.prefix, folders.manager, &mut applied)?;
     notes(request.systemd).iter().try_for_each(|note| print(note))?;
     print(next(folders.manager))
 }
@@ -160,12 +185,24 @@ fn notes(systemd: u32) -> Option<String> {
         return Some("note: there is no systemd here: `openclaw run` runs it by hand".into());
     }
     let unknown = units::unknown(systemd);
-    let since = unknown.values().max()?;
-    let names = unknown.keys().map(|name| format!("{name}=")).collect::<Vec<_>>().join(", ");
-    Some(format!(
-        "note: systemd {systemd} does not know {names} (since {since}): a unit that fails is restarted after the same time \
-         each time, as RestartSec= says"
-    ))
+    if unknown.is_empty() {
+        return None;
+    }
+    let names: Vec<_> = unknown.iter().map(|(name, since)| format!("{name}= (since {since})")).collect();
+    let mut note = format!(
+        "note: systemd {systemd} does not know {}: they are left out of the units.",
+        names.join(", ")
+    );
+    for (name, means) in [
+        ("RestartSteps", " One that fails is restarted after the same time each time, as RestartSec= says."),
+        ("LoadCredential", " Secrets are to be in config/.env: /etc/credstore is not read."),
+        ("ProtectProc", " Units are less shut in."),
+    ] {
+        if unknown.contains_key(name) {
+            note.push_str(means);
+        }
+    }
+    Some(note)
 }
 
 const fn next(manager: Manager) -> &'static str {
@@ -178,53 +215,25 @@ const fn next(manager: Manager) -> &'static str {
     }
 }
 
-/// What ran goes on, as it was.
-fn taken_back(applied: &Applied, folders: &Folders, restart: &[&str], why: String) -> Failure {
-    let mut said = format!("{why}\nwhat was installed has been taken back; what ran before runs");
-    let back =
-        install::restore(applied).and_then(|()| install::systemctl(folders.manager, &["daemon-reload"]));
-    let back = back.and_then(|()| {
-        if restart.is_empty() {
-            return Ok(());
-        }
-        let mut reset = vec!["reset-failed"];
-        reset.extend(&restart[1..]);
-        let _ = install::systemctl(folders.manager, &reset);
-        install::systemctl(folders.manager, restart)
-    });
-    if let Err(error) = back {
-        said = format!("{why}\nand it could not be taken back whole: {error}");
-    }
-    Failure::new(Code::Failed, said)
-}
-
 /// Takes it away.
 pub fn uninstall(args: &UninstallArgs) -> Result<(), Failure> {
     let folders = args.place.folders()?;
     args.place.allowed()?;
-    if args.purge && !install::record(&folders.prefix).exists() {
-        let what = format!("nothing is installed in {}: nothing is removed", folders.prefix.display());
-        return Err(Failure::new(Code::Usage, what));
-    }
-    let done = install::uninstall(&folders.prefix, folders.manager, args.purge);
-    print(&done.map_err(|error| Failure::of(Code::Io, &error))?.join("\n"))
+    let done = install::uninstall(&folders.prefix, folders.manager, &folders.units, args.purge);
+    let failed = |error: install::Error| {
+        let code = match error {
+            install::Error::Nothing { .. } | install::Error::Manager { .. } => Code::Usage,
+            _ => Code::Io,
+        };
+        Failure::of(code, &error)
+    };
+    print(&done.map_err(failed)?.join("\n"))
 }
 
 /// Services that this build has, and the agents.
 fn built() -> Vec<String> {
     let services = Service::built().map(|service| service.name().to_owned());
     services.chain(["milkbot", "atlas", "scout"].map(str::to_owned)).collect()
-}
-
-/// Units of ours that run now: an upgrade restarts them and no others.
-fn running(manager: Manager) -> Vec<String> {
-    let ours = |name: &str| UNITS.iter().any(|unit| unit.name == name && unit.text.contains("Type=notify"));
-    let units = systemd::units(manager).unwrap_or_default();
-    units
-        .into_iter()
-        .filter(|unit| unit.state.starts_with("active") && ours(&unit.unit))
-        .map(|unit| unit.unit)
-        .collect()
 }
 
 /// The shipped configuration. On a machine several processes share a PostgreSQL, and speak over its Redis.

@@ -16,6 +16,7 @@ pub mod status;
 pub mod table;
 pub mod tasks;
 pub mod telegram;
+mod upgrade;
 
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -1,377 +1,342 @@
-//! Carries a plan out. Everything that it replaces it keeps, so that an upgrade that does not start can be taken back.
+//! Carries a plan out. Everything that it changes goes into the journal first, so that an upgrade that does not start can
+//! be taken back, and one that is interrupted goes on.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{Cursor, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use nix::unistd::{Gid, Group, Uid, User};
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use nix::unistd::{Group, Uid, User};
 
-use super::plan::{Content, Plan, Step};
-use crate::units::Manager;
-
-/// What went wrong, and with what.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A file.
-    #[error("cannot {what} {}: {source}", path.display())]
-    File {
-        /// What was tried.
-        what: &'static str,
-        /// With what.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A program of the system.
-    #[error("`{call}` failed: {why}")]
-    Program {
-        /// What was called.
-        call: String,
-        /// What it said.
-        why: String,
-    },
-}
-
-/// What is installed, kept in the prefix: what was shipped (to know an edited file), what was enabled (to do it once).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// The SHA-256 of each configuration file as it was shipped.
-    pub shipped: BTreeMap<PathBuf, String>,
-    /// Units that were enabled.
-    pub enabled: BTreeSet<String>,
-    /// All that is ours outside the prefix.
-    pub outside: BTreeSet<PathBuf>,
-}
+use super::Error;
+use super::files::{self, Owner, There, failed};
+use super::plan::{Content, Edited, LAYOUT, Plan, Step};
+use super::record::{Journal, Record, Was, root};
+use super::systemctl::{call, shadowed, systemctl};
+use crate::units::{self, Manager};
 
 /// What was done.
 #[derive(Debug, Default)]
 pub struct Applied {
     /// In words, for people: only what changed.
     pub changes: Vec<String>,
-    /// What each replaced file was; none: it was not there.
-    pub before: Vec<(PathBuf, Option<PathBuf>)>,
+    /// Units that ran before and are to be restarted: none where nothing changed.
+    pub restart: BTreeSet<String>,
+    /// What it takes to have what was.
+    pub journal: Journal,
 }
 
-/// Whose everything is.
-#[derive(Clone, Copy)]
-struct Owner {
-    user: Option<Uid>,
-    group: Option<Gid>,
-}
-
-/// The record of an installation.
-pub fn record(prefix: &Path) -> PathBuf {
-    prefix.join("bin/.installed.json")
-}
-
-fn read(prefix: &Path) -> Record {
-    fs::read(record(prefix)).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
-}
-
-/// Whose units run an installation; none where nothing is installed.
-pub fn manager(prefix: &Path) -> Option<Manager> {
-    if !record(prefix).exists() {
-        return None;
+/// Whether a plan's prefix and units are there to be had: the record of what is there, an empty one for a new folder.
+/// Changes nothing.
+///
+/// # Errors
+/// The prefix has other people's things in it, could be swapped by somebody else, or the units are of another prefix.
+pub fn claim(plan: &Plan) -> Result<Record, Error> {
+    let prefix = &plan.prefix;
+    if plan.manager == Manager::System && Uid::effective().is_root() {
+        for folder in prefix.ancestors().skip(1) {
+            if let Ok(meta) = folder.symlink_metadata()
+                && (meta.uid() != 0 || (meta.mode() & 0o022 != 0 && meta.mode() & 0o1000 == 0))
+            {
+                return Err(Error::Foreign { path: folder.into() });
+            }
+        }
     }
-    let system = read(prefix).outside.iter().any(|path| path.starts_with("/etc"));
-    Some(if system { Manager::System } else { Manager::User })
+    let record = recorded(plan)?;
+    let service = plan.units.join("openclaw.service");
+    if let Ok(text) = fs::read_to_string(&service)
+        && let Some(other) = units::home(&text).filter(|other| other != prefix)
+    {
+        return Err(Error::Elsewhere { other, units: plan.units.clone() });
+    }
+    Ok(record)
 }
 
-/// Carries it out. Steps that find what they want change nothing.
+fn recorded(plan: &Plan) -> Result<Record, Error> {
+    let prefix = &plan.prefix;
+    let entries = match prefix.symlink_metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Record::default()),
+        Ok(meta) if !meta.is_dir() => return Err(Error::NotAFolder { path: prefix.clone() }),
+        _ => fs::read_dir(prefix).map_err(|e| failed("look into", prefix, e))?,
+    };
+    if let Some(record) = Record::read(prefix)? {
+        return match record.manager {
+            Some(manager) if manager != plan.manager => {
+                Err(Error::Manager { path: prefix.clone(), there: flag(manager) })
+            }
+            _ => Ok(record),
+        };
+    }
+    if Journal::read(prefix)?.is_some() {
+        return Ok(Record::default());
+    }
+    // Empty folders of ours are those of a run that ended there.
+    let ours = |entry: std::io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|entry| {
+            LAYOUT.iter().any(|name| entry.file_name() == *name)
+                && fs::read_dir(entry.path()).is_ok_and(|mut inside| inside.next().is_none())
+        })
+    };
+    if entries.into_iter().all(ours) {
+        Ok(Record::default())
+    } else {
+        Err(Error::NotOurs { path: prefix.clone() })
+    }
+}
+
+pub(super) const fn flag(manager: Manager) -> &'static str {
+    match manager {
+        Manager::System => "for the machine, without --user",
+        Manager::User => "for one person, with --user",
+    }
+}
+
+/// Carries it out, while these units run. Steps that find what they want change nothing.
 ///
 /// # Errors
 /// The first that fails; what came before is done, and can be taken back with [`restore`].
-pub fn apply(plan: &Plan, applied: &mut Applied) -> Result<(), Error> {
-    let mut record_now = read(&plan.prefix);
-    let kept = plan.prefix.join("bin/.previous");
-    let mut owner = Owner { user: None, group: None };
+pub fn apply(plan: &Plan, running: BTreeSet<String>, applied: &mut Applied) -> Result<(), Error> {
+    let record = claim(plan)?;
+    let interrupted = Journal::read(&plan.prefix)?;
+    let goes_on = interrupted.is_some();
+    let mut journal = interrupted.unwrap_or_else(|| Journal { record: record.clone(), ..Journal::default() });
+    journal.ran.extend(running);
+    if goes_on {
+        applied.restart.clone_from(&journal.ran);
+    }
+    applied.journal = journal;
+    let mut run = Run { plan, record, group: None, user: None, applied };
+    run.record.manager = Some(plan.manager);
     for step in &plan.steps {
+        run.step(step)?;
+    }
+    run.save()?;
+    if !applied.journal.before.is_empty() {
+        applied.restart.clone_from(&applied.journal.ran);
+    }
+    Ok(())
+}
+
+struct Run<'a> {
+    plan: &'a Plan,
+    record: Record,
+    user: Option<u32>,
+    group: Option<u32>,
+    applied: &'a mut Applied,
+}
+
+impl Run<'_> {
+    fn step(&mut self, step: &Step) -> Result<(), Error> {
         match step {
             Step::User { name, home } => {
-                user(name, home, applied)?;
-                owner = look(name);
+                user(name, home, &mut self.applied.changes)?;
+                self.user = User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
+                self.group = Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw());
+                Ok(())
             }
-            Step::Folder { path, mode, own } => folder(path, *mode, *own, owner, applied)?,
-            Step::File { path, content, mode } => {
-                if !path.starts_with(&plan.prefix) {
-                    record_now.outside.insert(path.clone());
-                }
-                let bytes = match content {
-                    Content::Text(text) => text.clone(),
-                    Content::Copy(from) => fs::read(from).map_err(|e| failed("read", from, e))?,
-                };
-                replace(path, &bytes, *mode, &kept, applied)?;
+            Step::Folder { path, mode, own } => self.folder(path, *mode, *own),
+            Step::File { path, content: Content::Text(text), mode, edited } => {
+                self.file(path, &mut Cursor::new(text), *mode, *edited)
             }
-            Step::Config { path, text, mode } => {
-                config(path, text, *mode, owner, &mut record_now, applied)?;
+            Step::File { path, content: Content::Copy(from), mode, edited } => {
+                let mut from = File::open(from).map_err(|e| failed("read", from, e))?;
+                self.file(path, &mut from, *mode, *edited)
             }
-            Step::Link { path, to } => {
-                record_now.outside.insert(path.clone());
-                link(path, to, applied)?;
+            Step::Link { path, to } => self.link(path, to),
+            Step::Database { role, name } => {
+                database(role, name, &mut self.applied.changes);
+                Ok(())
             }
-            Step::Database { role, name } => database(role, name, applied),
             Step::Reload => {
-                save(&plan.prefix, &record_now)?;
-                systemctl(plan.manager, &["daemon-reload"]).unwrap_or_else(|e| noted(applied, &e));
-            }
-            Step::Enable(units) => {
-                let new: Vec<_> =
-                    units.iter().copied().filter(|unit| !record_now.enabled.contains(*unit)).collect();
-                if !new.is_empty() {
-                    let mut call = vec!["enable", "--quiet"];
-                    call.extend(&new);
-                    match systemctl(plan.manager, &call) {
-                        Ok(()) => {
-                            applied.changes.push(format!("enabled {}", new.join(" ")));
-                            record_now.enabled.extend(new.into_iter().map(str::to_owned));
-                        }
-                        Err(error) => noted(applied, &error),
-                    }
+                self.save()?;
+                if let Err(error) = systemctl(self.plan.manager, &["daemon-reload"]) {
+                    self.noted(&error);
                 }
+                Ok(())
             }
+            Step::Enable(units) => self.enable(units),
         }
     }
-    save(&plan.prefix, &record_now)
-}
 
-fn noted(applied: &mut Applied, error: &Error) {
-    applied.changes.push(format!("note: {error}"));
-}
-
-/// Puts every replaced file back, as it was before `applied`.
-///
-/// # Errors
-/// The first that cannot be put back.
-pub fn restore(applied: &Applied) -> Result<(), Error> {
-    for (path, before) in applied.before.iter().rev() {
-        match before {
-            Some(kept) => {
-                let bytes = fs::read(kept).map_err(|e| failed("read", kept, e))?;
-                let mode =
-                    kept.metadata().map_err(|e| failed("look at", kept, e))?.permissions().mode() & 0o7777;
-                write(path, &bytes, mode)?;
-            }
-            None => fs::remove_file(path).map_err(|e| failed("remove", path, e))?,
-        }
+    fn changed(&mut self, what: String) {
+        self.applied.changes.push(what);
     }
-    Ok(())
-}
 
-/// Takes everything away but data; `purge` takes that too.
-///
-/// # Errors
-/// The first that cannot be removed.
-pub fn uninstall(prefix: &Path, manager: Manager, purge: bool) -> Result<Vec<String>, Error> {
-    let mut done = Vec::new();
-    let installed = read(prefix);
-    let units: Vec<&str> =
-        crate::units::of(manager).map(|unit| unit.name).filter(|name| !name.contains('@')).collect();
-    for verb in ["stop", "disable"] {
-        let mut call = vec![verb, "--quiet"];
-        // Those that are not there are no reason to stop.
-        call.extend(units.iter().filter(|name| {
-            installed.outside.iter().any(|path| path.file_name().is_some_and(|file| file == **name))
-        }));
-        if call.len() > 2
-            && let Err(error) = systemctl(manager, &call)
+    fn noted(&mut self, error: &Error) {
+        self.changed(format!("note: {error}"));
+    }
+
+    fn keep(&mut self, path: &Path) -> Result<(), Error> {
+        self.applied.journal.keep(&self.plan.prefix, path)
+    }
+
+    /// Root's, and readable to the daemon's group where it is of the installation.
+    fn owner(&self, path: &Path) -> Owner {
+        let group = if path.starts_with(&self.plan.prefix) { self.group } else { root() };
+        Owner { user: root(), group }
+    }
+
+    fn folder(&mut self, path: &Path, mode: u32, own: bool) -> Result<(), Error> {
+        let mut owner = self.owner(path);
+        if own {
+            owner.user = self.user;
+        }
+        if *path == self.plan.prefix
+            && let Some(above) = path.parent()
         {
-            done.push(format!("note: {error}"));
+            fs::create_dir_all(above).map_err(|e| failed("make", above, e))?;
         }
+        if files::folder(path, mode, owner)? {
+            self.changed(format!("made {}", path.display()));
+        }
+        Ok(())
     }
-    for path in &installed.outside {
-        remove(path, &mut done)?;
-    }
-    if let Err(error) = systemctl(manager, &["daemon-reload"]) {
-        done.push(format!("note: {error}"));
-    }
-    let _ = systemctl(manager, &["reset-failed", "openclaw*"]);
-    if purge {
-        match fs::remove_dir_all(prefix) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(failed("remove", prefix, error));
+
+    fn file(
+        &mut self,
+        path: &Path,
+        content: &mut (impl Read + std::io::Seek),
+        mode: u32,
+        edited: Edited,
+    ) -> Result<(), Error> {
+        let wanted = files::mark_of(content).map_err(|e| failed("read what belongs into", path, e))?;
+        let owner = self.owner(path);
+        let mut there = files::look(path)?;
+        let mark = there.mark(path)?;
+        let shipped = self.record.made.get(path).cloned();
+        let as_wanted = mark.as_ref() == Some(&wanted);
+        if as_wanted && matches!(&there, There::File(_, meta) if files::is_as(meta, mode, owner)) {
+            self.record.made.insert(path.into(), wanted);
+            return Ok(());
+        }
+        let free = matches!(there, There::Nothing);
+        if edited == Edited::Stays && !free && !as_wanted && mark != shipped {
+            // What is shipped now is what was shipped then: there is nothing new to say.
+            if shipped.as_ref() == Some(&wanted) {
+                return Ok(());
             }
-            _ => done.push(format!("removed {}, data and all", prefix.display())),
-        }
-        if manager == Manager::System && Path::new("/run/postgresql").is_dir() {
-            done.push(
-                "note: the database `openclaw` in PostgreSQL, if there is one, stays: dropdb openclaw".into(),
-            );
-        }
-        if manager == Manager::System && User::from_name("milkbot").ok().flatten().is_some() {
-            match call("userdel", &["milkbot"]) {
-                Ok(_) => done.push("removed the user milkbot".into()),
-                Err(error) => done.push(format!("note: {error}")),
+            let mut new = path.as_os_str().to_owned();
+            new.push(".new");
+            let new = PathBuf::from(new);
+            if files::look(&new)?.mark(&new)?.as_ref() != Some(&wanted) {
+                self.keep(&new)?;
+                files::put(&new, content, mode, owner)?;
+                let whose = if shipped.is_some() { "was edited" } else { "is not ours" };
+                self.changed(format!(
+                    "{} {whose} and stays: the new one is {}",
+                    path.display(),
+                    new.display()
+                ));
             }
+            self.record.made.insert(new, wanted);
+            return Ok(());
         }
-    } else {
-        for path in [prefix.join("bin/openclaw"), record(prefix)] {
-            remove(&path, &mut done)?;
-        }
-        let _ = fs::remove_dir_all(prefix.join("bin/.previous"));
-        done.push(format!(
-            "left {}: data, configuration and libraries (--purge removes them)",
-            prefix.display()
-        ));
+        self.keep(path)?;
+        files::put(path, content, mode, owner)?;
+        self.changed(format!("{} {}", if free { "wrote" } else { "replaced" }, path.display()));
+        self.record.made.insert(path.into(), wanted);
+        Ok(())
     }
-    Ok(done)
+
+    fn link(&mut self, path: &Path, to: &Path) -> Result<(), Error> {
+        let wanted = files::link_mark(to);
+        let mark = files::look(path)?.mark(path)?;
+        if mark.as_ref() != Some(&wanted) {
+            // Something else of that name is somebody else's.
+            if path.symlink_metadata().is_ok()
+                && (mark.is_none() || mark.as_ref() != self.record.made.get(path))
+            {
+                self.changed(format!("note: {} is something else and stays", path.display()));
+                return Ok(());
+            }
+            self.keep(path)?;
+            files::link(path, to)?;
+            self.changed(format!("linked {}", path.display()));
+        }
+        self.record.made.insert(path.into(), wanted);
+        Ok(())
+    }
+
+    fn enable(&mut self, units: &[&'static str]) -> Result<(), Error> {
+        let new: Vec<_> = units.iter().copied().filter(|unit| !self.record.enabled.contains(*unit)).collect();
+        let foreign = shadowed(self.plan.manager, &self.plan.units, &new);
+        for unit in &foreign {
+            self.changed(format!(
+                "note: {unit} is there already, not ours: it stays as it is, and is not enabled"
+            ));
+        }
+        let new: Vec<_> = new.into_iter().filter(|unit| !foreign.contains(*unit)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let names = new.iter().map(|unit| (*unit).to_owned());
+        self.applied.journal.enabled.extend(names.clone());
+        self.applied.journal.save(&self.plan.prefix)?;
+        let mut call = vec!["enable", "--quiet"];
+        call.extend(&new);
+        match systemctl(self.plan.manager, &call) {
+            Ok(_) => {
+                self.changed(format!("enabled {}", new.join(" ")));
+                self.record.enabled.extend(names);
+            }
+            Err(error) => self.noted(&error),
+        }
+        Ok(())
+    }
+
+    fn save(&self) -> Result<(), Error> {
+        if Record::read(&self.plan.prefix)?.as_ref() == Some(&self.record) {
+            return Ok(());
+        }
+        self.record.save(&self.plan.prefix)
+    }
 }
 
-fn remove(path: &Path, done: &mut Vec<String>) -> Result<(), Error> {
-    match fs::remove_file(path) {
-        Ok(()) => done.push(format!("removed {}", path.display())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed("remove", path, error)),
+/// Has again what the journal says was there: files, links, the record, what was enabled. The folders that were made
+/// stay, empty.
+///
+/// # Errors
+/// The first that cannot be put back; the journal stays, and it may be tried again.
+pub fn restore(prefix: &Path, manager: Manager) -> Result<(), Error> {
+    let Some(journal) = Journal::read(prefix)? else { return Ok(()) };
+    if !journal.enabled.is_empty() {
+        let mut call = vec!["disable", "--quiet"];
+        call.extend(journal.enabled.iter().map(String::as_str));
+        // Where there is no systemd, none was enabled.
+        let _ = systemctl(manager, &call);
     }
-    Ok(())
+    for (path, was) in journal.before.iter().rev() {
+        match was {
+            Was::Nothing => {
+                files::remove(path)?;
+            }
+            Was::Link(to) => files::link(path, to)?,
+            Was::File(copy, mode, user, group) => {
+                let mut file = File::open(copy).map_err(|e| failed("read", copy, e))?;
+                files::put(path, &mut file, *mode, Owner { user: Some(*user), group: Some(*group) })?;
+            }
+        }
+    }
+    journal.record.save(prefix)
 }
 
-fn user(name: &str, home: &Path, applied: &mut Applied) -> Result<(), Error> {
+fn user(name: &str, home: &Path, changes: &mut Vec<String>) -> Result<(), Error> {
     if User::from_name(name).ok().flatten().is_some() {
         return Ok(());
     }
     let home = home.display().to_string();
-    call(
-        "useradd",
-        &[
-            "--system",
-            "--user-group",
-            "--no-create-home",
-            "--home-dir",
-            &home,
-            "--shell",
-            "/usr/sbin/nologin",
-            name,
-        ],
-    )?;
-    applied.changes.push(format!("made the user {name}"));
-    Ok(())
-}
-
-fn look(name: &str) -> Owner {
-    let user = User::from_name(name).ok().flatten().map(|user| user.uid);
-    Owner { user, group: Group::from_name(name).ok().flatten().map(|group| group.gid) }
-}
-
-fn folder(path: &Path, mode: u32, own: bool, owner: Owner, applied: &mut Applied) -> Result<(), Error> {
-    if !path.is_dir() {
-        let made = DirBuilder::new().recursive(true).mode(mode).create(path);
-        made.map_err(|e| failed("make", path, e))?;
-        applied.changes.push(format!("made {}", path.display()));
-    }
-    let meta = path.metadata().map_err(|e| failed("look at", path, e))?;
-    if meta.permissions().mode() & 0o7777 != mode {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|e| failed("change", path, e))?;
-    }
-    if Uid::effective().is_root() {
-        let root = Uid::from_raw(0);
-        let user = if own { owner.user } else { Some(root) };
-        let wrong = user.is_some_and(|user| meta.uid() != user.as_raw())
-            || owner.group.is_some_and(|group| meta.gid() != group.as_raw());
-        if wrong {
-            nix::unistd::chown(path, user, owner.group).map_err(|e| failed("give away", path, e.into()))?;
-        }
-    }
-    Ok(())
-}
-
-fn replace(path: &Path, bytes: &[u8], mode: u32, kept: &Path, applied: &mut Applied) -> Result<(), Error> {
-    let before = fs::read(path).ok();
-    if before.as_deref() == Some(bytes) {
-        return Ok(());
-    }
-    let old = match before {
-        None => None,
-        Some(before) => {
-            let name = path.strip_prefix("/").unwrap_or(path).display().to_string().replace('/', "-");
-            let old = kept.join(name);
-            let old_mode = path.metadata().map_or(mode, |meta| meta.permissions().mode() & 0o7777);
-            write(&old, &before, old_mode)?;
-            Some(old)
-        }
-    };
-    write(path, bytes, mode)?;
-    let verb = if old.is_some() { "replaced" } else { "wrote" };
-    applied.changes.push(format!("{verb} {}", path.display()));
-    applied.before.push((path.into(), old));
-    Ok(())
-}
-
-fn config(
-    path: &Path,
-    text: &str,
-    mode: u32,
-    owner: Owner,
-    record: &mut Record,
-    applied: &mut Applied,
-) -> Result<(), Error> {
-    let there = fs::read(path).ok();
-    let hash =
-        |bytes: &[u8]| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let shipped = record.shipped.get(path);
-    let edited = there.as_deref().is_some_and(|there| shipped.is_none_or(|shipped| *shipped != hash(there)));
-    if there.as_deref() == Some(text.as_bytes()) {
-        record.shipped.insert(path.into(), hash(text.as_bytes()));
-        return Ok(());
-    }
-    if !edited {
-        write(path, text.as_bytes(), mode)?;
-        give(path, owner)?;
-        applied.changes.push(format!("wrote {}", path.display()));
-        record.shipped.insert(path.into(), hash(text.as_bytes()));
-        return Ok(());
-    }
-    // What is shipped now is what was shipped then: there is nothing new to say.
-    if shipped.is_some_and(|shipped| *shipped == hash(text.as_bytes())) {
-        return Ok(());
-    }
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let new = PathBuf::from(new);
-    if fs::read(&new).ok().as_deref() != Some(text.as_bytes()) {
-        write(&new, text.as_bytes(), mode)?;
-        give(&new, owner)?;
-        applied.changes.push(format!(
-            "{} was edited and stays: the new one is {}",
-            path.display(),
-            new.display()
-        ));
-    }
-    Ok(())
-}
-
-/// Root's, and readable to the daemon's group.
-fn give(path: &Path, owner: Owner) -> Result<(), Error> {
-    if !Uid::effective().is_root() || owner.group.is_none() {
-        return Ok(());
-    }
-    nix::unistd::chown(path, None, owner.group).map_err(|e| failed("give away", path, e.into()))
-}
-
-fn link(path: &Path, to: &Path, applied: &mut Applied) -> Result<(), Error> {
-    if fs::read_link(path).is_ok_and(|there| there == to) {
-        return Ok(());
-    }
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(|e| failed("make", folder, e))?;
-    }
-    // Something else of that name is somebody else's.
-    match std::os::unix::fs::symlink(to, path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            applied.changes.push(format!("note: {} is something else and stays", path.display()));
-        }
-        Err(error) => return Err(failed("link", path, error)),
-        Ok(()) => applied.changes.push(format!("linked {}", path.display())),
-    }
+    let wanted =
+        ["--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", "--home-dir"];
+    let mut args = wanted.to_vec();
+    args.extend([home.as_str(), name]);
+    call("useradd", &args)?;
+    changes.push(format!("made the user {name}"));
     Ok(())
 }
 
 /// The daemon says at its start what is missing, so none of this stops an installation.
-fn database(role: &str, name: &str, applied: &mut Applied) {
+fn database(role: &str, name: &str, changes: &mut Vec<String>) {
     let sql = |text: &str| call("runuser", &["-u", "postgres", "--", "psql", "-XAtqc", text]);
     let made = || -> Result<bool, Error> {
         let mut made = false;
@@ -386,71 +351,11 @@ fn database(role: &str, name: &str, applied: &mut Applied) {
         Ok(made)
     };
     match made() {
-        Ok(true) => applied.changes.push(format!("made the database {name} of the role {role}")),
+        Ok(true) => changes.push(format!("made the database {name} of the role {role}")),
         Ok(false) => {}
-        Err(error) => applied.changes.push(format!(
+        Err(error) => changes.push(format!(
             "note: {error}\nnote: make the role and the database by hand, or put another [database] url into the config: \
              createuser {role}; createdb -O {role} {name}"
         )),
     }
-}
-
-fn save(prefix: &Path, now: &Record) -> Result<(), Error> {
-    let path = record(prefix);
-    let text = serde_json::to_vec_pretty(now).map_err(|e| failed("write", &path, e.into()))?;
-    if fs::read(&path).ok().as_deref() == Some(&text) {
-        return Ok(());
-    }
-    write(&path, &text, 0o644)
-}
-
-/// Beside, then moved over: nobody ever sees half a file, and what runs goes on running.
-fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
-    let folder = path.parent().unwrap_or(path);
-    fs::create_dir_all(folder).map_err(|e| failed("make", folder, e))?;
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".installing");
-    let new = folder.join(name);
-    let _ = fs::remove_file(&new);
-    let written =
-        OpenOptions::new().write(true).create_new(true).mode(mode).open(&new).and_then(|mut file| {
-            file.write_all(bytes)?;
-            // The umask may have taken something.
-            file.set_permissions(fs::Permissions::from_mode(mode))?;
-            file.sync_all()
-        });
-    written
-        .and_then(|()| fs::rename(&new, path))
-        .and_then(|()| File::open(folder)?.sync_all())
-        .map_err(|e| failed("write", path, e))
-}
-
-/// systemctl, for whichever manager.
-///
-/// # Errors
-/// There is none, or it failed.
-pub fn systemctl(manager: Manager, args: &[&str]) -> Result<(), Error> {
-    let mut all: Vec<&str> = if manager == Manager::User { vec!["--user"] } else { Vec::new() };
-    all.extend(args);
-    call("systemctl", &all).map(drop)
-}
-
-/// Runs a program to its end; answers what it printed.
-fn call(program: &str, args: &[&str]) -> Result<String, Error> {
-    let call = || format!("{program} {}", args.join(" "));
-    let output = Command::new(program).args(args).current_dir("/").stdin(Stdio::null()).output();
-    let output = output.map_err(|error| Error::Program { call: call(), why: error.to_string() })?;
-    if !output.status.success() {
-        let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(Error::Program {
-            call: call(),
-            why: if why.is_empty() { output.status.to_string() } else { why },
-        });
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-fn failed(what: &'static str, path: &Path, source: io::Error) -> Error {
-    Error::File { what, path: path.into(), source }
 }

@@ -1,7 +1,7 @@
 //! What an installation consists of. Pure: the same request gives the same steps.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::units::{self, Manager};
 
@@ -12,8 +12,10 @@ pub struct Request {
     pub prefix: PathBuf,
     /// Whose units.
     pub manager: Manager,
-    /// Where that looks for units.
+    /// Where that looks for units of what is installed: an operator's own, elsewhere, come first.
     pub units: PathBuf,
+    /// The home of whoever it is for, with a person's manager.
+    pub home: Option<PathBuf>,
     /// Its version.
     pub systemd: u32,
     /// This program.
@@ -52,6 +54,15 @@ impl fmt::Debug for Content {
     }
 }
 
+/// What becomes of a file that is there and is not as we made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edited {
+    /// It is somebody else's, or the operator's: what we would write goes beside it, as `.new`.
+    Stays,
+    /// It is the version's: replaced.
+    Replaced,
+}
+
 /// One step; each may be done any number of times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -71,7 +82,7 @@ pub enum Step {
         /// Whether it is the daemon's; else it is root's, and the daemon's group may look.
         own: bool,
     },
-    /// A file that is ours: replaced whenever it differs.
+    /// A file.
     File {
         /// Where.
         path: PathBuf,
@@ -79,15 +90,8 @@ pub enum Step {
         content: Content,
         /// Its mode.
         mode: u32,
-    },
-    /// A file that is the operator's once it has been edited: then what we would write goes beside it, as `.new`.
-    Config {
-        /// Where.
-        path: PathBuf,
-        /// What.
-        text: String,
-        /// Its mode.
-        mode: u32,
+        /// What becomes of another one that is there.
+        edited: Edited,
     },
     /// A symbolic link.
     Link {
@@ -122,9 +126,9 @@ impl fmt::Display for Step {
                     path.display()
                 )
             }
-            Self::File { path, mode, .. } => write!(f, "file     {mode:04o} {}", path.display()),
-            Self::Config { path, mode, .. } => {
-                write!(f, "config   {mode:04o} {} (never over an edited one)", path.display())
+            Self::File { path, mode, edited, .. } => {
+                let stays = if *edited == Edited::Stays { " (never over another one)" } else { "" };
+                write!(f, "file     {mode:04o} {}{stays}", path.display())
             }
             Self::Link { path, to } => write!(f, "link     {} -> {}", path.display(), to.display()),
             Self::Database { role, name } => write!(f, "database {name}, of the role {role}, where missing"),
@@ -141,6 +145,8 @@ pub struct Plan {
     pub prefix: PathBuf,
     /// Whose units.
     pub manager: Manager,
+    /// Where they go.
+    pub units: PathBuf,
     /// Each.
     pub steps: Vec<Step>,
 }
@@ -148,51 +154,57 @@ pub struct Plan {
 /// Makes the plan, or says why the prefix cannot be one.
 ///
 /// # Errors
-/// The prefix is relative, is not UTF-8, or has a character that unit files cannot name.
+/// The prefix is relative, is not UTF-8, has a character that unit files cannot name, is the system's or a person's own
+/// folder, or one that units may not see.
 pub fn plan(request: &Request) -> Result<Plan, String> {
     let prefix = &request.prefix;
     let text = prefix.to_str().ok_or("the prefix is not UTF-8: choose another")?;
-    if !prefix.is_absolute() || text.len() < 2 {
-        return Err(format!("the prefix `{text}` is not an absolute path below the root: choose another"));
+    if !prefix.is_absolute() || text.len() < 2 || prefix.components().any(|part| part == Component::ParentDir)
+    {
+        return Err(format!(
+            "the prefix `{text}` is not an absolute path below the root, without `..`: choose another"
+        ));
     }
     if let Some(bad) =
         text.chars().find(|c| c.is_control() || matches!(c, '"' | '\'' | '\\' | '$' | '`' | ':'))
     {
         return Err(format!("unit files cannot name a prefix with {bad:?}: choose another"));
     }
+    if let Some(why) = unfit(prefix, request.manager, request.home.as_deref()) {
+        return Err(format!("the prefix `{text}` {why}"));
+    }
     let system = request.manager == Manager::System;
     let mut steps = Vec::new();
     if system {
         steps.push(Step::User { name: "milkbot", home: prefix.clone() });
     }
-    steps.extend(folders(prefix));
+    steps.extend(folders(prefix, request.manager));
     let program = prefix.join("bin/openclaw");
-    steps.push(Step::File {
-        path: program.clone(),
-        content: Content::Copy(request.program.clone()),
-        mode: 0o755,
-    });
+    let file = |path, content, mode, edited| Step::File { path, content, mode, edited };
+    let copy = |from: &Path| Content::Copy(from.into());
+    steps.push(file(program.clone(), copy(&request.program), 0o755, Edited::Replaced));
     for library in &request.agents {
         if let Some(name) = library.file_name() {
             let path = prefix.join("agents").join(name);
-            steps.push(Step::File { path, content: Content::Copy(library.clone()), mode: 0o644 });
+            steps.push(file(path, copy(library), 0o644, Edited::Replaced));
         }
     }
-    let (path, script) = (prefix.join("scripts/alert-telegram.sh"), units::ALERT_SCRIPT.as_bytes().to_vec());
-    steps.push(Step::File { path, content: Content::Text(script), mode: 0o755 });
     let config = prefix.join("config/openclaw.toml");
-    steps.push(Step::Config { path: config, text: request.config.clone(), mode: 0o640 });
+    let text = |text: &[u8]| Content::Text(text.into());
+    let script = prefix.join("scripts/alert-telegram.sh");
+    steps.push(file(script, text(units::ALERT_SCRIPT.as_bytes()), 0o755, Edited::Stays));
+    steps.push(file(config, text(request.config.as_bytes()), 0o640, Edited::Stays));
     for unit in units::of(request.manager) {
-        let text = units::render(unit.text, prefix, request.manager, request.systemd);
-        let content = Content::Text(text.into_bytes());
-        steps.push(Step::File { path: request.units.join(unit.name), content, mode: 0o644 });
+        let rendered = units::render(unit.text, prefix, request.manager, request.systemd);
+        let path = request.units.join(unit.name);
+        steps.push(file(path, text(rendered.as_bytes()), 0o644, Edited::Stays));
     }
     if let (true, Some(folder)) = (system, &request.polkit) {
-        let content = Content::Text(units::POLKIT.as_bytes().to_vec());
-        steps.push(Step::File { path: folder.join("50-openclaw.rules"), content, mode: 0o644 });
+        let path = folder.join("50-openclaw.rules");
+        steps.push(file(path, text(units::POLKIT.as_bytes()), 0o644, Edited::Stays));
     }
     for (path, bytes) in &request.generated {
-        steps.push(Step::File { path: path.clone(), content: Content::Text(bytes.clone()), mode: 0o644 });
+        steps.push(file(path.clone(), text(bytes), 0o644, Edited::Stays));
     }
     if let Some(path) = &request.command {
         steps.push(Step::Link { path: path.clone(), to: program });
@@ -202,17 +214,67 @@ pub fn plan(request: &Request) -> Result<Plan, String> {
     }
     steps.push(Step::Reload);
     steps.push(Step::Enable(enabled(request)));
-    Ok(Plan { prefix: prefix.clone(), manager: request.manager, steps })
+    Ok(Plan { prefix: prefix.clone(), manager: request.manager, units: request.units.clone(), steps })
 }
 
+/// Why a folder cannot be all OpenClaw's; none: it can.
+fn unfit(prefix: &Path, manager: Manager, home: Option<&Path>) -> Option<&'static str> {
+    const SYSTEMS: [&str; 12] = [
+        "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr",
+    ];
+    // Folders that have others' folders in them, and are nobody's.
+    const SHARED: [&str; 10] =
+        ["/home", "/media", "/mnt", "/opt", "/root", "/srv", "/tmp", "/var", "/var/lib", "/var/tmp"];
+    // ProtectHome= and PrivateTmp= of the units.
+    const UNSEEN: [&str; 4] = ["/home", "/root", "/tmp", "/var/tmp"];
+    let var = Path::new("/var");
+    if SYSTEMS.iter().any(|folder| prefix.starts_with(folder)) {
+        return Some("is the system's: choose one below /opt or /srv");
+    }
+    if SHARED.iter().any(|folder| prefix == Path::new(folder)) || prefix.parent() == Some(var) {
+        return Some("is not one program's: choose a folder of its own below it");
+    }
+    if home.is_some_and(|home| home.starts_with(prefix)) {
+        return Some("is your home: choose a folder of its own below it");
+    }
+    if manager == Manager::System && UNSEEN.iter().any(|folder| prefix.starts_with(folder)) {
+        return Some("is not to be seen by units (ProtectHome=, PrivateTmp=): choose one below /opt or /srv");
+    }
+    None
+}
+
+/// The folders of an installation.
+pub const LAYOUT: &[&str] = &[
+    ".openclaw",
+    "agents",
+    "backups",
+    "bin",
+    "config",
+    "dashboard",
+    "logs",
+    "run",
+    "scripts",
+    "uploads",
+    "workspace",
+];
+
+/// What the daemon makes beside them.
+pub(super) const DAEMONS: &[&str] =
+    &["installation", "libraries", "openclaw.db", "openclaw.db-shm", "openclaw.db-wal", "openclaw.db.lock"];
+
 /// The documented layout. What the daemon may not change is root's.
-fn folders(prefix: &Path) -> Vec<Step> {
-    let own = [".openclaw", "agents", "backups", "dashboard", "logs", "run", "uploads", "workspace"];
-    let folder = |name: &str, mode, own| Step::Folder { path: prefix.join(name), mode, own };
-    let mut folders = vec![folder("", 0o755, true)];
-    folders.extend(["bin", "scripts"].map(|name| folder(name, 0o755, false)));
-    folders.push(folder("config", 0o750, false));
-    folders.extend(own.map(|name| folder(name, 0o700, true)));
+/// The prefix is root's: the daemon may make files of its own in it, and can replace none of root's (the sticky bit).
+fn folders(prefix: &Path, manager: Manager) -> Vec<Step> {
+    let all = if manager == Manager::System { 0o1775 } else { 0o755 };
+    let mut folders = vec![Step::Folder { path: prefix.into(), mode: all, own: false }];
+    folders.extend(LAYOUT.iter().map(|name| {
+        let (mode, own) = match *name {
+            "bin" | "scripts" => (0o755, false),
+            "config" => (0o750, false),
+            _ => (0o700, true),
+        };
+        Step::Folder { path: prefix.join(name), mode, own }
+    }));
     folders
 }
 

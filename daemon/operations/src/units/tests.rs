@@ -130,14 +130,68 @@ fn times_agree_with_each_other_and_with_the_settings() {
 #[test]
 fn who_cannot_run_is_not_restarted_and_nothing_dies_silently() {
     for (name, keys) in services() {
-        assert_eq!(one(&keys, "RestartPreventExitStatus"), "64 69 78", "{name}");
+        assert_eq!(one(&keys, "RestartPreventExitStatus"), crate::failed::STAYS_DOWN.join(" "), "{name}");
+        // A loop that is too slow for the limit is told of all the same.
+        let ends = &keys["ExecStopPost"];
+        assert_eq!(ends[0], "-\"/opt/openclaw/bin/openclaw\" alert unit %n", "{name}");
+        // Who waits on the socket does not start again what stays down.
+        let closes = format!("{}) exec systemctl stop openclaw.socket", crate::failed::STAYS_DOWN.join("|"));
+        assert_eq!(
+            ends.get(1).is_some_and(|line| line.contains(&closes)),
+            name == "openclaw.service",
+            "{name}"
+        );
         assert_eq!(
             (one(&keys, "Type"), one(&keys, "Restart"), one(&keys, "KillMode")),
             ("notify", "always", "mixed")
         );
     }
-    for unit in UNITS.iter().filter(|unit| unit.name.ends_with(".service") && !unit.name.contains('@')) {
+    let may_fail = |name: &str| name.ends_with(".service") || name.ends_with(".socket");
+    for unit in UNITS.iter().filter(|unit| may_fail(unit.name) && !unit.name.contains('@')) {
         assert_eq!(one(&keys(unit.text), "OnFailure"), "openclaw-alert@%n.service", "{}", unit.name);
+    }
+}
+
+/// Each `const … = "…_TOKEN"` and the like of the daemon's code.
+fn secrets(folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            secrets(&path, found);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let lines = text.lines().filter(|line| line.contains("const ") && line.contains(": &str = "));
+            let values = lines.filter_map(|line| line.split('"').nth(1));
+            let ends = ["_API_KEY", "_TOKEN", "_PASSWORD"];
+            found.extend(
+                values
+                    .filter(|name| ends.iter().any(|end| name.ends_with(end) && name != end))
+                    .map(str::to_owned),
+            );
+        }
+    }
+}
+
+#[test]
+fn every_secret_that_the_code_names_is_handed_to_who_needs_it() {
+    let mut named = BTreeSet::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    secrets(&root.join(".."), &mut named);
+    for provider in std::fs::read_dir(root.join("../../config/providers")).unwrap() {
+        let text = std::fs::read_to_string(provider.unwrap().path()).unwrap();
+        let key = text.lines().find_map(|line| line.strip_prefix("key = ")).unwrap();
+        named.insert(key.trim_matches('"').into());
+    }
+    let all = |unit: &super::Unit| {
+        words(&keys(&render(unit.text, Path::new("/x"), Manager::System, 999)), "LoadCredential")
+    };
+    let gateway = UNITS.iter().find(|unit| unit.name == "openclaw.service").unwrap();
+    assert_eq!(all(gateway), named);
+    let shared: BTreeSet<String> = named.into_iter().filter(|name| name.ends_with("_PASSWORD")).collect();
+    assert_eq!(shared.len(), 2);
+    for (name, _) in services() {
+        let unit = UNITS.iter().find(|unit| unit.name == name).unwrap();
+        assert!(all(unit).is_superset(&shared), "{name}");
     }
 }
 
@@ -169,5 +223,10 @@ fn what_an_older_systemd_does_not_know_is_left_out() {
     let unknown = super::unknown(252);
     assert_eq!(unknown.into_iter().collect::<Vec<_>>(), [("RestartMaxDelaySec", 254), ("RestartSteps", 254)]);
     assert!(super::unknown(254).is_empty());
+    let old: Vec<_> = super::unknown(246).into_keys().collect();
+    assert_eq!(old, ["LoadCredential", "ProtectProc", "RestartMaxDelaySec", "RestartSteps"]);
+    let user = render(text, Path::new("/x"), Manager::User, 252);
+    assert!(!user.contains("ProtectProc") && !user.contains("LoadCredential"), "{user}");
+    assert!(user.contains("exec systemctl --user stop openclaw.socket"), "{user}");
     assert!(!render(text, Path::new("/x"), Manager::System, 252).contains("254:"));
 }

@@ -1,0 +1,159 @@
+//! What is known of an installation from run to run: what was made (the record), and what was there before a change that
+//! is not proven yet (the journal). Both lie in `bin`, which is root's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::Uid;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use super::files::{self, Owner, There, failed};
+use crate::units::Manager;
+
+/// What was made, by which only that is changed or removed again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Whose units run it; none: it is not installed (any more), and what is left of it lies here.
+    pub manager: Option<Manager>,
+    /// Each file that was made and its SHA-256, each link and where it leads.
+    pub made: BTreeMap<PathBuf, String>,
+    /// Units that were enabled, each once: who was disabled since stays so.
+    pub enabled: BTreeSet<String>,
+}
+
+/// Where the record of an installation is.
+fn place(prefix: &Path) -> PathBuf {
+    prefix.join("bin/.installed.json")
+}
+
+impl Record {
+    /// The one of a prefix; none where nothing of OpenClaw is.
+    ///
+    /// # Errors
+    /// It is somebody else's, or does not read.
+    pub fn read(prefix: &Path) -> Result<Option<Self>, Error> {
+        read(&place(prefix))
+    }
+
+    pub(super) fn save(&self, prefix: &Path) -> Result<(), Error> {
+        write(&place(prefix), self, 0o644)
+    }
+}
+
+/// Whose units run an installation; none where nothing is installed, or it is not to be seen.
+#[must_use]
+pub fn manager(prefix: &Path) -> Option<Manager> {
+    Record::read(prefix).ok().flatten()?.manager
+}
+
+/// What ran before an installation or its removal: all that it takes to have it again. It is there from before the first
+/// change until what is new has proved itself, so that whatever interrupts it, the next run finishes it or takes it back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Journal {
+    /// The units that ran, and are to run afterwards.
+    pub ran: BTreeSet<String>,
+    /// The record as it was.
+    pub record: Record,
+    /// What each changed path was, in the order of the changes.
+    pub before: Vec<(PathBuf, Was)>,
+    /// Units that were enabled meanwhile.
+    pub enabled: BTreeSet<String>,
+}
+
+/// What a path was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Was {
+    /// Nothing.
+    Nothing,
+    /// A file: its copy, mode, user and group.
+    File(PathBuf, u32, u32, u32),
+    /// A link.
+    Link(PathBuf),
+}
+
+/// The folder of the journal and of the copies it names.
+fn kept(prefix: &Path) -> PathBuf {
+    prefix.join("bin/.previous")
+}
+
+impl Journal {
+    /// The one of a run that was interrupted; none: there was none.
+    ///
+    /// # Errors
+    /// It is somebody else's, or does not read.
+    pub fn read(prefix: &Path) -> Result<Option<Self>, Error> {
+        read(&kept(prefix).join("journal.json"))
+    }
+
+    pub(super) fn save(&self, prefix: &Path) -> Result<(), Error> {
+        files::folder(&kept(prefix), 0o700, Owner { user: root(), group: None })?;
+        write(&kept(prefix).join("journal.json"), self, 0o600)
+    }
+
+    /// Keeps what is at a path, before it is changed: on the disk when this returns. What was kept before stays kept.
+    ///
+    /// # Errors
+    /// It cannot be copied, or is neither file nor link.
+    pub fn keep(&mut self, prefix: &Path, path: &Path) -> Result<(), Error> {
+        if self.before.iter().any(|(known, _)| known == path) {
+            return Ok(());
+        }
+        let was = match files::look(path)? {
+            There::Nothing => Was::Nothing,
+            There::Link(to) => Was::Link(to),
+            There::Other => return Err(Error::NotAFile { path: path.into() }),
+            There::File(mut file, meta) => {
+                files::folder(&kept(prefix), 0o700, Owner { user: root(), group: None })?;
+                let copy = kept(prefix).join(self.before.len().to_string());
+                files::put(&copy, &mut file, 0o600, Owner { user: root(), group: None })?;
+                Was::File(copy, meta.permissions().mode() & 0o7777, meta.uid(), meta.gid())
+            }
+        };
+        self.before.push((path.into(), was));
+        self.save(prefix)
+    }
+
+    /// What is new has proved itself, or what was is there again.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn end(prefix: &Path) -> Result<(), Error> {
+        let folder = kept(prefix);
+        // First: without it the copies mean nothing.
+        files::remove(&folder.join("journal.json"))?;
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(failed("remove", &folder, error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+pub(super) fn root() -> Option<u32> {
+    Uid::effective().is_root().then_some(0)
+}
+
+/// Only what we wrote: by a record of somebody else's, root would remove whatever that names.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+    let (mut file, meta) = match files::look(path)? {
+        There::Nothing => return Ok(None),
+        There::File(file, meta) => (file, meta),
+        There::Link(_) | There::Other => return Err(Error::Foreign { path: path.into() }),
+    };
+    if Uid::effective().is_root() && meta.uid() != 0 {
+        return Err(Error::Foreign { path: path.into() });
+    }
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut file, &mut text).map_err(|e| failed("read", path, e))?;
+    serde_json::from_str(&text).map(Some).map_err(|e| failed("read", path, e.into()))
+}
+
+fn write(path: &Path, value: &impl Serialize, mode: u32) -> Result<(), Error> {
+    let text = serde_json::to_vec_pretty(value).map_err(|e| failed("write", path, e.into()))?;
+    files::put(path, &mut text.as_slice(), mode, Owner { user: root(), group: root() })
+}
