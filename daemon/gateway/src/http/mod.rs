@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use axum::Router;
 use chrono::{DateTime, Utc};
+use settings::Redactor;
 use store::Clock;
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -47,6 +48,7 @@ pub(crate) struct Door {
     pub routing: settings::Routing,
     pub tokens: Tokens,
     pub clock: Clock,
+    pub redactor: Redactor,
     /// How far a stop is.
     pub drain: watch::Receiver<Drain>,
     /// Told whenever a connection has nothing in work any more.
@@ -79,6 +81,7 @@ impl Door {
         tokens: Tokens,
         address: SocketAddr,
         clock: Clock,
+        redactor: Redactor,
         drain: watch::Receiver<Drain>,
     ) -> Self {
         // Others must find a seat whatever listeners do.
@@ -90,6 +93,7 @@ impl Door {
             routing,
             tokens,
             clock,
+            redactor,
             drain,
             became_idle: Notify::new(),
             tally: metrics::Tally::default(),

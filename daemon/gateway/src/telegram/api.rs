@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use settings::Redactor;
 use supervisor::submission::misleads;
 
 use super::Error;
@@ -90,6 +91,7 @@ pub struct Api {
     http: Client,
     base: Arc<str>,
     token: Arc<SecretString>,
+    redactor: Redactor,
 }
 
 impl Api {
@@ -104,7 +106,8 @@ impl Api {
             return Err(Error::Token);
         }
         let http = client::to(base).map_err(|error| Error::Client(error.to_string()))?;
-        Ok(Self { http, base: base.trim_end_matches('/').into(), token: Arc::new(token) })
+        let redactor = Redactor::of([&token]);
+        Ok(Self { http, base: base.trim_end_matches('/').into(), token: Arc::new(token), redactor })
     }
 
     /// Calls a method.
@@ -192,8 +195,8 @@ impl Api {
     }
 
     /// What others say is cut to a line, and does not repeat the token.
-    fn told(&self, text: &str) -> String {
-        let text = text.replace(self.token.expose_secret(), "[token]");
+    pub fn told(&self, text: &str) -> String {
+        let text = self.redactor.redact(text);
         text.chars().filter(|c| !misleads(*c)).take(WHY).collect()
     }
 }
@@ -242,7 +245,7 @@ mod tests {
     fn what_telegram_says_does_not_repeat_the_token() {
         let api = Api::new("http://127.0.0.1:1", "1:hidden".into()).unwrap();
         let failure = api.failure(409, "terminated /bot1:hidden/ by \u{202e}other", None);
-        assert_eq!(failure, Failure::Conflict { why: "terminated /bot[token]/ by other".into() });
+        assert_eq!(failure, Failure::Conflict { why: "terminated /bot***/ by other".into() });
         let waits = Failure::TooMany { retry_after: Duration::from_secs(5) };
         assert_eq!(api.failure(429, "", None), waits);
     }
