@@ -72,7 +72,8 @@ fn written(text: &str) -> Vec<String> {
     let lower: Vec<_> = forms[4..].iter().map(|form| lower_case(form)).collect();
     forms.extend(lower);
     forms.extend((0..3).map(|before| base64(text.as_bytes(), before)));
-    let url_safe: Vec<_> = forms[forms.len() - 3..].iter().map(|it| it.replace('+', "-").replace('/', "_")).collect();
+    let url_safe: Vec<_> =
+        forms[forms.len() - 3..].iter().map(|it| it.replace('+', "-").replace('/', "_")).collect();
     forms.extend(url_safe);
     forms.retain(|form| form.len() >= SHORTEST);
     forms

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -85,6 +85,8 @@ impl IntoResponse for Problem {
 /// Writes the answer's problem into it, if it is one: without secrets, whatever error it was made of.
 pub(crate) fn write(response: &mut Response, redactor: &Redactor) {
     if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
+        // Of the body that it had until now.
+        response.headers_mut().remove(CONTENT_LENGTH);
         problem.detail = redactor.redact(&problem.detail).into_owned().into();
         // Numbers and texts only: it cannot fail.
         *response.body_mut() = Body::from(serde_json::to_vec(&problem).unwrap_or_default());
