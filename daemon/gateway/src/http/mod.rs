@@ -5,6 +5,10 @@
 //!  (a task each)         ├─ /metrics, openapi.json     whoever is known
 //!                        └─ /api/v1/…                  a token: admitted by `caller`, then `api`'s routes
 //! ```
+//!
+//! Every answer has a request id and the headers of `answer`, and each that says no is a problem, but for two that hyper
+//! gives by itself before there is a request: 400 to what is no HTTP, 431 to a head beyond the bounds of `connection`. They
+//! have no body, and hyper has no say for others in them; to make them ours, heads would have to be read twice.
 
 mod answer;
 mod api;
