@@ -17,9 +17,9 @@ pub struct Moves(BTreeMap<i64, i64>);
 impl Moves {
     /// A chat has another id now.
     pub fn note(&mut self, from: i64, to: i64) {
-        // Of two that are said to have become each other none has.
-        let circle = from == to || self.now(to) == from;
-        if from != 0 && to != 0 && !circle && (self.0.len() < MOST || self.0.contains_key(&from)) {
+        // A chat moves once; so whatever leads back to `from` ends there, and would be a circle.
+        let news = !self.0.contains_key(&from) && self.now(to) != from;
+        if news && from != 0 && to != 0 && self.0.len() < MOST {
             self.0.insert(from, to);
         }
     }
