@@ -92,6 +92,25 @@ impl Postgres {
         })
     }
 
+    /// Lets `user` in with that password alone, and answers a URL without it.
+    pub fn guarded(&self, user: &str, password: &str) -> Result<String> {
+        let rules = self.folder.path().join("data/pg_hba.conf");
+        let open = fs::read_to_string(&rules)?;
+        fs::write(&rules, format!("local all {user} scram-sha-256\n{open}"))?;
+        let password = password.replace('\'', "''");
+        self.execute("postgres", &format!("create role {user} superuser login password '{password}'"))?;
+        self.execute("postgres", "select pg_reload_conf()")?;
+        Ok(self.url("postgres").replace("postgres@", &format!("{user}@")))
+    }
+
+    /// All that it holds, as text.
+    pub fn dump(&self, database: &str) -> Result<String> {
+        with(&self.url(database), async |db| {
+            let sql = "select database_to_xml(true, false, '')::text";
+            Ok(sqlx::query_scalar(sql).fetch_one(db).await?)
+        })
+    }
+
     fn processes(&self) -> Result<Vec<i32>> {
         let pid = fs::read_to_string(self.folder.path().join("data/postmaster.pid"))?;
         family(pid.lines().next().context("a pid")?.trim().parse()?)

@@ -70,6 +70,7 @@ struct State {
     calls: Vec<Call>,
     faults: HashMap<String, VecDeque<Fault>>,
     files: HashMap<String, Vec<u8>>,
+    moved: HashMap<i64, i64>,
     ended: bool,
 }
 
@@ -128,6 +129,17 @@ impl Bot {
         state.updates.push(json!({"update_id": id, "message": message}));
         self.state.1.notify_all();
         id
+    }
+
+    /// Somebody says something to the bot in a group.
+    pub fn say_in(&self, group: i64, text: &str) -> i64 {
+        let chat = json!({"id": group, "type": "supergroup"});
+        self.push(json!({"from": {"id": ANN, "first_name": "Ann"}, "chat": chat, "text": format!("@OpenBot {text}")}))
+    }
+
+    /// A group became a supergroup: nothing can be sent to the old one, and who tries is told.
+    pub fn migrate(&self, from: i64, to: i64) {
+        lock(&self.state).moved.insert(from, to);
     }
 
     /// A file that can be fetched.
@@ -240,6 +252,12 @@ fn answer(shared: &Shared, path: &str, body: &[u8]) -> Result<Option<(u16, Vec<u
         state.calls.push(Call { method: method.into(), body: body.clone(), at: Instant::now() });
         state.faults.get_mut(method).and_then(VecDeque::pop_front)
     };
+    let moved = body["chat_id"].as_i64().and_then(|chat| lock(shared).moved.get(&chat).copied());
+    if let Some(to) = moved {
+        let no = json!({"ok": false, "error_code": 400, "parameters": {"migrate_to_chat_id": to},
+            "description": "Bad Request: group chat was upgraded to a supergroup chat"});
+        return Ok(Some((400, bytes(&no))));
+    }
     let again = matches!(fault, Some(Fault::Again));
     match &fault {
         Some(Fault::Status(status, answer)) => return Ok(Some((*status, bytes(answer)))),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use settings::Redactor;
 use store::Clock;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -35,6 +36,8 @@ pub struct Options {
     pub listener: TcpListener,
     /// The daemon's clock.
     pub clock: Clock,
+    /// What problems are told without.
+    pub redactor: Redactor,
 }
 
 /// What it last proved.
@@ -91,10 +94,11 @@ impl Service {
     /// # Errors
     /// The listener is none.
     pub fn new(options: Options) -> io::Result<(Self, Handle)> {
-        let Options { settings, routing, tokens, listener, clock } = options;
+        let Options { settings, routing, tokens, listener, clock, redactor } = options;
         let (drain, stopping) = watch::channel(Drain::Open);
         let address = listener.local_addr()?;
-        let door = Arc::new(Door::new(settings, routing, tokens, address, clock, stopping.clone()));
+        let door = Door::new(settings, routing, tokens, address, clock, redactor, stopping.clone());
+        let door = Arc::new(door);
         let handle = Handle { door: door.clone(), drain: Arc::new(drain) };
         Ok((Self { door, listener, drain: stopping }, handle))
     }

@@ -54,7 +54,8 @@ pub fn run(inputs: &Inputs, args: &RunArgs) -> Result<(), Failure> {
     let loaded = settings::load(inputs)?;
     let components = Components::chosen(&loaded.settings, &args.components)?;
     let filter = args.log.as_deref().unwrap_or(&loaded.settings.daemon.log);
-    let journal = journal::start(filter, args.log_format, components.process.as_str())?;
+    let redactor = loaded.secrets.redactor();
+    let journal = journal::start(filter, args.log_format, components.process.as_str(), redactor)?;
     // What the command line says stays so, whatever becomes of the file.
     let filter = args.log.is_none().then(|| journal.filter.clone());
     let own = loaded.paths.of(&components.process)?;
@@ -85,6 +86,7 @@ async fn serve(
     let mut sockets = Sockets::of_process().map_err(|error| Failure::of(Code::Io, &error))?;
     let database = database::configured(&loaded)?;
     let Loaded { settings, paths, secrets, providers, origin } = loaded;
+    let redactor = secrets.redactor();
     let mut stop = Signals::listen()?;
     let clock = Clock::new();
     // Bound before any work starts: whoever connects early waits for the answer.
@@ -222,7 +224,8 @@ async fn serve(
 
     let desk =
         Desk { supervisor: handle.clone(), store: store.clone(), clock, tasks, libraries, neighbours: None };
-    services.spawn(Arc::new(Server { board: this.clone(), desk: desk.clone() }).serve(listener));
+    let server = Server { board: this.clone(), desk: desk.clone(), redactor };
+    services.spawn(Arc::new(server).serve(listener));
     // Who reaches the gateway means the home; who asks at a process's socket means that process.
     let desk = Desk { neighbours: Some(Arc::new(neighbours)), ..desk };
     services.spawn(heart::beat(handle.clone(), this.bus.clone(), clock, heartbeat));

@@ -41,34 +41,41 @@ fn main() -> ExitCode {
             return if asked_for { ExitCode::SUCCESS } else { Failure::new(Code::Usage, "").into() };
         }
     };
-    match run(cli) {
+    let inputs = match settings::Inputs::of_process(cli.home.clone(), cli.config.clone()) {
+        Ok(inputs) => inputs,
+        Err(error) => {
+            eprintln!("openclaw: there is no working folder: {error}");
+            return Failure::new(Code::Io, "").into();
+        }
+    };
+    match run(cli, &inputs) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.message.is_empty() {
-                eprintln!("openclaw: {}", cli::table::printable(&failure.message));
+                let told = settings::Redactor::of_inputs(&inputs).redact(&failure.message).into_owned();
+                eprintln!("openclaw: {}", cli::table::printable(&told));
             }
             failure.into()
         }
     }
 }
 
-fn run(cli: Cli) -> Result<(), Failure> {
-    let inputs = settings::Inputs::of_process(cli.home, cli.config).map_err(|e| Failure::of(Code::Io, &e))?;
+fn run(cli: Cli, inputs: &settings::Inputs) -> Result<(), Failure> {
     match cli.command {
-        Command::Run(args) => daemon::run(&inputs, &args),
-        Command::Status(args) => cli::status::run(&inputs, &args),
-        Command::Agents(command) => cli::agents::run(&inputs, command),
-        Command::Send(args) => cli::send::run(&inputs, args),
-        Command::Tasks(command) => cli::tasks::run(&inputs, command),
-        Command::Alert(command) => cli::alert::run(&inputs, command),
-        Command::Telegram(command) => cli::telegram::run(&inputs, command),
-        Command::Budget(args) => cli::budget::run(&inputs, args),
-        Command::Health(args) => cli::health::run(&inputs, &args),
+        Command::Run(args) => daemon::run(inputs, &args),
+        Command::Status(args) => cli::status::run(inputs, &args),
+        Command::Agents(command) => cli::agents::run(inputs, command),
+        Command::Send(args) => cli::send::run(inputs, args),
+        Command::Tasks(command) => cli::tasks::run(inputs, command),
+        Command::Alert(command) => cli::alert::run(inputs, command),
+        Command::Telegram(command) => cli::telegram::run(inputs, command),
+        Command::Budget(args) => cli::budget::run(inputs, args),
+        Command::Health(args) => cli::health::run(inputs, &args),
         Command::Backup(command) => cli::backup(&command),
         Command::Install(args) => cli::install::run(&args),
         Command::Uninstall(args) => cli::install::uninstall(&args),
-        Command::Db(command) => cli::db::run(&inputs, command),
-        Command::Config(command) => cli::config::run(&inputs, command),
+        Command::Db(command) => cli::db::run(inputs, command),
+        Command::Config(command) => cli::config::run(inputs, command),
         Command::Completions { shell } => cli::completions(shell),
         Command::Version { json } => cli::version(json),
     }

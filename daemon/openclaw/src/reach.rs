@@ -42,7 +42,8 @@ pub fn open(
         tracing::warn!(event = "astray", "{}", astray_said(astray));
     }
     let (settings, routing) = (settings.gateway.clone(), settings.routing.clone());
-    let options = Options { settings, routing, tokens, listener, clock };
+    let redactor = secrets.redactor();
+    let options = Options { settings, routing, tokens, listener, clock, redactor };
     gateway::Service::new(options).map(Some).map_err(|error| Failure::of(Code::Io, &error))
 }
 

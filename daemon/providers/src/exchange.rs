@@ -7,9 +7,9 @@ use chrono::DateTime;
 use openclaw_agent_api::AgentName;
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, RequestBuilder, Response};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::Value;
-use settings::{ChatModel, Provider};
+use settings::{ChatModel, Provider, Redactor};
 use store::ledger::Share;
 use tokio::time::{Instant, timeout};
 
@@ -99,6 +99,7 @@ pub(crate) struct Candidate {
     pub provider: Provider,
     pub key: Option<SecretString>,
     pub http: Client,
+    redactor: Redactor,
     state: Mutex<State>,
 }
 
@@ -119,7 +120,8 @@ pub(crate) struct Attempt {
 
 impl Candidate {
     pub fn new(name: &str, provider: &Provider, key: Option<SecretString>, http: Client) -> Self {
-        Self { name: name.into(), provider: provider.clone(), key, http, state: Mutex::default() }
+        let (provider, redactor) = (provider.clone(), Redactor::of(&key));
+        Self { name: name.into(), provider, key, http, redactor, state: Mutex::default() }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -134,10 +136,7 @@ impl Candidate {
 
     /// What it says, as a line that does not repeat its key.
     fn told(&self, text: &str) -> String {
-        let text = match &self.key {
-            Some(key) => text.replace(key.expose_secret(), "[key]"),
-            None => text.into(),
-        };
+        let text = self.redactor.redact(text);
         let harmless = |c: &char| c.is_alphanumeric() || c.is_ascii_graphic() || *c == ' ';
         text.chars().filter(harmless).take(TOLD).collect()
     }

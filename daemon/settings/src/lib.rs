@@ -14,6 +14,7 @@ mod overrides;
 pub mod paths;
 pub mod process;
 mod providers;
+mod redaction;
 pub mod redis;
 pub mod secrets;
 pub mod show;
@@ -36,6 +37,7 @@ pub use process::ProcessName;
 pub use providers::{
     ChatModel, ContextLimit, ContextLimits, FailOver, Provider, ProviderKind, Providers, Trigger,
 };
+pub use redaction::Redactor;
 pub use redis::{RedisAt, RedisUrl};
 pub use secrets::Secrets;
 pub use show::{schema, show};

@@ -12,6 +12,7 @@ use secrecy::zeroize::Zeroizing;
 
 use crate::dotenv;
 use crate::mistakes::{Mistake, Place};
+use crate::redaction::Redactor;
 
 /// Variables that end so are secrets.
 const SUFFIXES: [&str; 3] = ["_API_KEY", "_TOKEN", "_PASSWORD"];
@@ -58,6 +59,11 @@ impl Secrets {
     /// Their names, and where each was found.
     pub fn names(&self) -> impl Iterator<Item = (&str, &Source)> {
         self.0.iter().map(|(name, (_, source))| (name.as_str(), source))
+    }
+
+    /// Takes all of them out of texts.
+    pub fn redactor(&self) -> Redactor {
+        Redactor::of(self.0.values().map(|(secret, _)| secret))
     }
 
     /// Reads all sources, the later over the earlier: `.env`, credentials, the environment.

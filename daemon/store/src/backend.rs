@@ -11,7 +11,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::Error;
-use crate::alert::{Alert, Change, Report};
+use crate::alert::{Alert, Change, Level, Report};
 use crate::ledger::{self, Entered, Entry};
 use crate::task::{Completion, Ended, Filter, LeasedTask, NewTask, Submitted, Task, TaskId};
 
@@ -340,6 +340,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn events(&self, agent: &AgentName, kind: &str, limit: u32) -> Result<Vec<Event>, Error>;
     /// Alerts, those that happened last first.
     async fn alerts(&self, limit: u32) -> Result<Vec<Alert>, Error>;
+    /// How many alerts are open, of each level that has any.
+    async fn open_alerts(&self) -> Result<Vec<(Level, u64)>, Error>;
     /// The alerts that are to be looked at by then, the earliest first, [`LISTED_ALERTS`](crate::alert::LISTED_ALERTS) at the most.
     async fn alerts_due(&self, by: DateTime<Utc>) -> Result<Vec<Alert>, Error>;
     /// When the next alert is to be looked at.

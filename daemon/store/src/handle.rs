@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::Error;
 use crate::abroad::Abroad;
-use crate::alert::{Alert, Change, LISTED_ALERTS, Report};
+use crate::alert::{Alert, Change, LISTED_ALERTS, Level, Report};
 use crate::backend::{
     Backend, Claim, Claimant, Depth, Event, Heartbeat, MemoryChange, NewEvent, NewHeartbeat, Order, Record,
     Renewed,
@@ -448,6 +448,14 @@ impl Store {
     /// [`Error::Database`].
     pub async fn alerts(&self, limit: u32) -> Result<Vec<Alert>, Error> {
         self.look_up(self.look_up(self.backend.alerts(limit.min(LISTED_ALERTS)))).await
+    }
+
+    /// How many alerts are open, of each level that has any.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn open_alerts(&self) -> Result<Vec<(Level, u64)>, Error> {
+        self.look_up(self.backend.open_alerts()).await
     }
 
     /// The alerts that are to be looked at by then, the earliest first, [`LISTED_ALERTS`] at the most.

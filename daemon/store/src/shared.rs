@@ -13,7 +13,7 @@ macro_rules! shared_statements {
 
         use super::dialect::{self, Connection, Pool, Row};
         use crate::Error;
-        use crate::alert::{Alert, LISTED_ALERTS, News, Report, Told, Which};
+        use crate::alert::{Alert, LISTED_ALERTS, Level, News, Report, Told, Which};
         use crate::backend::{
             Depth, Event, Heartbeat, KEPT_TRANSITIONS, KEPT_TURNS, KEPT_TURNS_OF_AGENT, MemoryChange, NewEvent, TRANSITION,
         };
@@ -95,6 +95,19 @@ macro_rules! shared_statements {
             rows.iter().map(alert).collect()
         }
 
+        pub const OPEN_ALERTS: &str =
+            "select severity, count(*) from alerts where resolved_at is null group by severity";
+
+        pub async fn open_alerts(db: &Pool) -> Result<Vec<(Level, u64)>, Error> {
+            let rows = sqlx::query(OPEN_ALERTS).fetch_all(db).await?;
+            rows.iter().map(|row| Ok((level(row)?, u64::try_from(row.get::<i64, _>(1)).unwrap_or_default()))).collect()
+        }
+
+        fn level(row: &Row) -> Result<Level, Error> {
+            let broken = |_| Error::Database("a row of alerts has a broken severity".into());
+            row.get::<&str, _>("severity").parse().map_err(broken)
+        }
+
         pub const ALERTS_DUE: &str =
             "select * from alerts where due_at <= $1 and due_at is not null order by due_at limit $2";
 
@@ -121,10 +134,9 @@ macro_rules! shared_statements {
         }
 
         fn alert(row: &Row) -> Result<Alert, Error> {
-            let broken = |_| Error::Database("a row of alerts has a broken severity".into());
             Ok(Alert {
                 id: row.get("id"),
-                level: row.get::<&str, _>("severity").parse().map_err(broken)?,
+                level: level(row)?,
                 source: row.get("source"),
                 text: dialect::get_text(row, "title"),
                 key: dialect::get_text(row, "dedupe_key"),

@@ -27,6 +27,7 @@ mod refusals;
 mod reload;
 mod sandbox;
 mod schedule;
+mod secrets;
 mod starts;
 mod stop;
 mod support;

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use tower_service::Service;
 
 use super::connection::Seat;
-use super::problem::Problem;
+use super::problem::{self, Problem};
 use super::{Door, api, caller, health, metrics};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -28,6 +28,7 @@ pub(crate) async fn answer(seat: &Seat, request: Request<Incoming>) -> Response<
     let began = tokio::time::Instant::now();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = route(&seat.door, seat.peer.ip(), request).await;
+    problem::write(&mut response, &seat.door.redactor);
     let status = response.status();
     seat.door.tally.count(status);
     tracing::debug!(%method, ?path, status = status.as_u16(), took = ?began.elapsed(), ?id, "answered");

@@ -9,6 +9,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use procfs::WithCurrentSystemInfo as _;
 use procfs::process::Process;
+use store::alert::Level;
 use store::backend::Depth;
 
 use super::Door;
@@ -45,10 +46,14 @@ async fn text(door: &Door) -> Result<String, Problem> {
     let document = document.map_err(|why| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", why))?;
     // A database that is away must not hide the rest.
     let depths = within.desk.store.depths().await.unwrap_or_default();
+    let alerts = within.desk.store.open_alerts().await;
     let mut page = Page::default();
     requests(&mut page, door);
     parts(&mut page, &document);
     queue(&mut page, &depths);
+    if let Ok(open) = alerts {
+        self::alerts(&mut page, &open);
+    }
     process(&mut page, &document);
     Ok(page.0)
 }
@@ -91,6 +96,14 @@ fn queue(page: &mut Page, depths: &[(String, Depth)]) {
             .map(|(state, count)| (format!("agent=\"{}\",state=\"{state}\"", label(agent)), count))
     });
     page.family("openclaw_tasks", "gauge", "Tasks that have not ended well, by state.", rows);
+}
+
+fn alerts(page: &mut Page, open: &[(Level, u64)]) {
+    let rows = [Level::Info, Level::Warning, Level::Critical].map(|level| {
+        let count = open.iter().find(|(of, _)| *of == level).map_or(0, |(_, count)| *count);
+        (format!("level=\"{}\"", level.as_str()), count)
+    });
+    page.family("openclaw_alerts_open", "gauge", "Alerts that are not over, by level.", rows);
 }
 
 fn process(page: &mut Page, document: &Document) {

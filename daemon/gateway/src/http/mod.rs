@@ -5,6 +5,10 @@
 //!  (a task each)         ├─ /metrics, openapi.json     whoever is known
 //!                        └─ /api/v1/…                  a token: admitted by `caller`, then `api`'s routes
 //! ```
+//!
+//! Every answer has a request id and the headers of `answer`, and each that says no is a problem, but for two that hyper
+//! gives by itself before there is a request: 400 to what is no HTTP, 431 to a head beyond the bounds of `connection`. They
+//! have no body, and hyper has no say for others in them; to make them ours, heads would have to be read twice.
 
 mod answer;
 mod api;
@@ -24,6 +28,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use axum::Router;
 use chrono::{DateTime, Utc};
+use settings::Redactor;
 use store::Clock;
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -47,6 +52,7 @@ pub(crate) struct Door {
     pub routing: settings::Routing,
     pub tokens: Tokens,
     pub clock: Clock,
+    pub redactor: Redactor,
     /// How far a stop is.
     pub drain: watch::Receiver<Drain>,
     /// Told whenever a connection has nothing in work any more.
@@ -79,6 +85,7 @@ impl Door {
         tokens: Tokens,
         address: SocketAddr,
         clock: Clock,
+        redactor: Redactor,
         drain: watch::Receiver<Drain>,
     ) -> Self {
         // Others must find a seat whatever listeners do.
@@ -90,6 +97,7 @@ impl Door {
             routing,
             tokens,
             clock,
+            redactor,
             drain,
             became_idle: Notify::new(),
             tally: metrics::Tally::default(),

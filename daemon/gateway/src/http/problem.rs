@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use settings::Redactor;
 use utoipa::ToSchema;
 
 /// A problem. `type` is `about:blank`: the status says which kind it is, `code` the rest.
@@ -69,14 +70,25 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        // Numbers and texts only: it cannot fail.
-        let mut response = Response::new(Body::from(serde_json::to_vec(&self).unwrap_or_default()));
+        let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or_default();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, seconds.into());
         }
+        response.extensions_mut().insert(self);
         response
+    }
+}
+
+/// Writes the answer's problem into it, if it is one: without secrets, whatever error it was made of.
+pub(crate) fn write(response: &mut Response, redactor: &Redactor) {
+    if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
+        // Of the body that it had until now.
+        response.headers_mut().remove(CONTENT_LENGTH);
+        problem.detail = redactor.redact(&problem.detail).into_owned().into();
+        // Numbers and texts only: it cannot fail.
+        *response.body_mut() = Body::from(serde_json::to_vec(&problem).unwrap_or_default());
     }
 }

@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use settings::Redactor;
 use supervisor::submission::misleads;
 
 use super::Error;
@@ -39,6 +40,12 @@ pub enum Failure {
     TooMany {
         /// So long.
         retry_after: Duration,
+    },
+    /// 400: the group became a supergroup, with another id.
+    #[error("the group has become a supergroup, and has the id {to} now")]
+    Moved {
+        /// Its id.
+        to: i64,
     },
     /// 4xx: the call is wrong.
     #[error("Telegram refuses it ({code}): {why}")]
@@ -82,6 +89,8 @@ struct Answer<T> {
 struct Parameters {
     #[serde(default)]
     retry_after: Option<u64>,
+    #[serde(default)]
+    migrate_to_chat_id: Option<i64>,
 }
 
 /// A bot at its server. Cheap to clone.
@@ -90,6 +99,7 @@ pub struct Api {
     http: Client,
     base: Arc<str>,
     token: Arc<SecretString>,
+    redactor: Redactor,
 }
 
 impl Api {
@@ -104,7 +114,8 @@ impl Api {
             return Err(Error::Token);
         }
         let http = client::to(base).map_err(|error| Error::Client(error.to_string()))?;
-        Ok(Self { http, base: base.trim_end_matches('/').into(), token: Arc::new(token) })
+        let redactor = Redactor::of([&token]);
+        Ok(Self { http, base: base.trim_end_matches('/').into(), token: Arc::new(token), redactor })
     }
 
     /// Calls a method.
@@ -124,7 +135,9 @@ impl Api {
         let body = self.body(response).await?;
         let answer: Answer<T> = match serde_json::from_slice(&body) {
             Ok(answer) => answer,
-            Err(_) if !status.is_success() => return Err(self.failure(status.as_u16(), "", None)),
+            Err(_) if !status.is_success() => {
+                return Err(self.failure(status.as_u16(), "", &Parameters::default()));
+            }
             Err(error) => {
                 // What it was is not told: it may hold anything.
                 let why = format!(
@@ -139,7 +152,7 @@ impl Api {
             Some(result) if answer.ok => Ok(result),
             _ => {
                 let code = answer.error_code.unwrap_or(if answer.ok { 502 } else { status.as_u16() });
-                Err(self.failure(code, &answer.description, answer.parameters.retry_after))
+                Err(self.failure(code, &answer.description, &answer.parameters))
             }
         }
     }
@@ -156,7 +169,7 @@ impl Api {
             StatusCode::OK => Ok(response),
             // Here it is the file that there is not any more.
             StatusCode::NOT_FOUND => Err(Failure::Refused { code: 404, why: "there is no such file".into() }),
-            status => Err(self.failure(status.as_u16(), "", None)),
+            status => Err(self.failure(status.as_u16(), "", &Parameters::default())),
         }
     }
 
@@ -171,12 +184,15 @@ impl Api {
         Ok(body)
     }
 
-    fn failure(&self, code: u16, why: &str, retry_after: Option<u64>) -> Failure {
+    fn failure(&self, code: u16, why: &str, parameters: &Parameters) -> Failure {
+        if let Some(to) = parameters.migrate_to_chat_id {
+            return Failure::Moved { to };
+        }
         let why = self.told(if why.is_empty() { "without a word" } else { why });
         match code {
             401 | 404 => Failure::Unauthorized,
             409 => Failure::Conflict { why },
-            429 => Failure::TooMany { retry_after: Duration::from_secs(retry_after.unwrap_or(5)) },
+            429 => Failure::TooMany { retry_after: Duration::from_secs(parameters.retry_after.unwrap_or(5)) },
             // An answer that is neither is as good as none.
             400..500 => Failure::Refused { code, why },
             _ => Failure::Server { code },
@@ -192,8 +208,8 @@ impl Api {
     }
 
     /// What others say is cut to a line, and does not repeat the token.
-    fn told(&self, text: &str) -> String {
-        let text = text.replace(self.token.expose_secret(), "[token]");
+    pub fn told(&self, text: &str) -> String {
+        let text = self.redactor.redact(text);
         text.chars().filter(|c| !misleads(*c)).take(WHY).collect()
     }
 }
@@ -241,9 +257,9 @@ mod tests {
     #[test]
     fn what_telegram_says_does_not_repeat_the_token() {
         let api = Api::new("http://127.0.0.1:1", "1:hidden".into()).unwrap();
-        let failure = api.failure(409, "terminated /bot1:hidden/ by \u{202e}other", None);
-        assert_eq!(failure, Failure::Conflict { why: "terminated /bot[token]/ by other".into() });
+        let failure = api.failure(409, "terminated /bot1:hidden/ by \u{202e}other", &Parameters::default());
+        assert_eq!(failure, Failure::Conflict { why: "terminated /bot***/ by other".into() });
         let waits = Failure::TooMany { retry_after: Duration::from_secs(5) };
-        assert_eq!(api.failure(429, "", None), waits);
+        assert_eq!(api.failure(429, "", &Parameters::default()), waits);
     }
 }

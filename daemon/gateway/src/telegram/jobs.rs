@@ -146,9 +146,28 @@ async fn send(shared: &Shared, task: &LeasedTask, place: &Place, text: &str, htm
     }
 }
 
-/// Sends a message; where its entities are refused, without them.
+/// Sends a message to where its chat has gone.
 async fn deliver(shared: &Shared, place: &Place, text: &str, html: Option<&str>) -> Result<i64, Failure> {
-    let mut parameters = json!({"chat_id": place.chat, "link_preview_options": {"is_disabled": true}});
+    let chat = shared.chat_now(place.chat).await;
+    match deliver_to(shared, chat, place, text, html).await {
+        Err(Failure::Moved { to }) => {
+            // What cannot be remembered now is found out again.
+            let _ = shared.moved(chat, to).await;
+            deliver_to(shared, to, place, text, html).await
+        }
+        sent => sent,
+    }
+}
+
+/// Sends a message; where its entities are refused, without them.
+async fn deliver_to(
+    shared: &Shared,
+    chat: i64,
+    place: &Place,
+    text: &str,
+    html: Option<&str>,
+) -> Result<i64, Failure> {
+    let mut parameters = json!({"chat_id": chat, "link_preview_options": {"is_disabled": true}});
     if let Some(thread) = place.thread {
         parameters["message_thread_id"] = thread.into();
     }
@@ -272,7 +291,7 @@ async fn fetched(shared: &Shared, task: &LeasedTask, inbound: &Inbound) -> Outco
             }
         }
     }
-    match message(shared, inbound, data) {
+    match message(shared, inbound, data).await {
         Ok((task, rule)) => {
             shared.routed(inbound, &task, rule);
             let owed = owing(inbound, &task);

@@ -14,7 +14,7 @@
 //! is sent again, since a second answer is less of an evil than none.
 //!
 //! Pure: `update` (what is said), `pairing` (who may), `direct` (what the daemon does itself), `text` (formatting,
-//! splitting), `retry`, `health`. The rest drives.
+//! splitting), `retry`, `health`, `moves` (groups with a new id). The rest drives.
 
 mod api;
 mod direct;
@@ -22,6 +22,7 @@ mod error;
 mod health;
 mod jobs;
 mod menu;
+mod moves;
 mod pairing;
 mod poll;
 mod receive;

@@ -11,6 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use settings::Telegram;
 
+use super::moves::Moves;
 use super::update::{Inbound, Person};
 
 /// How long a code is good.
@@ -56,6 +57,8 @@ pub struct People {
     pub pending: Vec<Pending>,
     /// Let in.
     pub approved: Vec<Approved>,
+    /// Where groups have gone.
+    pub moves: Moves,
 }
 
 /// What may be done.
@@ -78,7 +81,8 @@ pub fn admit(inbound: &Inbound, settings: &Telegram, people: &People) -> Admissi
     let operator = settings.operators.contains(&id);
     let known = operator || settings.allow.contains(&id) || people.is_approved(id);
     if inbound.group {
-        let here = settings.groups.contains(&inbound.place.chat) && inbound.addressed;
+        let here = people.moves.among(settings.groups.iter().copied(), inbound.place.chat);
+        let here = here.is_some() && inbound.addressed;
         return if here && known { Admission::Admitted { operator } } else { Admission::Ignored };
     }
     match (known, inbound.addressed) {

@@ -9,7 +9,7 @@ use super::direct;
 use super::pairing::{Admission, admit};
 use super::shared::{Shared, texts};
 use super::tasks::Job;
-use super::update::{Inbound, Update, read};
+use super::update::{Inbound, Update, moved, read};
 use crate::routing::{Arrival, route};
 
 /// What an update becomes.
@@ -31,6 +31,9 @@ pub async fn take(shared: &Shared, updates: Vec<Update>) -> Result<(), Error> {
     let me = shared.me();
     let mut plans = Vec::new();
     for update in updates {
+        if let Some((from, to)) = moved(&update) {
+            shared.moved(from, to).await?;
+        }
         if let Some(inbound) = read(update, &me) {
             plans.extend(plan(shared, inbound).await?);
         }
@@ -115,14 +118,14 @@ async fn plan(shared: &Shared, inbound: Inbound) -> Result<Option<Plan>, Error> 
         let task = Job::File { inbound: inbound.clone() }.task(key, source);
         return Ok(Some(Plan::File { inbound, task }));
     }
-    Ok(Some(match message(shared, &inbound, None) {
+    Ok(Some(match message(shared, &inbound, None).await {
         Ok((task, rule)) => Plan::Message { inbound, task, rule },
         Err(why) => Plan::Rows(texts(&inbound.place, &format!("Not taken: {why}"), Some(&inbound.key()))),
     }))
 }
 
 /// The task of a message, and the rule that sent it there; else why there is none.
-pub fn message(
+pub async fn message(
     shared: &Shared,
     inbound: &Inbound,
     file: Option<serde_json::Value>,
@@ -130,7 +133,7 @@ pub fn message(
     let desk = &shared.within().map_err(|error| error.to_string())?.desk;
     let arrival = Arrival {
         channel: "telegram",
-        chat: Some(inbound.place.chat),
+        chat: Some(shared.chat_of_rules(inbound.place.chat).await),
         sender: Some(inbound.sender.id),
         text: &inbound.text,
     };

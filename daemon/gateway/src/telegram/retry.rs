@@ -58,6 +58,7 @@ mod tests {
             (400..500_u16).prop_map(|code| Failure::Refused { code, why: String::new() }),
             (500..600_u16).prop_map(|code| Failure::Server { code }),
             Just(Failure::Unauthorized),
+            Just(Failure::Moved { to: -1005 }),
             Just(Failure::Conflict { why: String::new() }),
             Just(Failure::Unreachable { why: String::new() }),
         ]

@@ -163,6 +163,24 @@ impl Shared {
         Ok((changed, answer))
     }
 
+    /// A group has another id from now on; durable when this returns.
+    pub async fn moved(&self, from: i64, to: i64) -> Result<(), Error> {
+        self.with_people(|people| people.moves.note(from, to)).await?;
+        tracing::info!(from, to, "telegram: a group became a supergroup, with another id");
+        Ok(())
+    }
+
+    /// The id that a chat has now, as far as it is known.
+    pub async fn chat_now(&self, chat: i64) -> i64 {
+        self.people().await.map_or(chat, |people| people.moves.now(chat))
+    }
+
+    /// The id that rules of the routing call a chat by, if any do.
+    pub async fn chat_of_rules(&self, chat: i64) -> i64 {
+        let named = self.routing.rules.iter().filter_map(|rule| rule.chat);
+        self.people().await.ok().and_then(|people| people.moves.among(named, chat)).unwrap_or(chat)
+    }
+
     /// Puts down what somebody did.
     pub fn record(&self, kind: &'static str, payload: &Value) {
         if let Ok(within) = self.within() {
@@ -199,7 +217,7 @@ impl Shared {
         if now < self.quiet_until.load(Ordering::Relaxed) {
             return;
         }
-        let mut parameters = json!({"chat_id": place.chat, "action": "typing"});
+        let mut parameters = json!({"chat_id": self.chat_now(place.chat).await, "action": "typing"});
         if let Some(thread) = place.thread {
             parameters["message_thread_id"] = thread.into();
         }

@@ -37,6 +37,8 @@ pub struct Message {
     video: Option<Attached>,
     voice: Option<Attached>,
     photo: Vec<Attached>,
+    migrate_to_chat_id: Option<i64>,
+    migrate_from_chat_id: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -143,6 +145,14 @@ impl Inbound {
     pub fn source(&self) -> String {
         format!("telegram:{}", self.sender.id)
     }
+}
+
+/// The old and the new id of a group that an update says has become a supergroup: it is told in both.
+pub fn moved(update: &Update) -> Option<(i64, i64)> {
+    let message = update.message.as_ref()?;
+    let here = message.chat.id;
+    let to = message.migrate_to_chat_id.map(|to| (here, to));
+    to.or_else(|| message.migrate_from_chat_id.map(|from| (from, here)))
 }
 
 /// What an update says to the bot called `me`; none where nobody says anything.
@@ -273,6 +283,15 @@ mod tests {
         }
         assert_eq!(message("channel", &json!({"text": "x"})), None);
         assert_eq!(read(Update { update_id: 1, message: None }, &me()), None);
+    }
+
+    #[test]
+    fn a_group_that_became_another_is_told_in_both() {
+        let update =
+            |message| moved(&Update { update_id: 1, message: serde_json::from_value(message).unwrap() });
+        assert_eq!(update(json!({"chat": {"id": -5}, "migrate_to_chat_id": -1005})), Some((-5, -1005)));
+        assert_eq!(update(json!({"chat": {"id": -1005}, "migrate_from_chat_id": -5})), Some((-5, -1005)));
+        assert_eq!(update(json!({"chat": {"id": -5}, "text": "x"})), None);
     }
 
     #[test]

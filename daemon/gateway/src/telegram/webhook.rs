@@ -128,7 +128,7 @@ pub async fn register(shared: Arc<Shared>, secret: Arc<str>) -> Infallible {
                 let failed = DateTime::from_timestamp(info.last_error_date, 0).unwrap_or_default();
                 // Telegram tells the last failure for ever: it counts while something waits because of it.
                 if info.pending_update_count > 0 && (now - failed).to_std().unwrap_or_default() < LOOK * 2 {
-                    let why: String = info.last_error_message.chars().take(200).collect();
+                    let why = shared.api.told(&info.last_error_message);
                     shared.health().trouble(format!("Telegram cannot deliver: {why}"), false, now);
                 } else {
                     shared.health().completed(now);

@@ -10,6 +10,7 @@ use gateway::telegram;
 use nix::unistd::{Uid, User};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use settings::Redactor;
 use store::backend::TRANSITION;
 use supervisor::wire::{self, Decoder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -34,6 +35,8 @@ const UNDER_WAY: usize = 1024;
 pub struct Server {
     pub board: Board,
     pub desk: Desk,
+    /// What failures are told without.
+    pub redactor: Redactor,
 }
 
 /// Binds the socket, for its owner only.
@@ -75,11 +78,14 @@ impl Server {
         let (reader, mut writer) = stream.into_split();
         let (answers, mut waiting) = mpsc::channel::<Answer>(UNDER_WAY);
         let mut requests = JoinSet::new();
-        requests.spawn(self.read(reader, actor, answers));
+        requests.spawn(self.clone().read(reader, actor, answers));
         let (mut out, mut batch) = (Vec::new(), Vec::new());
         while waiting.recv_many(&mut batch, UNDER_WAY).await > 0 {
-            for answer in batch.drain(..) {
+            for mut answer in batch.drain(..) {
                 let id = answer.id;
+                if let Err(failure) = &mut answer.result {
+                    failure.message = self.redactor.redact(&failure.message).into_owned();
+                }
                 if let Err(error) = wire::encode(&answer, &mut out) {
                     let failure =
                         Failure::new(Code::Usage, format!("the answer is too long ({error}): ask for less"));

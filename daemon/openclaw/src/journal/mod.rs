@@ -1,15 +1,18 @@
-//! Where the daemon's own lines go: journald under systemd, else standard error.
+//! Where the daemon's own lines go: journald under systemd, else standard error. None holds a secret.
 
 mod journald;
+mod redacting;
 
 use std::io::IsTerminal;
 
+use settings::Redactor;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use crate::exit::{Code, Failure};
+use redacting::Redacting;
 
 /// Lines on their way to standard error; the room for them is taken at the start.
 const WAITING: usize = 4096;
@@ -50,7 +53,12 @@ impl Filter {
 /// A thread writes to standard error, and drops what it cannot: a terminal that was stopped must not stop the daemon.
 /// Under systemd, unless a format is asked for, they go to the journal with their fields: AGENT, EVENT, TASK_ID and so on as
 /// the lines have them, COMPONENT and OPENCLAW_VERSION with each.
-pub fn start(filter: &str, format: Option<Format>, process: &str) -> Result<Journal, Failure> {
+pub fn start(
+    filter: &str,
+    format: Option<Format>,
+    process: &str,
+    redactor: Redactor,
+) -> Result<Journal, Failure> {
     let filter = settings::log_filter(filter).ok_or_else(|| {
         Failure::new(Code::Config, "daemon.log is no filter: write `info` or `warn,supervisor=debug`")
     })?;
@@ -65,7 +73,7 @@ pub fn start(filter: &str, format: Option<Format>, process: &str) -> Result<Jour
         }
         layer.with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).boxed()
     };
-    let layer = journal.map_or_else(lines, Layer::boxed);
+    let layer = Redacting { layer: journal.map_or_else(lines, Layer::boxed), redactor };
     let (filter, handle) = reload::Layer::new(filter);
     let started = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
     started.map_err(|error| Failure::new(Code::Failed, format!("the log cannot be started: {error}")))?;

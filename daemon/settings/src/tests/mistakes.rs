@@ -116,6 +116,26 @@ fn bounds_are_checked_where_they_are_broken_and_nowhere_else() {
 }
 
 #[test]
+fn alerts_are_told_within_a_day_and_to_somebody() {
+    let told = told(
+        "[alerts]\ncooldown = '999ms'\nescalate = '25h'\nsummary = '0s'\nchats = [7, 0]\nquiet = true\n",
+        &[],
+    );
+    assert_eq!(
+        told,
+        [
+            "T:6: unknown key `quiet` in [alerts]; known are `chats`, `cooldown`, `escalate`, `summary`",
+            "T:2: `cooldown` in [alerts] is 999ms; write 1s to 1day",
+            "T:3: `escalate` in [alerts] is 1day 1h; write 1s to 1day",
+            "T:4: `summary` in [alerts] is 0s; write 1s to 1day",
+            "T:5: `chats` in [alerts]: no chat has the id 0; write the id of a person, or of a group with its -",
+        ]
+    );
+    let least = "[alerts]\ncooldown = '1s'\nescalate = '1day'\nsummary = '24h'\nchats = [-7]\n";
+    assert_eq!(super::told(least, &[]), [] as [&str; 0]);
+}
+
+#[test]
 fn where_http_is_served_is_an_address_with_a_port() {
     let remedy = "write \"127.0.0.1:18789\", or \"[::1]:18789\"";
     for wrong in ["localhost:18789", "127.0.0.1", "18789", "", "::1:99999"] {

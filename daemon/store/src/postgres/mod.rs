@@ -39,7 +39,7 @@ use self::commit::Doubt;
 pub(crate) use self::connect::MIGRATIONS;
 pub use self::connect::Server;
 use crate::Error;
-use crate::alert::Alert;
+use crate::alert::{Alert, Level};
 use crate::backend::{Applied, Backend, Batch, Claim, Claimant, Depth, Event, Heartbeat, Renewed};
 use crate::ledger::{Call, Usage};
 use crate::task::{Ended, Filter, NewTask, Task, TaskId};
@@ -370,6 +370,10 @@ impl Backend for Postgres {
 
     async fn alerts(&self, limit: u32) -> Result<Vec<Alert>, Error> {
         self.read(shared::alerts(&self.readers, limit)).await
+    }
+
+    async fn open_alerts(&self) -> Result<Vec<(Level, u64)>, Error> {
+        self.read(shared::open_alerts(&self.readers)).await
     }
 
     async fn alerts_due(&self, by: DateTime<Utc>) -> Result<Vec<Alert>, Error> {

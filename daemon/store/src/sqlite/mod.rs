@@ -26,7 +26,7 @@ use tokio::sync::Mutex;
 
 use self::pipeline::Pipeline;
 use crate::Error;
-use crate::alert::Alert;
+use crate::alert::{Alert, Level};
 use crate::backend::{Applied, Backend, Batch, Claimant, Depth, Event, Heartbeat};
 use crate::ledger::{Call, Usage};
 use crate::task::{Filter, NewTask, Task, TaskId};
@@ -151,6 +151,10 @@ impl Backend for Sqlite {
 
     async fn alerts(&self, limit: u32) -> Result<Vec<Alert>, Error> {
         shared::alerts(&self.readers, limit).await
+    }
+
+    async fn open_alerts(&self) -> Result<Vec<(Level, u64)>, Error> {
+        shared::open_alerts(&self.readers).await
     }
 
     async fn alerts_due(&self, by: DateTime<Utc>) -> Result<Vec<Alert>, Error> {

@@ -83,6 +83,7 @@ async fn counts() {
 async fn shows_transitions_and_alerts() {
     goes_by(shared::TRANSITIONS, &["agent_events_history"]).await;
     goes_by(shared::ALERTS, &["alerts_last"]).await;
+    goes_by(shared::OPEN_ALERTS, &["alerts_open"]).await;
     goes_by(shared::ALERTS_DUE, &["alerts_due"]).await;
     goes_by(shared::NEXT_ALERT, &["alerts_due"]).await;
     goes_by(shared::HEARTBEATS, &["agent_heartbeats_agent"]).await;

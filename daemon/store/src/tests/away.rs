@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use openclaw_agent_api::context::Turn;
 
 use super::*;
-use crate::alert::Alert;
+use crate::alert::{Alert, Level};
 use crate::backend::{Depth, Event, Heartbeat, MemoryChange, NewHeartbeat};
 use crate::ledger;
 use crate::task::{Filter, Task};
@@ -98,6 +98,9 @@ impl Backend for Flaky {
     }
     async fn alerts(&self, limit: u32) -> Result<Vec<Alert>, Error> {
         self.inner.alerts(limit).await
+    }
+    async fn open_alerts(&self) -> Result<Vec<(Level, u64)>, Error> {
+        self.inner.open_alerts().await
     }
     async fn alerts_due(&self, by: DateTime<Utc>) -> Result<Vec<Alert>, Error> {
         self.inner.alerts_due(by).await

@@ -213,12 +213,20 @@ fn the_status_is_the_command_lines_and_the_metrics_are_told() -> Result<()> {
     };
     assert_eq!(names(&here), names(&there));
     assert_eq!(here["daemon"]["pid"], there["daemon"]["pid"]);
+    for args in
+        [["warning", "a disk is filling"], ["critical", "a disk is full"], ["critical", "and another"]]
+    {
+        home.ok(&[&["alert", "raise"][..], &args].concat())?;
+    }
     let metrics = http.get("/metrics")?;
     assert!(metrics.header("content-type").starts_with("text/plain; version=0.0.4"));
     for line in [
         "openclaw_component_health{component=\"scout\",kind=\"agent\",health=\"ok\"} 1",
         "openclaw_agent_breaker_open{agent=\"scout\"} 0",
         "openclaw_http_responses_total{class=\"2xx\"} ",
+        "openclaw_alerts_open{level=\"info\"} 0",
+        "openclaw_alerts_open{level=\"warning\"} 1",
+        "openclaw_alerts_open{level=\"critical\"} 2",
         "process_resident_memory_bytes ",
     ] {
         assert!(metrics.text.lines().any(|told| told.starts_with(line)), "no {line} in {}", metrics.text);

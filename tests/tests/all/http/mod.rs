@@ -6,6 +6,7 @@ mod door;
 mod events;
 mod limits;
 mod readiness;
+mod schemathesis;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -49,7 +49,7 @@ fn what_is_no_answer_is_told_as_what_it_is() -> Result<()> {
         ("never", Reply::Never, "within 400 ms", "timeout"),
         ("closed", Reply::Raw(Vec::new()), "it is not reached", "network"),
         ("429", Reply::too_many(None), "429", "rate_limited"),
-        ("500", Reply::refused(500), "500: no: [key]", "server"),
+        ("500", Reply::refused(500), "500: no: ***", "server"),
     ];
     for (n, (what, reply, why, outcome)) in (1..).zip(table) {
         let error = told(&home, &provider, reply)?;

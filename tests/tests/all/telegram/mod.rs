@@ -5,6 +5,7 @@ mod commands;
 mod emulator;
 mod faults;
 mod files;
+mod moves;
 mod pairing;
 mod restart;
 mod routing;

@@ -16,7 +16,10 @@ fn only_who_shows_the_secret_is_listened_to_and_nothing_is_lost() -> Result<()> 
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let keys = format!("mode = 'webhook'\nwebhook_url = 'https://example.org/hook'\nwebhook_bind = '{port}'");
     let home = home(&bot.url(), &keys, "")?;
-    let daemon = home.start_ready(&["misbehaving"])?;
+    let mut command = home.command(&["run"])?;
+    command.env("OPENCLAW_LOG", "trace");
+    let daemon = home.start_as(command)?;
+    home.until("misbehaving", "ready")?;
     let told = until(&home, "ok")?;
     assert_eq!(told["description"], "@OpenBot by a webhook");
     let call = wait_for("the webhook", || Ok(bot.calls("setWebhook").first().cloned()))?;
@@ -38,7 +41,7 @@ fn only_who_shows_the_secret_is_listened_to_and_nothing_is_lost() -> Result<()> 
     };
     let one = update(1, "echo one").to_string();
     assert_eq!(deliver(None, &one)?, 403);
-    assert_eq!(deliver(Some("wrong"), &one)?, 403);
+    assert_eq!(deliver(Some("wren-wrong-secret"), &one)?, 403);
     assert_eq!(deliver(Some(&secret), "{")?, 400);
     // It need not have been taken to its end.
     assert_eq!(deliver(Some(&secret), &"x".repeat(2 << 20)).unwrap_or(413), 413);
@@ -50,7 +53,7 @@ fn only_who_shows_the_secret_is_listened_to_and_nothing_is_lost() -> Result<()> 
     assert_eq!(bot.texts(), ["one", "two"]);
     assert!(bot.calls("getUpdates").is_empty());
     let log = home.log();
-    assert!(!log.contains(&secret));
+    assert!(!log.contains(&secret) && !log.contains("wren-wrong"), "{log}");
     assert!(daemon.stop()?.success());
     Ok(())
 }

@@ -17,7 +17,9 @@ const BEARER: &str = "bearer";
     info(
         title = "OpenClaw",
         description = "The team over HTTP. Looking (GET) needs any token, doing (POST) the operator's. Whatever goes wrong \
-                       is answered as RFC 9457 has it, with a `code` for programs and a `detail` for people.",
+                       is answered as RFC 9457 has it, with a `code` for programs and a `detail` for people; but for what cannot be \
+                       read as a request of HTTP (400) and a head that is too large (431): these are answered without a \
+                       body and without an id, and the connection is closed.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     paths(
