@@ -65,9 +65,17 @@ pub mod methods {
     pub const SUPERVISOR_RESTART: &str = "supervisor.restart";
     pub const SYSTEM_RESOURCES: &str = "system.resources";
     pub const SYSTEM_SERVICES: &str = "system.services";
+    /// What the heartbeat bridge thinks of each agent.
+    pub const SUPERVISOR_HEARTBEATS: &str = "supervisor.heartbeats";
+    /// How much of each budget of provider calls is used.
+    pub const SUPERVISOR_BUDGETS: &str = "supervisor.budgets";
+    /// `{key, level, text}`: the operator is told; the same key is the same alert.
+    pub const ALERT_RAISE: &str = "alert.raise";
+    /// `{key, text}`: that alert is over.
+    pub const ALERT_RESOLVE: &str = "alert.resolve";
 
     /// Every method that needs a grant.
-    pub const GRANTED: [&str; 18] = [
+    pub const GRANTED: [&str; 22] = [
         MEMORY_GET,
         MEMORY_SET,
         MEMORY_DELETE,
@@ -86,6 +94,10 @@ pub mod methods {
         SUPERVISOR_RESTART,
         SYSTEM_RESOURCES,
         SYSTEM_SERVICES,
+        SUPERVISOR_HEARTBEATS,
+        SUPERVISOR_BUDGETS,
+        ALERT_RAISE,
+        ALERT_RESOLVE,
     ];
 }
 

@@ -87,6 +87,18 @@ pub enum Level {
     Debug,
 }
 
+/// How much an alert matters to the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertLevel {
+    /// Listed alone.
+    Info,
+    /// In the next summary.
+    Warning,
+    /// A message at once, and louder until somebody acknowledges it.
+    Critical,
+}
+
 /// Work for another agent, committed in the same transaction as the sender's own completion: it is submitted once
 /// if the sender's task succeeds, and not at all otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -294,6 +306,48 @@ impl<'h> Context<'h> {
     /// [`CallErrorKind::NotGranted`], or `Failed` when `/proc` cannot be read.
     pub fn resources(&self) -> Result<Value, CallError> {
         self.call(methods::SYSTEM_RESOURCES, json!({}))
+    }
+
+    /// openclaw's units, as systemd has them. Needs `system.services`.
+    ///
+    /// # Errors
+    /// [`CallErrorKind::NotConfigured`] where the daemon is not run by systemd.
+    pub fn services(&self) -> Result<Value, CallError> {
+        self.call(methods::SYSTEM_SERVICES, json!({}))
+    }
+
+    /// What the heartbeat bridge thought of each agent last: `[{agent, status, at}]`, with the status `fresh`, `late`, `down` or
+    /// `unknown`. Needs `supervisor.heartbeats`.
+    ///
+    /// # Errors
+    /// [`CallErrorKind::NotGranted`], or `Failed` when the store is away.
+    pub fn heartbeats(&self) -> Result<Value, CallError> {
+        self.call(methods::SUPERVISOR_HEARTBEATS, json!({}))
+    }
+
+    /// How each budget of provider calls stands: `[{budget, period, used, limit, percent, until}]`. Needs `supervisor.budgets`.
+    ///
+    /// # Errors
+    /// As [`heartbeats`](Context::heartbeats).
+    pub fn budgets(&self) -> Result<Value, CallError> {
+        self.call(methods::SUPERVISOR_BUDGETS, json!({}))
+    }
+
+    /// Tells the operator. `key` (1 to 100 bytes) is this agent's own name for what is wrong: raised again, it is the same
+    /// alert, which is counted and not repeated. Needs `alert`.
+    ///
+    /// # Errors
+    /// [`CallErrorKind::NotGranted`]; `Invalid` for a bad key or an empty text.
+    pub fn raise(&self, key: &str, level: AlertLevel, text: &str) -> Result<(), CallError> {
+        self.call(methods::ALERT_RAISE, json!({"key": key, "level": level, "text": text})).map(drop)
+    }
+
+    /// What was raised under `key` is over; where nothing was, nothing happens. Needs `alert`.
+    ///
+    /// # Errors
+    /// As [`raise`](Context::raise).
+    pub fn resolve(&self, key: &str, text: &str) -> Result<(), CallError> {
+        self.call(methods::ALERT_RESOLVE, json!({"key": key, "text": text})).map(drop)
     }
 
     /// What [`hand_over`](Context::hand_over) collected; the SDK sends it with the reply.

@@ -164,6 +164,21 @@ impl TestHost {
         self
     }
 
+    /// From now on `method` is answered so.
+    pub fn set(&self, method: &str, answer: Value) {
+        locked(&self.state).answers.insert(method.into(), [Ok(answer)].into());
+    }
+
+    /// Moves the stopped clock.
+    pub fn set_time(&self, now: DateTime<Utc>) {
+        locked(&self.state).now = Some(now);
+    }
+
+    /// The payloads with which `method` was called so far.
+    pub fn called(&self, method: &str) -> Vec<Value> {
+        self.calls().into_iter().filter(|(name, _)| name == method).map(|(_, payload)| payload).collect()
+    }
+
     /// Every call so far, logs included.
     pub fn calls(&self) -> Vec<(String, Value)> {
         locked(&self.state).calls.clone()

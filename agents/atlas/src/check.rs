@@ -1,50 +1,61 @@
-//! The scheduled check: look, compare with the last one, tell what is new, remember.
+//! The scheduled check: look, decide, remember, act, tell.
 
-use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
-use openclaw_agent_api::chrono::{DateTime, Utc};
-use openclaw_agent_api::context::CallErrorKind;
+use openclaw_agent_api::chrono::{Days, TimeDelta};
+use openclaw_agent_api::context::{AlertLevel, CallError, CallErrorKind};
 use openclaw_agent_api::prelude::*;
-use serde::{Deserialize, Serialize};
 
-use crate::Atlas;
-use crate::findings::{Finding, Severity, findings};
+use crate::decide::{self, Action, LastCheck};
+use crate::findings::findings;
 use crate::seen::Seen;
+use crate::uptime::Report;
+use crate::{Atlas, PERIOD};
 
 /// Where the last check is in memory.
 pub const KEY: &str = "last_check";
-
-/// What a check leaves for the next one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LastCheck {
-    /// When it was made.
-    pub at: DateTime<Utc>,
-    /// What it found.
-    #[serde(default)]
-    pub findings: Vec<Finding>,
-    /// How often each component had been restarted.
-    #[serde(default)]
-    pub restarts: BTreeMap<String, u64>,
-}
+/// Days for which a report is kept.
+const REPORTS: u64 = 30;
 
 impl Atlas {
-    /// The check. Findings are told when they begin and when they end, not while they last.
+    /// The check. What is decided is remembered before anybody is restarted, so that a death in between repeats nothing.
     pub(crate) fn check(&self, ctx: &Context) -> Result<()> {
-        let previous = self.last(ctx);
-        let seen = Seen::look(ctx);
-        let found = findings(&seen, previous.as_ref(), &self.thresholds);
-        let restarts = match (&seen.status, &previous) {
-            (Ok(status), _) => status.restarts(),
-            (Err(_), previous) => previous.as_ref().map(|last| last.restarts.clone()).unwrap_or_default(),
+        let now = ctx.now();
+        let last = self.last(ctx);
+        let before = last.clone().unwrap_or_else(|| LastCheck::none(now));
+        // A try that failed is made again at once: the same look, not another.
+        let since = now - before.at;
+        let again =
+            last.is_some() && since >= TimeDelta::zero() && since.to_std().is_ok_and(|s| s < PERIOD / 2);
+        let (mut next, actions, reports) = if again {
+            (before, Vec::new(), Vec::new())
+        } else {
+            let seen = Seen::look(ctx);
+            let found = findings(&seen, last.as_ref(), &self.thresholds);
+            let (mut next, actions) = decide::decide(&before, &found, self.thresholds.restarts_per_hour, now);
+            if let Ok(status) = &seen.status {
+                next.restarts = status.restarts();
+            }
+            let reports = next.uptime.add(seen.status.as_ref().ok(), now);
+            (next, actions, reports)
         };
-        let old = previous.map(|last| last.findings).unwrap_or_default();
-        let check = LastCheck { at: ctx.now(), findings: found, restarts };
-
-        tell(ctx, &check, &old);
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(check.clone());
-        ctx.memory().set(KEY, &check)?;
-        Ok(())
+        let kept = ctx.memory().set(KEY, &next);
+        let (restarts, told): (Vec<_>, Vec<_>) =
+            actions.into_iter().partition(|action| matches!(action, Action::Restart { .. }));
+        told.iter().for_each(|action| tell(ctx, action));
+        for action in &restarts {
+            if let Some(instead) = restart(ctx, action, kept.as_ref().err(), &mut next) {
+                tell(ctx, &instead);
+            }
+        }
+        for report in &reports {
+            hand_in(ctx, report);
+        }
+        if !told.is_empty() || !restarts.is_empty() {
+            publish(ctx, &next);
+        }
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
+        Ok(kept?)
     }
 
     /// The last check: this process's own, else the one that an earlier process left in memory.
@@ -59,24 +70,71 @@ impl Atlas {
     }
 }
 
-fn tell(ctx: &Context, check: &LastCheck, old: &[Finding]) {
-    let in_list = |list: &[Finding], finding: &Finding| list.iter().any(|other| other.is_same(finding));
-    let new: Vec<_> = check.findings.iter().filter(|finding| !in_list(old, finding)).collect();
-    let gone: Vec<_> = old.iter().filter(|finding| !in_list(&check.findings, finding)).collect();
-    if new.is_empty() && gone.is_empty() {
-        return;
-    }
-    for finding in &new {
-        match finding.severity {
-            Severity::Info => ctx.info(&finding.text),
-            Severity::Warn => ctx.warn(&finding.text),
-            Severity::Critical => ctx.warn(format!("critical: {}", finding.text)),
+/// Restarts an agent; where that is not done, the answer is what is said instead.
+fn restart(
+    ctx: &Context,
+    action: &Action,
+    unkept: Option<&CallError>,
+    next: &mut LastCheck,
+) -> Option<Action> {
+    let Action::Restart { key, agent, reason } = action else { return None };
+    // How often that was done must be known after a death too.
+    let done = match unkept {
+        None => ctx.restart(agent, reason),
+        Some(error) => Err(error.clone()),
+    };
+    match done {
+        Ok(()) => {
+            ctx.warn(format!("restarted {agent}: {reason}"));
+            None
         }
+        Err(error) => decide::not_done(next, key, &error.message),
     }
-    for finding in &gone {
-        ctx.info(format!("no longer: {}", finding.text));
+}
+
+/// Tells the log, and the operator where that is granted.
+fn tell(ctx: &Context, action: &Action) {
+    let told = match action {
+        Action::Raise { key, level, text } => {
+            match level {
+                AlertLevel::Critical => ctx.warn(format!("critical: {text}")),
+                AlertLevel::Warning => ctx.warn(text),
+                AlertLevel::Info => ctx.info(text),
+            }
+            ctx.raise(key, *level, text)
+        }
+        Action::Resolve { key, text } => {
+            ctx.info(text);
+            ctx.resolve(key, text)
+        }
+        Action::Note { text } => {
+            ctx.info(text);
+            Ok(())
+        }
+        Action::Restart { .. } => Ok(()),
+    };
+    if let Err(error) = told {
+        ctx.warn(format!("the operator was not told: {error}"));
     }
-    let news = json!({"at": check.at, "findings": check.findings, "new": new, "gone": gone});
+}
+
+/// A report is kept in memory, and listed among the operator's alerts as good to know.
+fn hand_in(ctx: &Context, report: &Report) {
+    let memory = ctx.memory();
+    let kept = memory.set(&format!("report {}", report.name), &report.text);
+    let old = (ctx.now().date_naive().checked_sub_days(Days::new(REPORTS)))
+        .map(|day| format!("report daily {day}"));
+    // Deleted one by one as they age; weekly ones are few, and stay.
+    let kept = kept.and_then(|()| old.map_or(Ok(()), |old| memory.delete(&old)));
+    let told = ctx.raise(&report.name, AlertLevel::Info, &format!("uptime, {}", report.text));
+    ctx.info(format!("uptime, {}", report.text));
+    for error in [kept, told].into_iter().filter_map(std::result::Result::err) {
+        ctx.warn(format!("the report {} is not everywhere: {error}", report.name));
+    }
+}
+
+fn publish(ctx: &Context, check: &LastCheck) {
+    let news = json!({"at": check.at, "findings": check.findings, "cases": check.cases});
     match ctx.publish("atlas.findings", news) {
         // Publishing is extra: it may be neither granted nor configured.
         Err(e) if !matches!(e.kind, CallErrorKind::NotGranted | CallErrorKind::NotConfigured) => {

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::check::LastCheck;
-use crate::seen::{Component, Resources, Seen, Status};
+use crate::decide::LastCheck;
+use crate::seen::{Budget, Component, Heartbeat, Resources, Seen, Status, Unit};
 use crate::thresholds::Thresholds;
 
 const MIB: u64 = 1024 * 1024;
@@ -32,6 +32,20 @@ pub enum Area {
     Team,
     /// The machine's resources.
     Machine,
+    /// What the heartbeat bridge hears.
+    Heartbeats,
+    /// What may be spent at providers.
+    Budgets,
+    /// What systemd runs.
+    Units,
+}
+
+/// What may help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Remedy {
+    /// A new process of that agent.
+    Restart,
 }
 
 /// Something that is wrong, or good to know.
@@ -47,17 +61,35 @@ pub struct Finding {
     pub severity: Severity,
     /// For people; may change while it lasts.
     pub text: String,
+    /// What may help, where something may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<Remedy>,
 }
 
 impl Finding {
     fn new(area: Area, subject: &str, problem: &str, severity: Severity, text: String) -> Self {
-        Self { area, subject: subject.into(), problem: problem.into(), severity, text }
+        Self { area, subject: subject.into(), problem: problem.into(), severity, text, remedy: None }
     }
 
-    /// Whether both say the same: the text's numbers may differ.
-    pub fn is_same(&self, other: &Self) -> bool {
-        let key = |f: &Self| (f.area, f.severity);
-        key(self) == key(other) && self.subject == other.subject && self.problem == other.problem
+    /// What it is about; the same while it lasts, however its text and its weight change. At most 100 bytes.
+    pub fn key(&self) -> String {
+        let area = match self.area {
+            Area::Team => "team",
+            Area::Machine => "machine",
+            Area::Heartbeats => "heartbeats",
+            Area::Budgets => "budgets",
+            Area::Units => "units",
+        };
+        let mut key = format!("{area}:{}:{}", self.problem, self.subject);
+        while key.len() > 100 {
+            key.pop();
+        }
+        key
+    }
+
+    /// Whether it happened in one moment, and is not there to be found again.
+    pub fn is_event(&self) -> bool {
+        self.problem == "restarted"
     }
 }
 
@@ -71,15 +103,79 @@ pub fn findings(seen: &Seen, previous: Option<&LastCheck>, thresholds: &Threshol
         Ok(resources) => machine(resources, previous, thresholds),
         Err(why) => unseen(Area::Machine, "the machine", why, previous),
     });
+    found.extend(match &seen.heartbeats {
+        Ok(beats) => silent(beats.iter().flatten(), seen.status.as_ref().ok()),
+        Err(why) => unseen(Area::Heartbeats, "the heartbeats", why, previous),
+    });
+    found.extend(match &seen.budgets {
+        Ok(budgets) => spent(budgets.iter().flatten()),
+        Err(why) => unseen(Area::Budgets, "the budgets", why, previous),
+    });
+    found.extend(match &seen.units {
+        Ok(all) => units(all.iter().flatten()),
+        Err(why) => unseen(Area::Units, "the units", why, previous),
+    });
     found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     found
 }
 
 fn unseen(area: Area, what: &str, why: &str, previous: Option<&LastCheck>) -> Vec<Finding> {
     let kept = previous.iter().flat_map(|last| &last.findings);
-    let kept = kept.filter(|old| old.area == area && old.problem != "unseen").cloned();
+    let kept = kept.filter(|old| old.area == area && old.problem != "unseen" && !old.is_event()).cloned();
     let blind = Finding::new(area, what, "unseen", Severity::Warn, format!("{what} cannot be seen: {why}"));
     std::iter::once(blind).chain(kept).collect()
+}
+
+/// Agents that are not heard although nothing else says why. Whom this daemon runs, it may restart.
+fn silent<'a>(beats: impl Iterator<Item = &'a Heartbeat>, status: Option<&Status>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for beat in beats.filter(|beat| beat.status.as_deref() == Some("down")) {
+        let Some(agent) = beat.agent.as_deref().filter(|agent| *agent != crate::NAME) else { continue };
+        let known = status.and_then(|status| status.others().find(|(name, _)| *name == agent));
+        // Stopped, waiting or refused: that is a finding of its own, or nobody's trouble.
+        if known.is_some_and(|(_, component)| component.state.as_deref() != Some("ready")) {
+            continue;
+        }
+        let text = format!("{agent} shows no heartbeat");
+        let remedy = known.map(|_| Remedy::Restart);
+        found.push(Finding {
+            remedy,
+            ..Finding::new(Area::Heartbeats, agent, "silent", Severity::Warn, text)
+        });
+    }
+    found
+}
+
+/// Budgets that are nearly used up.
+fn spent<'a>(budgets: impl Iterator<Item = &'a Budget>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for budget in budgets {
+        let (Some(name), Some(percent)) = (budget.budget.as_deref(), budget.percent) else { continue };
+        let severity = match percent {
+            p if p >= 90.0 => Severity::Critical,
+            p if p >= 75.0 => Severity::Warn,
+            _ => continue,
+        };
+        let until = budget.until.map(|at| format!(", until {}", at.format("%F %T UTC"))).unwrap_or_default();
+        let text = format!("{percent:.0} % of the budget `{name}` are used{until}");
+        found.push(Finding::new(Area::Budgets, name, "spent", severity, text));
+    }
+    found
+}
+
+/// Units that systemd has given up, or starts again and again.
+fn units<'a>(units: impl Iterator<Item = &'a Unit>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for unit in units {
+        let (Some(name), Some(state)) = (unit.unit.as_deref(), unit.state.as_deref()) else { continue };
+        let (problem, severity) = match state {
+            state if state.starts_with("failed") => ("unit_failed", Severity::Critical),
+            state if state.contains("auto-restart") => ("unit_restarting", Severity::Warn),
+            _ => continue,
+        };
+        found.push(Finding::new(Area::Units, name, problem, severity, format!("{name} is {state}")));
+    }
+    found
 }
 
 /// Findings about the other components.
@@ -87,7 +183,9 @@ pub fn team(status: &Status, previous: Option<&LastCheck>) -> Vec<Finding> {
     let mut found = Vec::new();
     for (name, component) in status.others() {
         let mut add = |(problem, severity, text): (&str, Severity, String)| {
-            found.push(Finding::new(Area::Team, name, problem, severity, format!("{name} {text}")));
+            let remedy = remedy(component, problem, severity);
+            let text = format!("{name} {text}");
+            found.push(Finding { remedy, ..Finding::new(Area::Team, name, problem, severity, text) });
         };
         condition(component).into_iter().for_each(&mut add);
 
@@ -103,6 +201,19 @@ pub fn team(status: &Status, previous: Option<&LastCheck>) -> Vec<Finding> {
     found
 }
 
+/// An agent that has ended by a failure, or proves nothing although it runs, may be well in a new process. The rest the
+/// supervisor mends by itself, or only the operator can.
+fn remedy(component: &Component, problem: &str, severity: Severity) -> Option<Remedy> {
+    let is_agent = component.kind.as_deref() == Some("agent");
+    let helps = match problem {
+        "stopped" => severity == Severity::Warn,
+        "unproved" => true,
+        "failed" | "degraded" => component.state.as_deref() == Some("ready"),
+        _ => false,
+    };
+    (is_agent && helps).then_some(Remedy::Restart)
+}
+
 /// How a component is, when that is not simply well: one finding, the weightiest.
 fn condition(component: &Component) -> Option<(&'static str, Severity, String)> {
     let state = component.state.as_deref().unwrap_or("unknown");
@@ -114,6 +225,11 @@ fn condition(component: &Component) -> Option<(&'static str, Severity, String)> 
             ("stopped", Severity::Info, "is stopped by the operator".into())
         }
         ("stopped", ..) => ("stopped", Severity::Warn, format!("is stopped{}", exit())),
+        ("misconfigured", ..) => (
+            "misconfigured",
+            Severity::Warn,
+            format!("refuses our key, or is misconfigured{}", evidence(component)),
+        ),
         ("refused", ..) => ("refused", Severity::Critical, format!("was refused{}", exit())),
         ("open", ..) | (_, "open", _) => {
             let until = breaker.and_then(|breaker| breaker.open_until);
@@ -134,6 +250,17 @@ fn condition(component: &Component) -> Option<(&'static str, Severity, String)> 
         }
         (_, _, "degraded") => ("degraded", Severity::Warn, format!("is degraded{}", evidence(component))),
         (_, _, "ok") => return None,
+        // Nobody has asked it.
+        (_, _, "unknown") if component.kind.as_deref() == Some("provider") && state != "misconfigured" => {
+            return None;
+        }
+        // Another process leads it, and is asked itself.
+        ("standby", ..) => return None,
+        ("ready", _, "unknown") if component.kind.as_deref() == Some("agent") => (
+            "unproved",
+            Severity::Warn,
+            format!("has not proved lately that it works{}", evidence(component)),
+        ),
         // Neither well nor ill; a start looks like this too.
         _ => ("unknown", Severity::Info, format!("({state}) has not proved anything yet")),
     })

@@ -4,12 +4,18 @@ use super::*;
 use crate::seen::typed;
 
 fn seen(components: Value, resources: Value) -> Seen {
-    Seen { status: typed(json!({"components": components})), resources: typed(resources) }
+    Seen {
+        status: typed(json!({"components": components})),
+        resources: typed(resources),
+        heartbeats: Ok(None),
+        budgets: Ok(None),
+        units: Ok(None),
+    }
 }
 
 fn last(findings: Vec<Finding>) -> LastCheck {
     let at = "2025-01-01T00:00:00Z".parse().unwrap();
-    LastCheck { at, findings, restarts: [("scout".to_owned(), 2)].into() }
+    LastCheck { findings, restarts: [("scout".to_owned(), 2)].into(), ..LastCheck::none(at) }
 }
 
 /// `subject problem severity`, for each.
@@ -128,11 +134,94 @@ fn not_to_see_is_not_to_be_mended() {
     let thresholds = Thresholds::default();
     let failed = json!([{"name": "scout", "state": "ready", "health": "failed"}]);
     let before = last(findings(&seen(failed, disk(950)), None, &thresholds));
-    let blind = Seen { status: Err("away".into()), resources: Err("away".into()) };
+    let blind =
+        Seen { status: Err("away".into()), resources: Err("away".into()), ..seen(json!([]), json!({})) };
     let first = findings(&blind, Some(&before), &thresholds);
     let expected =
         ["scout failed Critical", "disk full Critical", "the team unseen Warn", "the machine unseen Warn"];
     assert_eq!(keys(&first), expected);
     // And does not pile up.
     assert_eq!(keys(&findings(&blind, Some(&last(first)), &thresholds)), expected);
+}
+
+#[test]
+fn heartbeats_budgets_and_units_are_judged() {
+    let status = json!([
+        {"name": "scout", "kind": "agent", "state": "ready", "health": "ok"},
+        {"name": "gone", "kind": "agent", "state": "stopped", "health": "unknown"},
+    ]);
+    let beats = json!([
+        {"agent": "scout", "status": "down"}, {"agent": "gone", "status": "down"}, {"agent": "far", "status": "down"},
+        {"agent": "milkbot", "status": "late"}, {"agent": "atlas", "status": "down"}, {"agent": null, "status": null},
+    ]);
+    let budgets = json!([
+        {"budget": "a", "percent": 74.9}, {"budget": "b", "percent": 75.0}, {"budget": "c", "percent": 90.0},
+        {"budget": null, "percent": null},
+    ]);
+    let units = json!([
+        {"unit": "a.service", "state": "active (running)"}, {"unit": "b.service", "state": "failed (failed)"},
+        {"unit": "c.service", "state": "activating (auto-restart)"}, {"unit": null, "state": null},
+    ]);
+    let seen = Seen {
+        heartbeats: typed(beats).map(Some),
+        budgets: typed(budgets).map(Some),
+        units: typed(units).map(Some),
+        ..seen(status, json!({}))
+    };
+    let found = findings(&seen, None, &Thresholds::default());
+    assert_eq!(
+        keys(&found),
+        [
+            "c spent Critical",
+            "b.service unit_failed Critical",
+            "scout silent Warn",
+            "far silent Warn",
+            "b spent Warn",
+            "c.service unit_restarting Warn",
+            "gone stopped Info",
+        ]
+    );
+    // Only whom this daemon runs can be restarted.
+    let remedies: Vec<_> = found.iter().filter(|f| f.remedy.is_some()).map(|f| f.subject.as_str()).collect();
+    assert_eq!(remedies, ["scout"]);
+}
+
+#[test]
+fn a_restart_is_the_remedy_where_it_may_help() {
+    for (component, helps) in [
+        (json!({"kind": "agent", "state": "ready", "health": "unknown"}), true),
+        (json!({"kind": "agent", "state": "ready", "health": "failed"}), true),
+        (
+            json!({"kind": "agent", "state": "stopped", "health": "failed", "last_exit": {"class": "signal"}}),
+            true,
+        ),
+        (json!({"kind": "agent", "state": "stopped", "health": "unknown"}), false),
+        (json!({"kind": "agent", "state": "starting", "health": "degraded"}), false),
+        (json!({"kind": "agent", "state": "backoff", "health": "degraded"}), false),
+        (json!({"kind": "agent", "state": "open", "health": "failed"}), false),
+        (json!({"kind": "agent", "state": "refused", "health": "failed"}), false),
+        (json!({"kind": "service", "state": "ready", "health": "failed"}), false),
+        (json!({"kind": "provider", "state": "ready", "health": "degraded"}), false),
+    ] {
+        let mut component = component;
+        component["name"] = json!("scout");
+        let found = findings(&seen(json!([component]), json!({})), None, &Thresholds::default());
+        assert_eq!(found.iter().any(|f| f.remedy.is_some()), helps, "{component}");
+    }
+}
+
+#[test]
+fn providers_that_nobody_asked_are_no_finding_and_misconfigured_ones_are() {
+    let provider = |state: &str, health: &str| {
+        of_component(json!({"kind": "provider", "state": state, "health": health}).as_object_mut().map_or(
+            Value::Null,
+            |fields| {
+                fields.insert("name".into(), json!("xai"));
+                json!(fields)
+            },
+        ))
+    };
+    assert!(provider("ready", "unknown").is_empty() && provider("ready", "ok").is_empty());
+    assert_eq!(provider("misconfigured", "degraded"), ["xai misconfigured Warn"]);
+    assert_eq!(provider("ready", "degraded"), ["xai degraded Warn"]);
 }

@@ -1,33 +1,39 @@
-//! Atlas, operations: looks at the machine and at the other components, and says once what is wrong.
+//! Atlas, operations: looks at the machine, the team and what it may spend; restarts what a restart may help, sees whether
+//! it did, and else tells the operator.
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | [`seen`] | the status and resources answers, typed |
-//! | [`findings`] | what is wrong, decided purely |
-//! | [`check`] | the scheduled check: look, compare, tell, remember |
+//! | [`seen`] | what the daemon answers, typed |
+//! | [`findings`] | what is wrong now, decided purely |
+//! | [`decide`] | what follows from it over several looks: pure |
+//! | [`uptime`] | how much of the time all was well, and reports of that: pure |
+//! | [`check`] | the scheduled check: look, decide, remember, act, tell |
 //! | [`show`] | the answers to people |
 //! | [`thresholds`] | the settings |
 
 pub mod check;
+pub mod decide;
 pub mod findings;
 pub mod seen;
 pub mod show;
 pub mod thresholds;
+pub mod uptime;
 
 use std::sync::Mutex;
 use std::time::Duration;
 
 use openclaw_agent_api::prelude::*;
 
-use crate::check::LastCheck;
+use crate::decide::LastCheck;
 use crate::thresholds::Thresholds;
 
 /// This agent's own name: it never watches itself.
 pub const NAME: &str = env!("CARGO_PKG_NAME");
 
-/// The schedule's name, and its period: an operator's eye would not be quicker.
+/// The schedule's name.
 const CHECK: &str = "check";
-const PERIOD: Duration = Duration::from_secs(60);
+/// Its period: with two looks to be sure, what is wrong is told within a minute.
+pub const PERIOD: Duration = Duration::from_secs(20);
 
 /// The operations agent.
 pub struct Atlas {
@@ -41,6 +47,7 @@ impl Agent for Atlas {
         Manifest::new("Watches the machine and the other components, and says when something is wrong.")
             .command("/resources", "CPU, memory, disk and load of this machine")
             .command("/watch", "what the last check found, and how the team is now")
+            .command("/uptime", "how much of the time each component was well: today, and the last reports")
             .schedule(every(PERIOD, CHECK))
             .needs("supervisor.status")
             .needs("system.resources")
@@ -58,7 +65,8 @@ impl Agent for Atlas {
         match text.split_whitespace().next().unwrap_or("").trim_start_matches('/') {
             "resources" => show::resources(ctx, &self.thresholds),
             "watch" => self.watch(ctx),
-            _ => Err(AgentError::invalid("atlas knows /resources and /watch")),
+            "uptime" => self.uptime(ctx),
+            _ => Err(AgentError::invalid("atlas knows /resources, /watch and /uptime")),
         }
     }
 

@@ -1,8 +1,9 @@
-//! The answers of `supervisor.status` and `system.resources`, as far as Atlas judges them. Any field may be null.
+//! What Atlas asks the daemon, as far as it judges the answers. Any field may be null.
 
 use std::collections::BTreeMap;
 
 use openclaw_agent_api::chrono::{DateTime, Utc};
+use openclaw_agent_api::context::{CallError, CallErrorKind};
 use openclaw_agent_api::prelude::*;
 use openclaw_agent_api::serde_json;
 use serde::Deserialize;
@@ -17,15 +18,33 @@ pub struct Seen {
     pub status: Result<Status, String>,
     /// From `system.resources`.
     pub resources: Result<Resources, String>,
+    /// From `supervisor.heartbeats`; none where that is not to be seen. So for the rest.
+    pub heartbeats: Result<Option<Vec<Heartbeat>>, String>,
+    /// From `supervisor.budgets`.
+    pub budgets: Result<Option<Vec<Budget>>, String>,
+    /// From `system.services`: none where there is no systemd.
+    pub units: Result<Option<Vec<Unit>>, String>,
 }
 
 impl Seen {
-    /// Looks at both; what cannot be seen is part of what is seen.
+    /// Looks at all; what cannot be seen is part of what is seen.
     pub fn look(ctx: &Context) -> Self {
         Self {
             status: ctx.status().map_err(|error| error.to_string()).and_then(typed),
             resources: ctx.resources().map_err(|error| error.to_string()).and_then(typed),
+            heartbeats: extra(ctx.heartbeats()),
+            budgets: extra(ctx.budgets()),
+            units: extra(ctx.services()),
         }
+    }
+}
+
+/// What the operator has not granted, or does not have, is not missing.
+fn extra<T: DeserializeOwned + Default>(answer: Result<Value, CallError>) -> Result<Option<T>, String> {
+    match answer {
+        Ok(answer) => typed(answer).map(Some),
+        Err(e) if matches!(e.kind, CallErrorKind::NotGranted | CallErrorKind::NotConfigured) => Ok(None),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -64,6 +83,8 @@ impl Status {
 pub struct Component {
     /// Unique in the team.
     pub name: Option<String>,
+    /// `agent`, `service` or `provider`.
+    pub kind: Option<String>,
     /// `ready`, `backoff`, `stopped`, …
     pub state: Option<String>,
     /// `ok`, `degraded`, `failed` or `unknown`.
@@ -101,6 +122,35 @@ pub struct Exit {
     pub class: Option<String>,
     /// In words.
     pub detail: Option<String>,
+}
+
+/// What the heartbeat bridge thinks of an agent.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Heartbeat {
+    /// Who.
+    pub agent: Option<String>,
+    /// `fresh`, `late`, `down` or `unknown`.
+    pub status: Option<String>,
+}
+
+/// A budget of calls to providers.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Budget {
+    /// Its name.
+    pub budget: Option<String>,
+    /// How much of it is used.
+    pub percent: Option<f64>,
+    /// When it begins anew.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// A unit of systemd.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Unit {
+    /// Its name.
+    pub unit: Option<String>,
+    /// `active (running)`, `failed (failed)`, …
+    pub state: Option<String>,
 }
 
 /// The machine.

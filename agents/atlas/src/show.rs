@@ -4,7 +4,7 @@ use openclaw_agent_api::context::CallErrorKind;
 use openclaw_agent_api::prelude::*;
 
 use crate::Atlas;
-use crate::check::LastCheck;
+use crate::decide::LastCheck;
 use crate::findings::{self, Finding, Severity};
 use crate::seen::{self, Component, Resources, Seen};
 use crate::thresholds::Thresholds;
@@ -68,6 +68,20 @@ impl Atlas {
         lines.push(listed(&found, "Nothing is wrong."));
         let data = json!({"last_check": last, "now": {"watched": names, "findings": found}});
         Ok(Reply::text(lines.join("\n")).with_data(data))
+    }
+}
+
+impl Atlas {
+    /// `/uptime`: today so far, and the newest reports.
+    pub(crate) fn uptime(&self, ctx: &Context) -> Result<Reply> {
+        let today = self.last(ctx).unwrap_or_else(|| LastCheck::none(ctx.now())).uptime.so_far(ctx.now());
+        let mut lines = vec![today];
+        for kind in ["report daily ", "report weekly "] {
+            // Their names are their dates, so that the last is the newest.
+            let newest = ctx.memory().keys(kind)?.into_iter().next_back();
+            lines.extend(newest.map(|key| ctx.memory().get::<String>(&key)).transpose()?.flatten());
+        }
+        Ok(Reply::text(lines.join("\n")))
     }
 }
 

@@ -1,5 +1,6 @@
 use openclaw_agent_api::abi::methods;
 use openclaw_agent_api::agent::ErrorClass;
+use openclaw_agent_api::chrono::{DateTime, TimeDelta, Utc};
 use openclaw_agent_api::context::{CallError, CallErrorKind};
 use openclaw_agent_api::testkit::{TestAgent, TestHost};
 
@@ -35,10 +36,6 @@ fn logged(agent: &TestAgent<Atlas>, level: &str) -> Vec<String> {
     let calls = agent.host().calls().into_iter().filter(|(name, _)| name == methods::LOG);
     let lines = calls.filter(|(_, line)| line["level"] == level);
     lines.map(|(_, line)| line["text"].as_str().unwrap_or_default().to_owned()).collect()
-}
-
-fn called(agent: &TestAgent<Atlas>, method: &str) -> Vec<Value> {
-    agent.host().calls().into_iter().filter(|(name, _)| name == method).map(|(_, payload)| payload).collect()
 }
 
 #[test]
@@ -86,65 +83,133 @@ fn resources_that_cannot_be_read_are_said_or_retried() {
     assert!(text.contains("CPU: unknown busy") && text.contains("unknown of unknown available"), "{text}");
 }
 
+/// Lets looks be made, each a period after the last.
+fn looks(agent: &TestAgent<Atlas>, from: i64, count: i64) {
+    for look in from..from + count {
+        let start: DateTime<Utc> = "2025-01-01T00:01:00Z".parse().unwrap();
+        agent.host().set_time(start + TimeDelta::seconds(20 * look));
+        agent.tick(CHECK).unwrap();
+    }
+}
+
+fn allowed(host: TestHost) -> TestHost {
+    [methods::ALERT_RAISE, methods::ALERT_RESOLVE, methods::SUPERVISOR_RESTART, methods::PUBLISH]
+        .into_iter()
+        .fold(host, |host, method| host.answer(method, Value::Null))
+}
+
 #[test]
 fn an_alarm_is_told_once_and_its_end_too() {
+    let agent = atlas(allowed(TestHost::default().answer(methods::SUPERVISOR_STATUS, team("ok"))));
+    looks(&agent, 0, 2);
+    agent.host().set(methods::SYSTEM_RESOURCES, resources(0));
+    looks(&agent, 2, 5);
+    let raised = agent.host().called(methods::ALERT_RAISE);
+    assert_eq!(raised.len(), 1, "{raised:?}");
+    assert_eq!((&raised[0]["key"], &raised[0]["level"]), (&json!("machine:full:disk"), &json!("critical")));
+    assert_eq!(logged(&agent, "warn"), ["critical: disk /opt is 100 % full"]);
+    agent.host().set(methods::SYSTEM_RESOURCES, resources(PLENTY));
+    looks(&agent, 7, 5);
+    let over = agent.host().called(methods::ALERT_RESOLVE);
+    assert_eq!(over.len(), 1, "{over:?}");
+    assert_eq!(over[0]["key"], raised[0]["key"]);
+    assert_eq!(logged(&agent, "info"), ["no longer: disk /opt is 100 % full"]);
+    let published = agent.host().called(methods::PUBLISH);
+    assert_eq!((published.len(), &published[0]["type"]), (2, &json!("atlas.findings")));
+}
+
+#[test]
+fn an_agent_that_proves_nothing_is_restarted_and_the_operator_hears_when_that_does_not_help() {
+    let agent = atlas(allowed(TestHost::default().answer(methods::SUPERVISOR_STATUS, team("unknown"))));
+    looks(&agent, 0, 2);
+    let restarted = agent.host().called(methods::SUPERVISOR_RESTART);
+    assert_eq!((restarted.len(), &restarted[0]["agent"]), (1, &json!("scout")));
+    // It was remembered before it was done.
+    let calls: Vec<_> = agent.host().calls().into_iter().map(|(method, _)| method).collect();
+    let at = |method: &str| calls.iter().rposition(|call| call == method).unwrap();
+    assert!(at(methods::MEMORY_SET) < at(methods::SUPERVISOR_RESTART));
+    looks(&agent, 2, 10);
+    assert_eq!(agent.host().called(methods::SUPERVISOR_RESTART).len(), 1);
+    let raised = agent.host().called(methods::ALERT_RAISE);
+    assert_eq!((raised.len(), &raised[0]["level"]), (1, &json!("critical")));
+    assert!(raised[0]["text"].as_str().unwrap().contains("that did not help"), "{raised:?}");
+}
+
+#[test]
+fn a_restart_that_is_refused_is_escalated_at_once() {
+    let refused = CallError::new(CallErrorKind::NotGranted, "`atlas` is not granted `supervisor.restart`");
     let host = TestHost::default()
-        .answer(methods::SUPERVISOR_STATUS, team("failed"))
-        .answer(methods::SUPERVISOR_STATUS, team("failed"))
-        .answer(methods::SUPERVISOR_STATUS, team("ok"))
-        .answer(methods::PUBLISH, Value::Null);
+        .answer(methods::SUPERVISOR_STATUS, team("unknown"))
+        .fail(methods::SUPERVISOR_RESTART, refused)
+        .answer(methods::ALERT_RAISE, Value::Null);
     let agent = atlas(host);
-    agent.tick(CHECK).unwrap();
-    agent.tick(CHECK).unwrap();
-    assert_eq!(logged(&agent, "warn"), ["critical: scout has failed"]);
-    assert_eq!(called(&agent, methods::MEMORY_SET).len(), 2);
-    agent.tick(CHECK).unwrap();
-    agent.tick(CHECK).unwrap();
-    assert_eq!(logged(&agent, "warn").len(), 1);
-    assert_eq!(logged(&agent, "info"), ["no longer: scout has failed"]);
-    let published = called(&agent, methods::PUBLISH);
-    assert_eq!(published.len(), 2);
-    assert_eq!(published[0]["type"], "atlas.findings");
-    assert_eq!(published[0]["data"]["findings"][0]["subject"], "scout");
+    looks(&agent, 0, 4);
+    let raised = agent.host().called(methods::ALERT_RAISE);
+    assert_eq!(raised.len(), 1, "{raised:?}");
+    assert!(raised[0]["text"].as_str().unwrap().contains("could not restart it: `atlas` is not granted"));
 }
 
 #[test]
 fn another_process_goes_on_from_memory() {
-    let left = json!({"at": "2025-01-01T00:00:00Z", "restarts": {"scout": 0}, "findings": [{
-        "area": "team", "subject": "scout", "problem": "failed", "severity": "critical", "text": "scout has failed",
-    }]});
+    let first = atlas(allowed(TestHost::default().answer(methods::SUPERVISOR_STATUS, team("degraded"))));
+    looks(&first, 0, 2);
+    let left = first.host().called(methods::MEMORY_SET).last().unwrap()["value"].clone();
     let host = TestHost::default()
-        .answer(methods::SUPERVISOR_STATUS, team("failed"))
+        .answer(methods::SUPERVISOR_STATUS, team("degraded"))
         .answer(methods::MEMORY_GET, left);
-    let agent = atlas(host);
-    agent.tick(CHECK).unwrap();
-    assert!(logged(&agent, "warn").is_empty());
-    assert_eq!(called(&agent, methods::MEMORY_GET)[0]["key"], KEY);
+    let agent = atlas(allowed(host));
+    looks(&agent, 2, 1);
+    assert!(agent.host().called(methods::SUPERVISOR_RESTART).is_empty());
+    assert_eq!(agent.host().called(methods::MEMORY_GET)[0]["key"], KEY);
 }
 
 #[test]
-fn a_store_that_is_away_fails_the_check_but_does_not_repeat_the_alarm() {
+fn a_store_that_is_away_keeps_nobody_from_being_told_but_nobody_is_restarted() {
     let away = || CallError::new(CallErrorKind::Failed, "the store is away");
     let host = TestHost::default()
-        .answer(methods::SUPERVISOR_STATUS, team("failed"))
+        .answer(methods::SUPERVISOR_STATUS, team("unknown"))
         .fail(methods::MEMORY_GET, away())
         .fail(methods::MEMORY_SET, away());
-    let agent = atlas(host);
-    assert!(agent.tick(CHECK).is_err());
-    assert!(agent.tick(CHECK).is_err());
-    assert_eq!(logged(&agent, "warn").iter().filter(|line| line.contains("scout")).count(), 1);
+    let agent = atlas(allowed(host));
+    agent.host().set(methods::SYSTEM_RESOURCES, resources(0));
+    for second in [0, 20, 40, 41, 42] {
+        let start: DateTime<Utc> = "2025-01-01T00:01:00Z".parse().unwrap();
+        agent.host().set_time(start + TimeDelta::seconds(second));
+        assert!(agent.tick(CHECK).is_err());
+    }
+    assert!(agent.host().called(methods::SUPERVISOR_RESTART).is_empty());
+    let raised = agent.host().called(methods::ALERT_RAISE);
+    let keys: Vec<_> = raised.iter().map(|alert| alert["key"].as_str().unwrap()).collect();
+    assert_eq!(keys, ["machine:full:disk", "team:unproved:scout"]);
 }
 
 #[test]
-fn publishing_is_extra() {
+fn publishing_and_alerts_are_extra() {
     for (kind, warned) in [(CallErrorKind::NotGranted, 0), (CallErrorKind::Failed, 1)] {
         let host = TestHost::default()
-            .answer(methods::SUPERVISOR_STATUS, team("failed"))
+            .answer(methods::SUPERVISOR_STATUS, team("ok"))
+            .fail(methods::ALERT_RAISE, CallError::new(kind, "no way"))
             .fail(methods::PUBLISH, CallError::new(kind, "no bus"));
         let agent = atlas(host);
-        agent.tick(CHECK).unwrap();
-        assert_eq!(logged(&agent, "warn").iter().filter(|line| line.contains("no bus")).count(), warned);
+        agent.host().set(methods::SYSTEM_RESOURCES, resources(0));
+        looks(&agent, 0, 3);
+        let warnings = logged(&agent, "warn");
+        assert_eq!(warnings.iter().filter(|line| line.contains("no bus")).count(), warned, "{warnings:?}");
+        assert_eq!(warnings.iter().filter(|line| line.contains("was not told: no way")).count(), 1);
     }
+}
+
+#[test]
+fn a_day_that_has_ended_is_reported_and_kept() {
+    let agent = atlas(allowed(TestHost::default().answer(methods::SUPERVISOR_STATUS, team("ok"))));
+    looks(&agent, 0, 3);
+    agent.host().set_time("2025-01-02T00:00:20Z".parse().unwrap());
+    agent.tick(CHECK).unwrap();
+    let raised = agent.host().called(methods::ALERT_RAISE);
+    assert_eq!((&raised[0]["key"], &raised[0]["level"]), (&json!("daily 2025-01-01"), &json!("info")));
+    let shown = agent.send("/uptime").unwrap().text;
+    assert!(shown.contains("2025-01-02 (UTC) so far: looked 1 ×"), "{shown}");
+    assert!(shown.contains("2025-01-01 (UTC): looked 3 ×") && shown.contains("scout 100 %"), "{shown}");
 }
 
 #[test]
@@ -174,7 +239,7 @@ fn watch_shows_the_last_check_and_now() {
 fn the_manifest_says_what_it_needs() {
     let manifest = Atlas::describe();
     assert_eq!(manifest.needs, ["supervisor.status", "system.resources", "memory"]);
-    assert_eq!((manifest.schedules[0].name.as_str(), manifest.schedules[0].every_seconds), ("check", 60));
+    assert_eq!((manifest.schedules[0].name.as_str(), manifest.schedules[0].every_seconds), ("check", 20));
     let agent = atlas(TestHost::default());
     assert_eq!(agent.send("/what").unwrap_err().class, ErrorClass::Invalid);
     assert_eq!(agent.send("").unwrap_err().class, ErrorClass::Invalid);

@@ -4,7 +4,10 @@ use openclaw_agent_api::prelude::*;
 use openclaw_agent_api::serde_json;
 use serde::Deserialize;
 
-/// From where on something is a finding.
+/// One a minute is a loop, not a remedy.
+const MOST_RESTARTS: u32 = 60;
+
+/// From where on something is a finding, and how much is done about it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Thresholds {
@@ -14,13 +17,20 @@ pub struct Thresholds {
     pub disk_critical_percent: u8,
     /// MiB of memory available, below which the kernel is about to choose a victim.
     pub memory_critical_mib: u64,
+    /// Agents that Atlas restarts in an hour at the most; 0: none.
+    pub restarts_per_hour: u32,
 }
 
 impl Default for Thresholds {
     fn default() -> Self {
         // A fifth free leaves days to act at a usual rate; below a tenth PostgreSQL and logs soon fail. 256 MiB is
-        // what a few agents and a backup take at once.
-        Self { disk_warn_percent: 80, disk_critical_percent: 90, memory_critical_mib: 256 }
+        // what a few agents and a backup take at once. What three restarts have not mended, a fourth will not.
+        Self {
+            disk_warn_percent: 80,
+            disk_critical_percent: 90,
+            memory_critical_mib: 256,
+            restarts_per_hour: 3,
+        }
     }
 }
 
@@ -37,6 +47,10 @@ impl Thresholds {
                 "memory_critical_mib": {
                     "type": "integer", "minimum": 1, "maximum": 1_048_576,
                     "default": defaults.memory_critical_mib, "description": "MiB available, below which it is critical",
+                },
+                "restarts_per_hour": {
+                    "type": "integer", "minimum": 0, "maximum": MOST_RESTARTS,
+                    "default": defaults.restarts_per_hour, "description": "agents restarted in an hour at the most",
                 },
             },
             "additionalProperties": false,
@@ -59,6 +73,9 @@ impl Thresholds {
         }
         if !(1..=1_048_576).contains(&this.memory_critical_mib) {
             return Err(AgentError::invalid("memory_critical_mib must be 1 to 1048576"));
+        }
+        if this.restarts_per_hour > MOST_RESTARTS {
+            return Err(AgentError::invalid(format!("restarts_per_hour must be at most {MOST_RESTARTS}")));
         }
         Ok(this)
     }
@@ -85,6 +102,7 @@ mod tests {
             json!({"disk_warn_percent": 0}),
             json!({"memory_critical_mib": 0}),
             json!({"memory_critical_mib": -1}),
+            json!({"restarts_per_hour": 61}),
             json!({"disk": 3}),
             json!(null),
         ] {

@@ -21,8 +21,8 @@ use crate::telegram::{Routing, Telegram, TelegramMode};
 use crate::units::{self, ByteSize};
 
 /// The first parts of [`methods::GRANTED`]: each grants all methods that begin with it.
-const GRANTS: [&str; 9] =
-    ["memory", "publish", "ask", "search", "fetch", "missions", "task", "supervisor", "system"];
+const GRANTS: [&str; 10] =
+    ["memory", "publish", "ask", "search", "fetch", "missions", "task", "supervisor", "system", "alert"];
 
 /// Queues that are no agent's.
 const RESERVED: [&str; 3] = ["telegram", "telegram-replies", "telegram-files"];

@@ -1,5 +1,6 @@
 //! What agents are granted, carried out. The supervisor has checked the grant before anything comes here.
 
+mod alert;
 mod memory;
 mod providers;
 mod system;
@@ -39,7 +40,6 @@ pub struct Doors {
 #[async_trait]
 impl Capabilities for Doors {
     async fn call(&self, agent: &AgentName, method: &str, payload: Value) -> Result<Value, CallError> {
-        let not_configured = |text: &str| Err(CallError::new(CallErrorKind::NotConfigured, text));
         match method {
             methods::MEMORY_GET => self.recall(agent, read(payload)?).await,
             methods::MEMORY_SET => self.keep(agent, read(payload)?).await,
@@ -52,15 +52,17 @@ impl Capabilities for Doors {
             methods::TASK_LIST => self.list(read(payload)?).await,
             methods::SUPERVISOR_STATUS => self.status().await,
             methods::SUPERVISOR_RESTART => self.restart(agent, read(payload)?).await,
+            methods::SUPERVISOR_HEARTBEATS => self.heartbeats().await,
+            methods::SUPERVISOR_BUDGETS => self.budgets().await,
+            methods::ALERT_RAISE => self.raise(agent, read(payload)?),
+            methods::ALERT_RESOLVE => self.resolve(agent, read(payload)?),
+            methods::SYSTEM_SERVICES => system::services(&self.disk).await,
             methods::SYSTEM_RESOURCES => system::resources(&self.disk).await,
             methods::ASK => self.ask(agent, read(payload)?).await,
             methods::SEARCH => self.search(agent, read(payload)?).await,
             methods::FETCH => self.fetch(agent, read(payload)?).await,
             methods::MISSIONS_PROPOSE => {
-                not_configured("no mission worker runs: this build carries none yet")
-            }
-            methods::SYSTEM_SERVICES => {
-                not_configured("no services to show: this build does not speak to systemd yet")
+                Err(not_configured("no mission worker runs: this build carries none yet"))
             }
             other => {
                 let text = format!("there is no method `{}` in this version", other.escape_debug());
@@ -102,6 +104,10 @@ fn read<T: DeserializeOwned>(payload: Value) -> Result<T, CallError> {
 
 fn failed(error: &dyn std::fmt::Display) -> CallError {
     CallError::new(CallErrorKind::Failed, error.to_string())
+}
+
+fn not_configured(text: &str) -> CallError {
+    CallError::new(CallErrorKind::NotConfigured, text)
 }
 
 fn invalid(text: impl Into<String>) -> CallError {

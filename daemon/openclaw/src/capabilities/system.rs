@@ -1,4 +1,4 @@
-//! `system.resources`: this machine, from `/proc`.
+//! `system`: this machine, from `/proc`, and its units, from systemd.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +8,8 @@ use openclaw_agent_api::context::CallError;
 use procfs::{Current, CurrentSI, KernelStats, LoadAverage, Meminfo, Uptime};
 use serde_json::{Value, json};
 
-use super::failed;
+use super::{failed, not_configured};
+use crate::systemd;
 
 /// Between two looks at the CPU's counters.
 const SAMPLE: Duration = Duration::from_millis(100);
@@ -37,6 +38,20 @@ pub async fn resources(disk: &Path) -> Result<Value, CallError> {
         "load": [load.one, load.five, load.fifteen],
         "uptime_seconds": uptime.uptime as u64,
     }))
+}
+
+/// openclaw's units, as systemd has them.
+pub async fn services(home: &Path) -> Result<Value, CallError> {
+    let home = home.to_owned();
+    // A program is run for it.
+    let seen =
+        tokio::task::spawn_blocking(move || operations::install::manager(&home).and_then(systemd::units));
+    match seen.await.map_err(|error| failed(&error))? {
+        Some(units) => serde_json::to_value(units).map_err(|error| failed(&error)),
+        None => {
+            Err(not_configured("no services to show: systemd does not run this daemon, or does not answer"))
+        }
+    }
 }
 
 fn busy_and_total() -> Result<(u64, u64), CallError> {

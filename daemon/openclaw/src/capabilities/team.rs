@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use gateway::desk::{Action, Neighbours as _, Order};
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::CallError;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::task::{Filter, TaskId, TaskState};
+use supervisor::Error;
 use supervisor::submission::{Draft, Payload};
 
 use super::{Doors, failed, invalid};
@@ -90,8 +92,26 @@ impl Doors {
     }
 
     pub async fn status(&self) -> Result<Value, CallError> {
-        let document = self.board()?.document().await.map_err(|error| failed(&error))?;
-        serde_json::to_value(document).map_err(|error| failed(&error))
+        let board = self.board()?;
+        let document = board.document().await.map_err(|error| failed(&error))?;
+        // Each unit is a process of its own: the team is the home's.
+        let home = board.neighbours.home(document).await;
+        serde_json::to_value(home).map_err(|error| failed(&error))
+    }
+
+    /// What the heartbeat bridge thought of each agent last, and when.
+    pub async fn heartbeats(&self) -> Result<Value, CallError> {
+        let rows = self.store.last_heartbeats().await.map_err(|error| failed(&error))?;
+        Ok(rows
+            .into_iter()
+            .map(|row| json!({"agent": row.agent, "status": row.status, "at": row.at}))
+            .collect())
+    }
+
+    /// How each budget stands.
+    pub async fn budgets(&self) -> Result<Value, CallError> {
+        let budgets = self.providers.budgets().await.map_err(|error| failed(&error))?;
+        serde_json::to_value(budgets).map_err(|error| failed(&error))
     }
 
     pub async fn restart(&self, caller: &AgentName, call: Restart) -> Result<Value, CallError> {
@@ -102,8 +122,17 @@ impl Doors {
             "" => format!("restarted by {actor}"),
             reason => reason.to_owned(),
         };
-        let restarted = supervisor.restart(&agent, actor, reason).await;
-        restarted.map_err(|error| failed(&error))?;
+        let restarted = supervisor.restart(&agent, actor.clone(), reason.clone()).await;
+        match restarted {
+            Err(Error::Elsewhere { .. } | Error::StandsBy { .. }) => {
+                let order = Order::Act { action: Action::Restart, reason: Some(reason) };
+                match self.board()?.neighbours.carry_out(&agent, order, &actor).await {
+                    Some(answer) => answer.map(drop).map_err(|error| failed(&error))?,
+                    None => restarted.map_err(|error| failed(&error))?,
+                }
+            }
+            restarted => restarted.map_err(|error| failed(&error))?,
+        }
         Ok(Value::Null)
     }
 }

@@ -1,0 +1,204 @@
+//! How much of the time each component was well: tallies of looks, day by day, and the reports made of them. Pure.
+
+use std::collections::BTreeMap;
+
+use openclaw_agent_api::chrono::{DateTime, Datelike, Days, NaiveDate, Utc, Weekday};
+use serde::{Deserialize, Serialize};
+
+use crate::PERIOD;
+use crate::seen::Status;
+
+/// Days that are kept: a week, and the one that is under way.
+const KEPT: u64 = 8;
+/// Components that are counted.
+const COUNTED: usize = 500;
+const SECONDS_A_DAY: f64 = 86_400.0;
+
+/// Looks at a component.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// It was well.
+    pub ok: u32,
+    /// It was not.
+    pub ill: u32,
+    /// It was stopped by the operator, or had proved nothing.
+    pub unknown: u32,
+}
+
+impl Tally {
+    /// Per cent of the looks that tell anything; none where none does.
+    pub fn percent(self) -> Option<f64> {
+        let told = self.ok + self.ill;
+        (told > 0).then(|| 100.0 * f64::from(self.ok) / f64::from(told))
+    }
+}
+
+/// A day.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Day {
+    /// Looks at the team.
+    pub looks: u32,
+    /// At each of it.
+    pub components: BTreeMap<String, Tally>,
+}
+
+/// The days that are kept, by their date (UTC).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uptime {
+    days: BTreeMap<NaiveDate, Day>,
+    /// Up to this day (not with it) reports were made.
+    reported: Option<NaiveDate>,
+}
+
+/// A report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// `daily 2025-01-01` or `weekly 2025-W01`: each is made once.
+    pub name: String,
+    /// For people.
+    pub text: String,
+}
+
+impl Uptime {
+    /// Adds a look; answers the reports of what has ended with it.
+    pub fn add(&mut self, status: Option<&Status>, now: DateTime<Utc>) -> Vec<Report> {
+        let today = now.date_naive();
+        let reports = self.ended(today);
+        let oldest = today.checked_sub_days(Days::new(KEPT)).unwrap_or(today);
+        self.days.retain(|day, _| *day > oldest);
+        if let Some(status) = status {
+            let day = self.days.entry(today).or_default();
+            day.looks += 1;
+            for (name, component) in status.others().filter(|(_, c)| c.kind.as_deref() != Some("provider")) {
+                if day.components.len() >= COUNTED && !day.components.contains_key(name) {
+                    continue;
+                }
+                let tally = day.components.entry(name.to_owned()).or_default();
+                match component.health.as_deref() {
+                    Some("ok") => tally.ok += 1,
+                    Some("degraded" | "failed") => tally.ill += 1,
+                    _ => tally.unknown += 1,
+                }
+            }
+        }
+        reports
+    }
+
+    /// Reports of days, and of a week, that ended before `today`. A clock that went back ends nothing.
+    fn ended(&mut self, today: NaiveDate) -> Vec<Report> {
+        let from = *self.reported.get_or_insert(today);
+        if from >= today {
+            return Vec::new();
+        }
+        self.reported = Some(today);
+        let days = self.days.range(from..today).map(|(date, day)| Report {
+            name: format!("daily {date}"),
+            text: format!("{date} (UTC): {}", lines(&[day])),
+        });
+        let mut reports: Vec<_> = days.collect();
+        // The Monday on which the week before ended, if that lies within.
+        let monday = today.week(Weekday::Mon).first_day();
+        if from < monday
+            && let Some(first) = monday.checked_sub_days(Days::new(7))
+        {
+            let days: Vec<_> = self.days.range(first..monday).map(|(_, day)| day).collect();
+            if !days.is_empty() {
+                let week = first.iso_week();
+                reports.push(Report {
+                    name: format!("weekly {}-W{:02}", week.year(), week.week()),
+                    text: format!("the week from {first} (UTC): {}", lines(&days)),
+                });
+            }
+        }
+        reports
+    }
+
+    /// Today so far.
+    pub fn so_far(&self, now: DateTime<Utc>) -> String {
+        let today = now.date_naive();
+        match self.days.get(&today) {
+            Some(day) => format!("{today} (UTC) so far: {}", lines(&[day])),
+            None => format!("{today} (UTC) so far: nothing has been looked at"),
+        }
+    }
+}
+
+/// `atlas looked 4,320 times (100 % of the time). bus 100 %, scout 99.95 % (unknown 2 ×)`.
+fn lines(days: &[&Day]) -> String {
+    let looks: u32 = days.iter().map(|day| day.looks).sum();
+    let watched = (100.0 * f64::from(looks) * PERIOD.as_secs_f64()
+        / (SECONDS_A_DAY * days.len().max(1) as f64))
+        .min(100.0);
+    let mut all: BTreeMap<&str, Tally> = BTreeMap::new();
+    for (name, tally) in days.iter().flat_map(|day| &day.components) {
+        let sum = all.entry(name).or_default();
+        sum.ok += tally.ok;
+        sum.ill += tally.ill;
+        sum.unknown += tally.unknown;
+    }
+    let each = all.iter().map(|(name, tally)| {
+        let unknown =
+            if tally.unknown > 0 { format!(" (unknown {} ×)", tally.unknown) } else { String::new() };
+        match tally.percent() {
+            // Rounded down: 99.999 % is not all of the time.
+            Some(percent) => format!("{name} {} %{unknown}", (percent * 100.0).floor() / 100.0),
+            None => format!("{name} unknown"),
+        }
+    });
+    format!("looked {looks} × ({watched:.0} % of the time); {}", each.collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use openclaw_agent_api::prelude::*;
+
+    use super::*;
+    use crate::seen::typed;
+
+    fn status(health: &str) -> Status {
+        typed(json!({"components": [
+            {"name": "scout", "kind": "agent", "health": health}, {"name": "xai", "kind": "provider", "health": "ok"},
+        ]}))
+        .unwrap()
+    }
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_day_is_reported_once_when_it_has_ended_and_a_week_on_monday() {
+        let mut uptime = Uptime::default();
+        // 2025-01-03 is a Friday.
+        for health in ["ok", "ok", "failed", "unknown"] {
+            assert_eq!(uptime.add(Some(&status(health)), at("2025-01-03T10:00:00Z")), []);
+        }
+        assert_eq!(
+            uptime.so_far(at("2025-01-03T11:00:00Z")),
+            "2025-01-03 (UTC) so far: looked 4 × (0 % of the time); scout 66.66 % (unknown 1 ×)"
+        );
+        let reports = uptime.add(Some(&status("ok")), at("2025-01-04T00:00:10Z"));
+        assert_eq!(reports.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["daily 2025-01-03"]);
+        assert!(reports[0].text.contains("scout 66.66 %"), "{}", reports[0].text);
+        assert_eq!(uptime.add(Some(&status("ok")), at("2025-01-04T00:00:30Z")), []);
+        // Nobody looked on Sunday: no report of it.
+        let reports = uptime.add(None, at("2025-01-06T08:00:00Z"));
+        let names: Vec<_> = reports.iter().map(|r| r.name.as_str()).collect();
+        assert_eq!(names, ["daily 2025-01-04", "weekly 2025-W01"]);
+        assert!(reports[1].text.contains("looked 6 ×") && reports[1].text.contains("scout 80 %"));
+        // A clock that goes back, and comes again, ends nothing twice.
+        assert_eq!(uptime.add(None, at("2025-01-01T08:00:00Z")), []);
+        assert_eq!(uptime.add(None, at("2025-01-06T09:00:00Z")), []);
+    }
+
+    #[test]
+    fn only_a_week_is_kept() {
+        let mut uptime = Uptime::default();
+        let mut now = at("2025-01-01T12:00:00Z");
+        for _ in 0..30 {
+            uptime.add(Some(&status("ok")), now);
+            now = now.checked_add_days(Days::new(1)).unwrap();
+        }
+        assert_eq!(uptime.days.len(), KEPT as usize);
+    }
+}
