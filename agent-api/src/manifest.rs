@@ -75,11 +75,34 @@ pub struct Schedule {
     /// The period in seconds, 1 to 86,400. Slots are counted from the Unix epoch, so a restart within one neither
     /// misses nor doubles it; one that passed while nothing ran is not made up for.
     pub every_seconds: u64,
+    /// The setting without which there is nothing to do: while it is absent, null, false or empty, this is never due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+}
+
+impl Schedule {
+    /// Due only where the operator has set `setting`.
+    pub fn when(mut self, setting: &str) -> Self {
+        self.when = Some(setting.into());
+        self
+    }
+
+    /// Whether it is due at all under these settings.
+    pub fn applies(&self, settings: &Value) -> bool {
+        let Some(setting) = &self.when else { return true };
+        match &settings[setting.as_str()] {
+            Value::Null | Value::Bool(false) => false,
+            Value::Array(list) => !list.is_empty(),
+            Value::Object(fields) => !fields.is_empty(),
+            Value::String(text) => !text.is_empty(),
+            Value::Bool(true) | Value::Number(_) => true,
+        }
+    }
 }
 
 /// A schedule called `name`, due once per `period` (whole seconds, one second to one day).
 pub fn every(period: Duration, name: &str) -> Schedule {
-    Schedule { name: name.into(), every_seconds: period.as_secs().max(1) }
+    Schedule { name: name.into(), every_seconds: period.as_secs().max(1), when: None }
 }
 
 impl Manifest {

@@ -1,91 +1,273 @@
-//! Scout, signals: looks for momentum in a series of prices that it is given. It fetches nothing and trades nothing.
+//! Scout finds things out: signals in prices that it is given, and what the web says about a topic, each finding with its source.
+//! It trades nothing; what it finds goes to a mission, a person or the archive, by how sure it is.
 //!
 //! | module | what is in it |
 //! |---|---|
 //! | [`series`] | what is sent to it, checked |
 //! | [`momentum`] | cleaning a series and reading its momentum: pure arithmetic |
+//! | [`venues`] | one asset at several venues: pure arithmetic |
 //! | [`signal`] | what a reading says, as a signal |
+//! | [`research`] | sources, read by a language model |
+//! | [`scan`] | scheduled research, within the day's searches |
+//! | [`route`], [`kept`] | where what was found goes; what is kept of it |
 //! | [`settings`] | the settings |
 
+pub mod kept;
 pub mod momentum;
+pub mod research;
+pub mod route;
+pub mod scan;
 pub mod series;
 pub mod settings;
 pub mod signal;
+pub mod venues;
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use openclaw_agent_api::chrono::{DateTime, SecondsFormat, Utc};
+use openclaw_agent_api::context::CallErrorKind;
 use openclaw_agent_api::prelude::*;
 
+use crate::kept::Archive;
 use crate::momentum::{Cleaned, MIN_POINTS, Reading};
-use crate::series::Series;
-use crate::settings::Settings;
+use crate::route::{Found, Route};
+use crate::series::{Batch, Series, wrong};
+use crate::settings::{Settings, TOPIC_CHARS};
 use crate::signal::Signal;
+use crate::venues::Quote;
 
-/// The signals agent.
+/// The schedule's name, and its period: a topic each, so that no tick takes longer than one answer.
+const SCAN: &str = "scan";
+const PERIOD: Duration = Duration::from_secs(600);
+/// What `/signals` shows.
+const SHOWN: usize = 10;
+
+/// The agent that finds things out.
 pub struct Scout {
     settings: Settings,
+    archive: Archive,
 }
 
 impl Agent for Scout {
     fn describe() -> Manifest {
-        Manifest::new("Looks for momentum signals in price series.")
+        Manifest::new("Finds things out: signals in prices, and what the web says about a topic.")
+            .command("/research TOPIC", "searches the web: findings, each with its source, and recommendations")
             .command(
                 "/analyze SERIES",
-                "looks for momentum in {\"venue\",\"asset\",\"prices\":[{\"at\",\"price\"}]}",
+                "looks for momentum in {\"venue\",\"asset\",\"prices\":[{\"at\",\"price\"}]}; compares venues in {\"series\":[…]}",
             )
+            .command("/signals", "what was found lately, and where it went")
+            .schedule(every(PERIOD, SCAN).when("topics"))
             .settings(Settings::schema())
     }
 
     fn create(settings: Value) -> Result<Self> {
-        Ok(Self { settings: Settings::parse(settings)? })
+        Ok(Self { settings: Settings::parse(settings)?, archive: Archive::default() })
     }
 
     fn handle(&self, ctx: &Context, message: &Message) -> Result<Reply> {
-        let series = Series::of(message)?;
-        let cleaned = momentum::clean(series.prices);
-        let (venue, asset) = (series.venue, series.asset);
-        let reading = momentum::read(&cleaned.points);
-        let signal = reading
-            .filter(|reading| reading.z.abs() >= self.settings.threshold)
-            .zip(cleaned.points.last())
-            .map(|(reading, newest)| {
-                Signal::new(&venue, &asset, &reading, newest, ctx.now(), self.settings.expires())
-            });
+        let text = message.text.trim();
+        let bare = text.strip_prefix('/').unwrap_or(text);
+        let (word, rest) = bare.split_once(char::is_whitespace).unwrap_or((bare, ""));
+        match word {
+            "research" => self.research(ctx, rest.trim()),
+            "signals" => Ok(self.signals(ctx)),
+            _ => match bare.strip_prefix("analyze") {
+                Some(json) => self.analyze(ctx, Batch::of(json.trim(), &message.data)?),
+                None if text.is_empty() || text.starts_with('{') => {
+                    self.analyze(ctx, Batch::of(text, &message.data)?)
+                }
+                None => Err(wrong("scout knows /research, /analyze and /signals")),
+            },
+        }
+    }
 
-        let verdict = match (&reading, &signal) {
-            (Some(_), Some(signal)) => signal.to_string(),
-            (Some(reading), None) => format!(
-                "No signal for {asset} on {venue}: {}, and the threshold is {}.",
-                signal::rationale(reading),
-                self.settings.threshold
-            ),
-            (None, _) => format!(
-                "No signal for {asset} on {venue}: {} usable points within 24 h of the newest, and {MIN_POINTS} are \
-                 needed.",
-                cleaned.points.len()
-            ),
-        };
-        Ok(Reply::text(verdict + &left_out(&cleaned)).with_data(data(&cleaned, reading, signal)))
+    fn tick(&self, ctx: &Context, schedule: &str) -> Result<()> {
+        if schedule == SCAN { self.scan(ctx) } else { Ok(()) }
     }
 }
 
-fn data(cleaned: &Cleaned, reading: Option<Reading>, signal: Option<Signal>) -> Value {
-    json!({
-        "signals": Vec::from_iter(signal),
-        "points": cleaned.points.len(),
-        "ignored": cleaned.ignored,
-        "duplicates": cleaned.duplicates,
-        "z": reading.map(|reading| reading.z),
-    })
+/// A series, analyzed.
+struct Analyzed {
+    venue: String,
+    asset: String,
+    cleaned: Cleaned,
+    /// Points before the last gap.
+    before_gap: usize,
+    reading: Option<Reading>,
 }
 
-fn left_out(cleaned: &Cleaned) -> String {
-    match (cleaned.ignored, cleaned.duplicates) {
-        (0, 0) => String::new(),
-        (ignored, 0) => format!(" {ignored} points were ignored: too old, or no price above zero."),
-        (0, duplicates) => format!(" {duplicates} points were replaced by a later one of the same time."),
-        (ignored, duplicates) => format!(
-            " {ignored} points were ignored: too old, or no price above zero; {duplicates} were replaced by a later \
-             one of the same time."
-        ),
+impl Analyzed {
+    fn of(series: Series) -> Self {
+        let cleaned = momentum::clean(series.prices);
+        let (points, before_gap) = momentum::after_gap(&cleaned.points);
+        let reading = momentum::read(points);
+        Self { venue: series.venue, asset: series.asset, cleaned, before_gap, reading }
+    }
+
+    fn signal(&self, settings: &Settings, now: DateTime<Utc>) -> Option<Signal> {
+        let reading = self.reading.filter(|reading| reading.z.abs() >= settings.threshold)?;
+        let newest = self.cleaned.points.last()?;
+        Some(Signal::new(&self.venue, &self.asset, &reading, newest, now, settings.expires()))
+    }
+
+    /// Why there is no signal of it.
+    fn silence(&self, settings: &Settings) -> String {
+        let Self { venue, asset, .. } = self;
+        match &self.reading {
+            Some(reading) => format!(
+                "No signal for {asset} on {venue}: {}, and the threshold is {}.",
+                signal::rationale(reading),
+                settings.threshold
+            ),
+            None => format!(
+                "No signal for {asset} on {venue}: {} usable points within 24 h of the newest, and {MIN_POINTS} are \
+                 needed.",
+                self.cleaned.points.len() - self.before_gap
+            ),
+        }
+    }
+
+    fn left_out(&self) -> String {
+        let Cleaned { ignored, duplicates, .. } = self.cleaned;
+        let points = match (ignored, duplicates) {
+            (0, 0) => String::new(),
+            (ignored, 0) => format!(" {ignored} points were ignored: too old, or no price above zero."),
+            (0, duplicates) => format!(" {duplicates} points were replaced by a later one of the same time."),
+            (ignored, duplicates) => format!(
+                " {ignored} points were ignored: too old, or no price above zero; {duplicates} were replaced by a \
+                 later one of the same time."
+            ),
+        };
+        match self.before_gap {
+            0 => points,
+            before => format!("{points} {before} points lie before a gap, and were not read."),
+        }
+    }
+
+    fn data(&self) -> Value {
+        let mut data = json!({
+            "points": self.cleaned.points.len(),
+            "ignored": self.cleaned.ignored,
+            "duplicates": self.cleaned.duplicates,
+            "z": self.reading.map(|reading| reading.z),
+        });
+        if self.before_gap > 0 {
+            data["before_gap"] = json!(self.before_gap);
+        }
+        data
+    }
+}
+
+impl Scout {
+    fn analyze(&self, ctx: &Context, batch: Batch) -> Result<Reply> {
+        let now = ctx.now();
+        match batch {
+            Batch::One(series) => {
+                let one = Analyzed::of(series);
+                let signals = Vec::from_iter(one.signal(&self.settings, now));
+                let mut data = one.data();
+                data["signals"] = json!(signals);
+                let text = match signals.is_empty() {
+                    true => one.silence(&self.settings),
+                    false => self.send(ctx, &signals).join("\n"),
+                };
+                Ok(Reply::text(text + &one.left_out()).with_data(data))
+            }
+            Batch::Several(series) => {
+                let all: Vec<_> = series.into_iter().map(Analyzed::of).collect();
+                let mut signals: Vec<_> =
+                    all.iter().filter_map(|one| one.signal(&self.settings, now)).collect();
+                signals.extend(self.cross_venue(&all, now));
+                let mut lines = self.send(ctx, &signals);
+                if signals.is_empty() {
+                    lines.push(format!("No signal in {} series.", all.len()));
+                }
+                let each = all.iter().map(|one| {
+                    let mut data = one.data();
+                    (data["venue"], data["asset"]) = (json!(one.venue), json!(one.asset));
+                    data
+                });
+                let data = json!({"signals": signals, "series": each.collect::<Vec<_>>()});
+                Ok(Reply::text(lines.join("\n")).with_data(data))
+            }
+        }
+    }
+
+    fn cross_venue(&self, all: &[Analyzed], now: DateTime<Utc>) -> Vec<Signal> {
+        let mut assets: BTreeMap<&str, Vec<Quote>> = BTreeMap::new();
+        for one in all {
+            if let Some(newest) = one.cleaned.points.last() {
+                let quote = Quote { venue: one.venue.clone(), newest: *newest };
+                assets.entry(&one.asset).or_default().push(quote);
+            }
+        }
+        let off = assets.into_iter().flat_map(|(asset, quotes)| {
+            let off = venues::off(quotes, self.settings.venue_percent / 100.0);
+            off.into_iter().map(move |off| (asset, off))
+        });
+        off.map(|(asset, off)| Signal::cross_venue(asset, &off, now, self.settings.expires())).collect()
+    }
+
+    /// Sends signals to where they belong, each once while it is good; a line for each.
+    fn send(&self, ctx: &Context, signals: &[Signal]) -> Vec<String> {
+        let found = signals.iter().map(|signal| {
+            let found = Found {
+                id: signal.signal_id.clone(),
+                at: signal.timestamp,
+                expires_at: signal.expires_at,
+                confidence: signal.confidence,
+                text: signal.to_string(),
+            };
+            (found, Route::of(signal.confidence, &self.settings))
+        });
+        let found: Vec<_> = found.collect();
+        let new = self.archive.add(ctx, &found);
+        let sent = found.iter().zip(new).map(|((found, route), new)| {
+            let done = if new { route::send(ctx, found, *route) } else { "It is known already.".into() };
+            format!("{} {done}", found.text)
+        });
+        sent.collect()
+    }
+
+    fn signals(&self, ctx: &Context) -> Reply {
+        let (all, now) = (self.archive.all(ctx), ctx.now());
+        let lines = all.iter().take(SHOWN).map(|kept| {
+            let at = kept.found.at.to_rfc3339_opts(SecondsFormat::Secs, true);
+            let good = if kept.found.expires_at > now { "" } else { ", no longer good" };
+            let went = match kept.route {
+                Route::Archive => "archived",
+                Route::Person => "for a person",
+                Route::Mission => "for a mission",
+            };
+            format!("{at} ({went}{good}): {}", kept.found.text)
+        });
+        let lines: Vec<_> = lines.collect();
+        let text = if lines.is_empty() { "Nothing was found yet.".into() } else { lines.join("\n") };
+        Reply::text(text).with_data(json!(all))
+    }
+
+    fn research(&self, ctx: &Context, topic: &str) -> Result<Reply> {
+        if topic.is_empty() || topic.chars().count() > TOPIC_CHARS {
+            return Err(AgentError::invalid(format!(
+                "type /research TOPIC, of at most {TOPIC_CHARS} characters"
+            )));
+        }
+        let hits = match ctx.search(topic) {
+            Ok(hits) => hits,
+            Err(error) if error.kind == CallErrorKind::Failed => return Err(error.into()),
+            Err(error) => {
+                let text = format!("I cannot search the web: {error}");
+                return Ok(Reply::text(text).with_data(json!({"error": error})));
+            }
+        };
+        let sources = research::sources(hits);
+        if sources.is_empty() {
+            return Ok(Reply::text(format!("The search found nothing about {topic}.")));
+        }
+        let research = research::read(ctx, topic, sources)?;
+        Ok(Reply::text(research.text()).with_data(json!(research)))
     }
 }
 

@@ -14,6 +14,8 @@ pub const MIN_POINTS: usize = 10;
 /// Points older than this before the newest are of another day.
 pub const WINDOW: TimeDelta = TimeDelta::hours(24);
 
+/// Times the usual step from which on a step is a gap: a few lost points are none.
+const GAP: i32 = 20;
 /// Larger returns are held at this: their squares still add up without overflow.
 const MAX_RETURN: f64 = 1e9;
 /// Deviations below this are rounding: a ratio of two f64 is right to about 1e-16.
@@ -56,6 +58,23 @@ pub fn clean(mut points: Vec<Point>) -> Cleaned {
     points.dedup_by_key(|point| point.at);
     let duplicates = usable - points.len();
     Cleaned { points, ignored, duplicates }
+}
+
+/// The part of a cleaned series after its last gap, a step more than [`GAP`] times the usual one: a return over it is no return
+/// of one step. How many points lie before it.
+pub fn after_gap(points: &[Point]) -> (&[Point], usize) {
+    let steps = points.windows(2).map(|pair| pair[1].at.signed_duration_since(pair[0].at));
+    let mut sorted: Vec<_> = steps.clone().collect();
+    if points.len() < MIN_POINTS {
+        return (points, 0);
+    }
+    let middle = sorted.len() / 2;
+    let usual = *sorted.select_nth_unstable(middle).1;
+    // What does not fit is longer than any series: no gap.
+    let most = usual.checked_mul(GAP).unwrap_or(TimeDelta::MAX);
+    let gap = steps.enumerate().filter(|(_, step)| *step > most).last();
+    let before = gap.map_or(0, |(at, _)| at + 1);
+    (&points[before..], before)
 }
 
 /// What a series says.

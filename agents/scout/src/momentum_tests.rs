@@ -45,6 +45,23 @@ fn a_constant_history_never_divides_by_zero() {
 }
 
 #[test]
+fn what_lies_before_a_gap_is_not_read() {
+    let minutes = |range: std::ops::Range<i64>| range.map(|minute| Point { at: at(60 * minute), price: 1.0 });
+    let whole: Vec<_> = minutes(0..30).collect();
+    assert_eq!(after_gap(&whole), (&whole[..], 0));
+    // A few lost points are no gap, an hour is.
+    let lost: Vec<_> = minutes(0..15).chain(minutes(30..45)).collect();
+    assert_eq!(after_gap(&lost).1, 0);
+    let gap: Vec<_> = minutes(0..15).chain(minutes(75..95)).collect();
+    assert_eq!(after_gap(&gap), (&gap[15..], 15));
+    // The last one counts.
+    let two: Vec<_> = minutes(0..15).chain(minutes(75..95)).chain(minutes(200..201)).collect();
+    assert_eq!(after_gap(&two), (&two[35..], 35));
+    assert_eq!(after_gap(&[]).1, 0);
+    assert_eq!(after_gap(&whole[..1]).1, 0);
+}
+
+#[test]
 fn ten_points_are_needed() {
     assert_eq!(z(&[1.0; 9]), None);
     assert_eq!(z(&[1.0; 10]), Some(0.0));

@@ -10,6 +10,8 @@ use crate::momentum::Point;
 pub const EXAMPLE: &str =
     r#"/analyze {"venue":"kraken","asset":"BTC","prices":[{"at":"2025-01-01T00:00:00Z","price":94000.5}]}"#;
 
+/// Series of one message.
+const SERIES: usize = 100;
 /// Characters of a venue or an asset; the longest token addresses have about 70.
 const NAME_CHARS: usize = 128;
 
@@ -24,37 +26,69 @@ pub struct Series {
     pub prices: Vec<Point>,
 }
 
-impl Series {
-    /// The series of a message: the JSON after `/analyze`, else the message's data.
+/// What a message has: one series, or several.
+#[derive(Debug, Deserialize)]
+struct Sent {
+    series: Option<Vec<Series>>,
+    venue: Option<String>,
+    asset: Option<String>,
+    prices: Option<Vec<Point>>,
+}
+
+/// The series of a message.
+#[derive(Debug)]
+pub enum Batch {
+    /// One.
+    One(Series),
+    /// Several, of which those of one asset are compared.
+    Several(Vec<Series>),
+}
+
+impl Batch {
+    /// The JSON of a message: what follows `/analyze`, else the message's data.
     ///
     /// # Errors
     /// `Invalid`, with what is wrong and an example.
-    pub fn of(message: &Message) -> Result<Self> {
-        let text = message.text.trim();
-        let bare = text.strip_prefix('/').unwrap_or(text);
-        let json = match bare.strip_prefix("analyze") {
-            Some(rest) => rest.trim(),
-            None if text.is_empty() || text.starts_with('{') => text,
-            None => return Err(wrong("scout knows /analyze only")),
-        };
-        let series = if !json.is_empty() {
+    pub fn of(json: &str, data: &Value) -> Result<Self> {
+        let sent = if !json.is_empty() {
             serde_json::from_str(json)
-        } else if !message.data.is_null() {
-            Self::deserialize(&message.data)
+        } else if !data.is_null() {
+            Sent::deserialize(data)
         } else {
             return Err(wrong("there is no series to analyze"));
         };
-        let series: Self = series.map_err(|error| wrong(&format!("the series cannot be read: {error}")))?;
-        for (field, name) in [("venue", &series.venue), ("asset", &series.asset)] {
+        let sent: Sent = sent.map_err(|error| wrong(&format!("the series cannot be read: {error}")))?;
+        match sent {
+            Sent { series: Some(series), venue: None, asset: None, prices: None } => {
+                if !(1..=SERIES).contains(&series.len()) {
+                    return Err(wrong(&format!("`series` has 1 to {SERIES} of them")));
+                }
+                series.iter().try_for_each(Series::check)?;
+                Ok(Self::Several(series))
+            }
+            Sent { series: None, venue: Some(venue), asset: Some(asset), prices: Some(prices) } => {
+                let series = Series { venue, asset, prices };
+                series.check()?;
+                Ok(Self::One(series))
+            }
+            _ => Err(wrong("a series has `venue`, `asset` and `prices`; several stand in `series`")),
+        }
+    }
+}
+
+impl Series {
+    fn check(&self) -> Result<()> {
+        for (field, name) in [("venue", &self.venue), ("asset", &self.asset)] {
             if name.trim().is_empty() || name.chars().count() > NAME_CHARS {
                 return Err(wrong(&format!("`{field}` must have 1 to {NAME_CHARS} characters")));
             }
         }
-        Ok(series)
+        Ok(())
     }
 }
 
-fn wrong(what: &str) -> AgentError {
+/// A sender's mistake, with an example.
+pub fn wrong(what: &str) -> AgentError {
     AgentError::invalid(format!("{what}. Example: {EXAMPLE}"))
 }
 

@@ -6,6 +6,7 @@ use openclaw_agent_api::chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
 
 use crate::momentum::{CAP, Point, Reading};
+use crate::venues::{self, Off};
 
 /// A daily volatility below this is that of currencies and large shares.
 const LOW_RISK: f64 = 0.02;
@@ -34,12 +35,12 @@ pub enum Risk {
     High,
 }
 
-/// A momentum signal.
+/// A signal.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Signal {
     /// The same for the same series' end and direction: see [`signal_id`].
     pub signal_id: String,
-    /// Always `momentum`.
+    /// `momentum` or `cross_venue`.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// Where.
@@ -80,6 +81,30 @@ impl Signal {
             rationale: rationale(reading),
             suggested_action: action,
             risk_level: risk(reading.daily_volatility),
+            timestamp: now,
+            expires_at: now.checked_add_signed(good_for).unwrap_or(now),
+        }
+    }
+
+    /// The signal of a venue that is off the mean.
+    pub fn cross_venue(asset: &str, off: &Off, now: DateTime<Utc>, good_for: TimeDelta) -> Self {
+        let action = if off.deviation < 0.0 { Action::Buy } else { Action::Sell };
+        let Off { quote, mean, deviation, venues } = off;
+        Self {
+            // Another kind about the same point is another signal.
+            signal_id: signal_id(&format!("cross_venue {}", quote.venue), asset, &quote.newest, action),
+            kind: "cross_venue",
+            venue: quote.venue.clone(),
+            asset: asset.into(),
+            confidence: venues::confidence(off),
+            rationale: format!(
+                "the price of {} is {:+.2} % off {mean:.6}, the mean of {venues} venues",
+                quote.newest.price,
+                100.0 * deviation
+            ),
+            suggested_action: action,
+            // Two trades at two places, and what is bought has to get there.
+            risk_level: Risk::High,
             timestamp: now,
             expires_at: now.checked_add_signed(good_for).unwrap_or(now),
         }
@@ -149,8 +174,12 @@ pub fn signal_id(venue: &str, asset: &str, newest: &Point, action: Action) -> St
     let action = [action as u8];
     let parts: [&[u8]; 8] =
         [venue.as_bytes(), &[0xff], asset.as_bytes(), &[0xff], &seconds, &nanos, &price, &action];
-    let hash = parts.concat().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+    format!("{:016x}", fnv1a(&parts.concat()))
+}
+
+/// FNV-1a, 64 bits.
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    format!("{hash:016x}")
+    })
 }

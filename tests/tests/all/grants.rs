@@ -29,6 +29,10 @@ fn without_a_grant_every_door_is_shut_and_says_which_key_opens_it() -> Result<()
         ("system.services", json!({})),
         ("supervisor.status", json!({})),
         ("supervisor.restart", json!({"agent": "scout"})),
+        ("supervisor.heartbeats", json!({})),
+        ("supervisor.budgets", json!({})),
+        ("alert.raise", json!({"key": "k", "level": "critical", "text": "t"})),
+        ("alert.resolve", json!({"key": "k", "text": "t"})),
         ("memory.get", json!({"key": "k"})),
         ("memory.set", json!({"key": "k", "value": 1})),
         ("memory.delete", json!({"key": "k"})),
@@ -109,6 +113,37 @@ fn calls_that_do_not_read_are_the_callers_mistake() -> Result<()> {
     let error = call(&home, "supervisor.restart", json!({"agent": "scuot"}))?;
     assert!(error["message"].as_str().is_some_and(|text| text.contains("did you mean `scout`?")), "{error}");
     assert_eq!(call(&home, "memory.list", json!({"prefix": ""}))?, json!([]));
+    Ok(())
+}
+
+#[test]
+fn an_alert_is_the_agents_own_and_what_is_seen_is_what_is_there() -> Result<()> {
+    let (home, _daemon) = granted(&["alert", "supervisor.budgets", "supervisor.heartbeats"])?;
+    let alert = |text: &str| json!({"key": "milkbot:breaker", "level": "warning", "text": text});
+    assert_eq!(call(&home, "alert.raise", alert("too warm"))?, Value::Null);
+    assert_eq!(call(&home, "alert.raise", alert("still too warm"))?, Value::Null);
+    let its = |alerts: &Value| {
+        let all = alerts.as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|alert| alert["source"] == "misbehaving" && alert["count"] == 2)
+    };
+    let shown = openclaw_tests::wait_for("the alert", || Ok(its(&home.json(&["alert", "list", "--json"])?)))?;
+    assert_eq!(shown["key"], "misbehaving:agent:milkbot:breaker", "another's cannot be spoken of: {shown}");
+    call(&home, "alert.resolve", json!({"key": "milkbot:breaker", "text": "cooler"}))?;
+    openclaw_tests::wait_for("its end", || {
+        let alert = its(&home.json(&["alert", "list", "--json"])?);
+        Ok(alert.is_none_or(|alert| alert["resolution"] == "cooler").then_some(()))
+    })?;
+    for bad in [
+        json!({"key": "", "level": "info", "text": "t"}),
+        json!({"key": "k".repeat(101), "level": "info", "text": "t"}),
+        json!({"key": "k", "level": "info", "text": " "}),
+        json!({"key": "k", "level": "loud", "text": "t"}),
+    ] {
+        assert_eq!(call(&home, "alert.raise", bad.clone())?["kind"], "invalid", "{bad}");
+    }
+    let budgets = call(&home, "supervisor.budgets", json!({}))?;
+    assert_eq!(budgets.as_array().map(Vec::len), Some(2), "{budgets}");
+    assert!(call(&home, "supervisor.heartbeats", json!({}))?.is_array());
     Ok(())
 }
 

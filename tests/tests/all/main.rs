@@ -1,5 +1,6 @@
 //! The shipped binary, tried from outside.
 
+mod agents;
 mod breaker;
 mod bridge;
 mod chaos;

@@ -19,7 +19,7 @@ use nix::sys::signal::Signal;
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::agent::ErrorClass;
 use openclaw_agent_api::context::{CallError, CallErrorKind, Level};
-use openclaw_agent_api::manifest::Manifest;
+use openclaw_agent_api::manifest::{Manifest, Schedule};
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -282,7 +282,7 @@ struct Instance {
     side: JoinSet<Side>,
     /// The calls among them.
     calls: HashMap<Id, u64>,
-    schedules: Vec<openclaw_agent_api::manifest::Schedule>,
+    schedules: Vec<Schedule>,
     /// Whether they have begun.
     scheduled: bool,
     ping: Ping,
@@ -582,7 +582,8 @@ impl Instance {
             Ok(settings) => self.send(&ToHost::Create { settings }),
             Err(error) => self.ended = Some(Ended::Refused(format!("its settings are no JSON: {error}"))),
         }
-        self.schedules = manifest.schedules.clone();
+        let due = |schedule: &&Schedule| schedule.applies(&self.assignment.settings);
+        self.schedules = manifest.schedules.iter().filter(due).cloned().collect();
         self.report(Report::Manifest(manifest)).await;
     }
 

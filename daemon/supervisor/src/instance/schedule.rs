@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn one_slot_has_one_key_and_ends_where_the_next_begins() {
         let agent: AgentName = "atlas".parse().unwrap();
-        let schedule = Schedule { name: "check".into(), every_seconds: 60 };
+        let schedule = Schedule { name: "check".into(), every_seconds: 60, when: None };
         let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
         let (first, next) = task(&agent, &schedule, at(120));
         let (same, _) = task(&agent, &schedule, at(179));

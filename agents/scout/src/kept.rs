@@ -1,0 +1,113 @@
+//! What Scout keeps: what was found, until it is no longer good or there is too much of it.
+
+use std::sync::{Mutex, PoisonError};
+
+use openclaw_agent_api::chrono::{DateTime, TimeDelta, Utc};
+use openclaw_agent_api::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::route::{Found, Route};
+
+const KEY: &str = "found";
+/// What is kept at the most; the oldest give way.
+const KEPT: usize = 200;
+/// How long it can be read after its end.
+const READABLE: TimeDelta = TimeDelta::days(30);
+
+/// Something that was found, and where it went.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    /// What.
+    #[serde(flatten)]
+    pub found: Found,
+    /// Where.
+    pub route: Route,
+}
+
+/// All that is kept. Memory is the truth; without that grant it lasts as long as this process.
+#[derive(Default)]
+pub struct Archive {
+    // Handlers run side by side: one at a time reads, changes and writes.
+    list: Mutex<Option<Vec<Kept>>>,
+}
+
+impl Archive {
+    /// Keeps what is new; answers for each of `found` whether it is. What is the same, and still good, is not.
+    pub fn add(&self, ctx: &Context, found: &[(Found, Route)]) -> Vec<bool> {
+        if found.is_empty() {
+            return Vec::new();
+        }
+        let mut held = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut list = held.take().unwrap_or_else(|| load(ctx));
+        let new = add(&mut list, found, ctx.now());
+        if new.contains(&true)
+            && let Err(error) = ctx.memory().set(KEY, &list)
+        {
+            ctx.warn(format!("what was found is kept by this process alone: {error}"));
+        }
+        *held = Some(list);
+        new
+    }
+
+    /// All that is kept, newest first.
+    pub fn all(&self, ctx: &Context) -> Vec<Kept> {
+        let mut held = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        let list = held.get_or_insert_with(|| load(ctx));
+        list.iter().rev().cloned().collect()
+    }
+}
+
+fn load(ctx: &Context) -> Vec<Kept> {
+    ctx.memory().get(KEY).map(Option::unwrap_or_default).unwrap_or_else(|error| {
+        ctx.warn(format!("what was found before is not known: {error}"));
+        Vec::new()
+    })
+}
+
+fn add(list: &mut Vec<Kept>, found: &[(Found, Route)], now: DateTime<Utc>) -> Vec<bool> {
+    list.retain(|kept| now.signed_duration_since(kept.found.expires_at) < READABLE);
+    let new = found.iter().map(|(found, route)| {
+        let is_new = !list.iter().any(|kept| kept.found.id == found.id && kept.found.expires_at > now);
+        if is_new {
+            list.push(Kept { found: found.clone(), route: *route });
+        }
+        is_new
+    });
+    let new = new.collect();
+    list.drain(..list.len().saturating_sub(KEPT));
+    new
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(id: usize, at: DateTime<Utc>) -> (Found, Route) {
+        let expires_at = at + TimeDelta::hours(1);
+        let found = Found { id: id.to_string(), at, expires_at, confidence: 0.5, text: "t".into() };
+        (found, Route::Archive)
+    }
+
+    #[test]
+    fn the_same_is_new_again_only_once_it_is_no_longer_good() {
+        let now: DateTime<Utc> = "2025-01-01T00:00:00Z".parse().unwrap();
+        let mut list = Vec::new();
+        assert_eq!(add(&mut list, &[found(1, now), found(1, now), found(2, now)], now), [true, false, true]);
+        let later = now + TimeDelta::minutes(59);
+        assert_eq!(add(&mut list, &[found(1, later)], later), [false]);
+        let past = now + TimeDelta::hours(1);
+        assert_eq!(add(&mut list, &[found(1, past)], past), [true]);
+        let far = now + TimeDelta::days(31);
+        assert_eq!(add(&mut list, &[found(3, far)], far), [true]);
+        assert_eq!(list.len(), 1);
+    }
+
+    #[test]
+    fn there_is_a_most_that_is_kept() {
+        let now: DateTime<Utc> = "2025-01-01T00:00:00Z".parse().unwrap();
+        let mut list = Vec::new();
+        let many: Vec<_> = (0..KEPT + 50).map(|id| found(id, now)).collect();
+        add(&mut list, &many, now);
+        assert_eq!((list.len(), list[0].found.id.as_str()), (KEPT, "50"));
+    }
+}

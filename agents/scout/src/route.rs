@@ -1,0 +1,77 @@
+//! What becomes of what was found, by how sure it is: a mission, a person, or the archive. What is said to have happened is only
+//! what the daemon confirmed.
+
+use openclaw_agent_api::chrono::{DateTime, Utc};
+use openclaw_agent_api::context::AlertLevel;
+use openclaw_agent_api::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::settings::Settings;
+
+/// Where something goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Route {
+    /// It is kept, and nobody is told.
+    Archive,
+    /// The operator is told.
+    Person,
+    /// A mission is proposed.
+    Mission,
+}
+
+impl Route {
+    /// By confidence; what is no number is kept.
+    pub fn of(confidence: f64, settings: &Settings) -> Self {
+        if confidence >= settings.high {
+            Self::Mission
+        } else if confidence >= settings.medium {
+            Self::Person
+        } else {
+            Self::Archive
+        }
+    }
+}
+
+/// Something that was found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Found {
+    /// The same for the same.
+    pub id: String,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Until when it is good.
+    pub expires_at: DateTime<Utc>,
+    /// How sure it is.
+    pub confidence: f64,
+    /// In a sentence or two.
+    pub text: String,
+}
+
+/// Sends it there; answers, for people, what was done.
+pub fn send(ctx: &Context, found: &Found, route: Route) -> String {
+    match route {
+        Route::Archive => "It is archived.".into(),
+        Route::Person => person(ctx, found, ""),
+        Route::Mission => {
+            let mission = json!({
+                "title": found.text, "id": found.id, "confidence": found.confidence, "expires_at": found.expires_at,
+            });
+            match ctx.propose_mission(mission) {
+                Ok(id) => format!("It is proposed as mission {id}."),
+                Err(error) => {
+                    let why = format!("no mission could be proposed ({error})");
+                    format!("There is no mission of it: {error}. {}", person(ctx, found, &why))
+                }
+            }
+        }
+    }
+}
+
+fn person(ctx: &Context, found: &Found, why: &str) -> String {
+    let text = if why.is_empty() { found.text.clone() } else { format!("{}; {why}", found.text) };
+    match ctx.raise(&found.id, AlertLevel::Warning, &text) {
+        Ok(()) => "The operator is told.".into(),
+        Err(error) => format!("Nobody could be told, it is archived: {error}"),
+    }
+}

@@ -1,0 +1,180 @@
+//! Scheduled scans: a topic at a time, within the day's searches. What is due is decided purely.
+
+use std::collections::BTreeMap;
+
+use openclaw_agent_api::chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use openclaw_agent_api::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::Scout;
+use crate::research::{self, Research};
+use crate::route::{self, Found, Route};
+use crate::settings::Settings;
+
+const KEY: &str = "scans";
+/// Addresses that are known of each topic.
+const SEEN: usize = 50;
+
+/// What scans leave for the next ones.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Scans {
+    /// The day that is counted.
+    day: Option<NaiveDate>,
+    /// Searches on that day.
+    used: u32,
+    /// Not before then, as the daemon said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    not_before: Option<DateTime<Utc>>,
+    topics: BTreeMap<String, Topic>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Topic {
+    /// Scanned last.
+    at: Option<DateTime<Utc>>,
+    /// Addresses that were read.
+    #[serde(default)]
+    seen: Vec<String>,
+}
+
+impl Scans {
+    /// The topic whose turn it is: the one that has waited longest, if there is a search left today. That search is counted.
+    pub fn take(&mut self, settings: &Settings, now: DateTime<Utc>) -> Option<String> {
+        self.topics.retain(|topic, _| settings.topics.contains(topic));
+        if self.day != Some(now.date_naive()) {
+            (self.day, self.used) = (Some(now.date_naive()), 0);
+        }
+        if self.used >= settings.searches_per_day || self.not_before.is_some_and(|at| now < at) {
+            return None;
+        }
+        let last = |topic: &String| self.topics.get(topic).and_then(|topic| topic.at);
+        let pause = TimeDelta::hours(i64::from(settings.scan_hours));
+        let due = |topic: &&String| last(topic).is_none_or(|at| now.signed_duration_since(at) >= pause);
+        let topic = settings.topics.iter().filter(due).min_by_key(|topic| last(topic))?.clone();
+        self.used += 1;
+        self.topics.entry(topic.clone()).or_default().at = Some(now);
+        Some(topic)
+    }
+
+    /// It could not be searched: it is due again, once the daemon allows.
+    fn again(&mut self, topic: &str, not_before: Option<DateTime<Utc>>) {
+        self.not_before = not_before;
+        if let Some(topic) = self.topics.get_mut(topic) {
+            topic.at = None;
+        }
+    }
+
+    /// Which of these addresses are new; they are known from now on.
+    fn new(&mut self, topic: &str, urls: impl IntoIterator<Item = String>) -> Vec<String> {
+        let seen = &mut self.topics.entry(topic.into()).or_default().seen;
+        let new: Vec<_> = urls.into_iter().filter(|url| !seen.contains(url)).collect();
+        seen.extend(new.iter().cloned());
+        seen.drain(..seen.len().saturating_sub(SEEN));
+        new
+    }
+}
+
+impl Scout {
+    /// The scheduled scan. A search is counted before it is made, so that a death repeats none.
+    pub(crate) fn scan(&self, ctx: &Context) -> Result<()> {
+        let mut scans: Scans = ctx.memory().get(KEY)?.unwrap_or_default();
+        let Some(topic) = scans.take(&self.settings, ctx.now()) else { return Ok(()) };
+        ctx.memory().set(KEY, &scans)?;
+        let hits = match ctx.search(&topic) {
+            Ok(hits) => hits,
+            Err(error) => {
+                scans.again(&topic, error.retry_at);
+                ctx.memory().set(KEY, &scans)?;
+                ctx.warn(format!("`{topic}` was not scanned: {error}"));
+                return Ok(());
+            }
+        };
+        let new = scans.new(&topic, hits.iter().map(|hit| hit.url.clone()));
+        let hits: Vec<_> = hits.into_iter().filter(|hit| new.contains(&hit.url)).collect();
+        ctx.memory().set(KEY, &scans)?;
+        if hits.is_empty() {
+            ctx.info(format!("nothing new about `{topic}`"));
+            return Ok(());
+        }
+        let research = research::read(ctx, &topic, research::sources(hits))?;
+        let done = self.found(ctx, &research);
+        ctx.info(format!("scanned `{topic}`: {} findings. {done}", research.findings.len()));
+        Ok(())
+    }
+
+    /// Sends what a scan found to where it belongs.
+    fn found(&self, ctx: &Context, research: &Research) -> String {
+        let now = ctx.now();
+        let route = Route::of(research.confidence, &self.settings);
+        let day = TimeDelta::hours(i64::from(self.settings.scan_hours));
+        let first = research.findings.first();
+        let told = first.map(|finding| {
+            let url = research.sources.iter().find(|s| s.number == finding.source).map(|s| s.url.as_str());
+            format!("{} ({})", finding.text, url.unwrap_or("?"))
+        });
+        let more = research.findings.len().saturating_sub(1);
+        let topic = &research.topic;
+        let found = Found {
+            id: format!("research {:016x}", crate::signal::fnv1a(topic.as_bytes())),
+            at: now,
+            expires_at: now.checked_add_signed(day).unwrap_or(now),
+            confidence: research.confidence,
+            text: format!("{topic}: {} and {more} more findings", told.unwrap_or_else(|| "nothing".into())),
+        };
+        match self.archive.add(ctx, &[(found.clone(), route)])[..] {
+            [true] => route::send(ctx, &found, route),
+            _ => "It is known already.".into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn topics_take_turns_within_the_days_searches() {
+        let settings = Settings {
+            topics: vec!["a".into(), "b".into(), "c".into()],
+            scan_hours: 6,
+            searches_per_day: 4,
+            ..Settings::default()
+        };
+        let mut scans = Scans::default();
+        let mut take = |when: &str| scans.take(&settings, at(when));
+        assert_eq!(take("2025-01-01T00:00:00Z").as_deref(), Some("a"));
+        assert_eq!(take("2025-01-01T00:10:00Z").as_deref(), Some("b"));
+        assert_eq!(take("2025-01-01T00:20:00Z").as_deref(), Some("c"));
+        assert_eq!(take("2025-01-01T00:30:00Z"), None);
+        assert_eq!(take("2025-01-01T06:00:00Z").as_deref(), Some("a"));
+        // The day's four are used up.
+        assert_eq!(take("2025-01-01T06:10:00Z"), None);
+        assert_eq!(take("2025-01-02T00:00:00Z").as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn a_refusal_makes_it_due_again_when_the_daemon_allows() {
+        let settings = Settings { topics: vec!["a".into()], searches_per_day: 2, ..Settings::default() };
+        let mut scans = Scans::default();
+        assert!(scans.take(&settings, at("2025-01-01T00:00:00Z")).is_some());
+        scans.again("a", Some(at("2025-01-01T01:00:00Z")));
+        assert!(scans.take(&settings, at("2025-01-01T00:59:00Z")).is_none());
+        assert!(scans.take(&settings, at("2025-01-01T01:00:00Z")).is_some());
+        // What was refused counts: a loop is bounded by the day.
+        scans.again("a", None);
+        assert!(scans.take(&settings, at("2025-01-01T02:00:00Z")).is_none());
+    }
+
+    #[test]
+    fn an_address_is_new_once() {
+        let mut scans = Scans::default();
+        assert_eq!(scans.new("a", ["u".into(), "v".into()]), ["u", "v"]);
+        assert_eq!(scans.new("a", ["v".into(), "w".into()]), ["w"]);
+        assert!(scans.new("a", (0..500).map(|n| n.to_string())).len() == 500);
+        assert_eq!(scans.topics["a"].seen.len(), SEEN);
+    }
+}
