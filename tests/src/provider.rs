@@ -48,6 +48,11 @@ impl Reply {
         Self::Status(200, String::new(), text.into())
     }
 
+    /// A good answer of a language model: this text.
+    pub fn says(text: &str) -> Self {
+        Self::body(completion(&Value::Null, text))
+    }
+
     /// A redirect.
     pub fn to(address: &str) -> Self {
         Self::Status(302, format!("Location: {address}\r\n"), String::new())
@@ -203,10 +208,13 @@ fn good(asked: &Asked) -> String {
         return json!({"results": [hit]}).to_string();
     }
     let said = asked.body["messages"].as_array().and_then(|turns| turns.last()?["content"].as_str());
+    completion(&asked.body["model"], &format!("you said: {}", said.unwrap_or_default()))
+}
+
+fn completion(model: &Value, text: &str) -> String {
     json!({
-        "id": "1", "object": "chat.completion", "model": asked.body["model"],
-        "choices": [{"index": 0, "finish_reason": "stop",
-            "message": {"role": "assistant", "content": format!("you said: {}", said.unwrap_or_default())}}],
+        "id": "1", "object": "chat.completion", "model": model,
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
         "usage": {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500},
     })
     .to_string()

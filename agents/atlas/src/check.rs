@@ -23,10 +23,10 @@ impl Atlas {
         let now = ctx.now();
         let last = self.last(ctx);
         let before = last.clone().unwrap_or_else(|| LastCheck::none(now));
-        // A try that failed is made again at once: the same look, not another.
+        // A task that was given back is done again at once: the same look, not another.
         let since = now - before.at;
         let again =
-            last.is_some() && since >= TimeDelta::zero() && since.to_std().is_ok_and(|s| s < PERIOD / 2);
+            last.is_some() && since >= TimeDelta::zero() && since.to_std().is_ok_and(|s| s < PERIOD / 4);
         let (mut next, actions, reports) = if again {
             (before, Vec::new(), Vec::new())
         } else {

@@ -5,24 +5,51 @@
 //! | [`team`] | the status answer, typed |
 //! | [`show`] | the team and its tasks as text |
 //! | [`talk`] | questions and free text, with a language model or without |
+//! | [`history`] | what was said before, summarised where it is long |
+//! | [`tools`] | what a model may ask for, and what came of it |
+//! | [`claims`] | what a model says that it did: pure |
 //! | [`work`] | handing work to another agent |
 //! | [`words`] | small formatting |
 
+pub mod claims;
+pub mod history;
 pub mod show;
 pub mod talk;
 pub mod team;
+pub mod tools;
 pub mod words;
 pub mod work;
 
 use openclaw_agent_api::agent::ErrorClass;
 use openclaw_agent_api::context::{CallError, CallErrorKind};
 use openclaw_agent_api::prelude::*;
+use openclaw_agent_api::serde_json;
+use serde::Deserialize;
 
 /// This agent's own name: it never hands work to itself.
 pub const NAME: &str = env!("CARGO_PKG_NAME");
 
+/// How much is remembered.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Characters of a conversation beyond which its older turns are summarised: 1,000 to 500,000.
+    pub history_chars: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        // At three bytes a token a quarter of the smallest context in context-limits.json, which has the answer and the team too.
+        Self { history_chars: 24_000 }
+    }
+}
+
+const HISTORY: std::ops::RangeInclusive<usize> = 1_000..=500_000;
+
 /// The front desk. All that it knows is in the daemon.
-pub struct MilkBot;
+pub struct MilkBot {
+    settings: Settings,
+}
 
 impl Agent for MilkBot {
     fn describe() -> Manifest {
@@ -31,18 +58,34 @@ impl Agent for MilkBot {
             .command("/status", "how every component is, and how that is known")
             .command("/agents", "the agents, their versions and what they are for")
             .command("/tasks", "the newest tasks")
+            .command("/budget", "how much of each budget of provider calls is used")
             .command("/ask QUESTION", "asks the language model")
+            .command("/new", "begins a new conversation")
             .command("/tell AGENT TEXT", "hands work to an agent and waits for its answer")
             .command("/hand AGENT TEXT", "hands work to an agent without waiting")
+            .settings(json!({
+                "type": "object",
+                "properties": {"history_chars": {
+                    "type": "integer", "minimum": HISTORY.start(), "maximum": HISTORY.end(),
+                    "default": Settings::default().history_chars,
+                    "description": "characters of a conversation beyond which its older turns are summarised",
+                }},
+                "additionalProperties": false,
+            }))
     }
 
-    fn create(_settings: Value) -> Result<Self> {
-        Ok(MilkBot)
+    fn create(settings: Value) -> Result<Self> {
+        let settings: Settings = serde_json::from_value(settings)
+            .map_err(|error| AgentError::invalid(format!("the settings do not fit: {error}")))?;
+        if !HISTORY.contains(&settings.history_chars) {
+            return Err(AgentError::invalid("history_chars must be 1000 to 500000"));
+        }
+        Ok(Self { settings })
     }
 
     fn handle(&self, ctx: &Context, message: &Message) -> Result<Reply> {
         let Some((word, rest)) = message.command() else {
-            return talk::chat(ctx, message);
+            return self.chat(ctx, message);
         };
         match words::command(word).as_str() {
             // `/start` is what Telegram sends when a person opens the chat.
@@ -50,7 +93,9 @@ impl Agent for MilkBot {
             "/status" => show::status(ctx),
             "/agents" => show::agents(ctx),
             "/tasks" => show::tasks(ctx),
-            "/ask" => talk::ask(ctx, message, rest),
+            "/budget" => show::budget(ctx),
+            "/ask" => self.ask(ctx, message, rest),
+            "/new" => self.new_conversation(ctx, message),
             "/tell" => work::tell(ctx, rest),
             "/hand" => work::hand(ctx, message, rest),
             other => work::relay(ctx, other, rest),

@@ -45,7 +45,11 @@ pub fn status(ctx: &Context) -> Result<Reply> {
         Ok(seen) => seen,
         Err(error) => return not_done(error, "I cannot see how the team is"),
     };
-    let now = ctx.now();
+    Ok(Reply::text(lines(&team, ctx.now()).join("\n")).with_data(json))
+}
+
+/// The daemon, and a line per component.
+pub fn lines(team: &Team, now: DateTime<Utc>) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(daemon) = &team.daemon {
         let version = daemon.version.as_deref().unwrap_or("of unknown version");
@@ -56,7 +60,38 @@ pub fn status(ctx: &Context) -> Result<Reply> {
     if team.components().next().is_none() {
         lines.push("No components.".into());
     }
-    Ok(Reply::text(lines.join("\n")).with_data(json))
+    lines
+}
+
+/// A budget, as `openclaw budget --json` shows it. Any field may be null.
+#[derive(Debug, Deserialize)]
+struct Budget {
+    budget: Option<String>,
+    used: Option<f64>,
+    limit: Option<f64>,
+    percent: Option<f64>,
+    until: Option<DateTime<Utc>>,
+}
+
+/// `/budget`: what is used of each.
+pub fn budget(ctx: &Context) -> Result<Reply> {
+    let json = match ctx.budgets() {
+        Ok(json) => json,
+        Err(error) => return not_done(error, "I cannot see the budgets"),
+    };
+    let budgets = <Option<Vec<Budget>>>::deserialize(&json).map_err(|error: serde_json::Error| {
+        AgentError::failed(format!("the answer to /budget does not fit: {error}"))
+    })?;
+    let number = |number: Option<f64>| number.map_or("?".into(), |number| number.to_string());
+    let lines = budgets.iter().flatten().map(|budget| {
+        let until = budget.until.map(|at| format!(", until {}", at.format("%F %T UTC"))).unwrap_or_default();
+        let name = budget.budget.as_deref().unwrap_or("?");
+        let percent = budget.percent.map_or("?".into(), |percent| format!("{percent:.0}"));
+        format!("{name}: {percent} % ({} of {}){until}", number(budget.used), number(budget.limit))
+    });
+    let lines: Vec<_> = lines.collect();
+    let text = if lines.is_empty() { "No budgets.".into() } else { lines.join("\n") };
+    Ok(Reply::text(text).with_data(json))
 }
 
 /// `atlas: ready, ok (answered a ping 3 s ago)`, and what is odd about it.

@@ -31,6 +31,14 @@ pub fn short(text: &str, limit: usize) -> String {
     }
 }
 
+/// The text as it is, at most `limit` characters.
+pub fn clipped(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.into(),
+    }
+}
+
 /// The one of `known` that `word` is most likely a slip of.
 pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     known.into_iter().min_by_key(|name| strsim::osa_distance(word, name))

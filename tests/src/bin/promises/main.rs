@@ -4,6 +4,7 @@
 //! `scripts/bench`, which builds the release that it measures. A promise without a percentile is held at the median,
 //! one of memory, size or idle work at its worst.
 
+mod agents;
 mod failover;
 mod footprint;
 mod heartbeats;
@@ -64,7 +65,7 @@ struct Benchmark {
     run: fn(&Options) -> Result<Vec<Row>>,
 }
 
-const BENCHMARKS: [Benchmark; 21] = [
+const BENCHMARKS: [Benchmark; 22] = [
     Benchmark { rows: &[lifecycle::RESTART], run: lifecycle::restart },
     Benchmark {
         rows: &[lifecycle::FRESH, lifecycle::AGAIN, lifecycle::STOP],
@@ -91,6 +92,7 @@ const BENCHMARKS: [Benchmark; 21] = [
     Benchmark { rows: &[providers::HELD], run: providers::held },
     Benchmark { rows: &[providers::FAILOVER], run: providers::failover },
     Benchmark { rows: &[providers::OPEN], run: providers::open },
+    Benchmark { rows: &[agents::ANALYZE], run: agents::analyze },
     Benchmark { rows: &[footprint::CROWD], run: footprint::crowd },
 ];
 

@@ -26,13 +26,14 @@ fn looks(home: &Home) -> Result<usize> {
     Ok(tasks.as_array().context("tasks")?.iter().filter(|task: &&Value| task["kind"] == "tick").count())
 }
 
-/// Kills the agent, and lets a look see it.
+/// Kills the agent, and lets two looks see it.
 fn killed(home: &Home) -> Result<()> {
     wait_for("the first look", || Ok((looks(home)? > 0).then_some(())))?;
     kill(Pid::from_raw(pid(home, "misbehaving")?), Signal::SIGKILL)?;
     home.until("misbehaving", "stopped")?;
     let before = looks(home)?;
-    wait_for("a look at it", || Ok((looks(home)? > before).then_some(())))
+    wait_for("a look at it", || Ok((looks(home)? > before).then_some(())))?;
+    wait_for("another look at it", || Ok((looks(home)? > before + 1).then_some(())))
 }
 
 #[test]

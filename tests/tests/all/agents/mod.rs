@@ -1,9 +1,15 @@
 //! The team's own agents, through the shipped binary: what they do with what they are granted.
 
 mod atlas;
+mod milkbot;
+mod scout;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Context, Result};
 use openclaw_tests::daemon::Home;
+use openclaw_tests::provider::{KEY, Provider};
 use serde_json::Value;
 
 /// The alerts that an agent raised, newest first.
@@ -18,4 +24,22 @@ fn alerts(home: &Home, agent: &str) -> Result<Vec<Value>> {
 /// The one of these whose text says so.
 fn says(alerts: &[Value], text: &str) -> Option<Value> {
     alerts.iter().find(|alert| alert["text"].as_str().is_some_and(|told| told.contains(text))).cloned()
+}
+
+/// Who is asked, and who is searched, in a home's configuration.
+fn provided(home: &Home, chat: &Provider, search: &Provider) -> Result<()> {
+    let folder = home.path().join("config");
+    fs::create_dir_all(folder.join("providers"))?;
+    fs::write(folder.join("providers/chat.toml"), chat.described(""))?;
+    let brave = format!("kind = 'brave'\nbase_url = '{}'\nkey = 'TEST_API_KEY'\n", search.url());
+    fs::write(folder.join("providers/brave.toml"), brave)?;
+    fs::write(folder.join("failover.json"), r#"{"chat": ["chat"], "search": ["brave"]}"#)?;
+    fs::write(folder.join(".env"), format!("TEST_API_KEY={KEY}\n"))?;
+    Ok(fs::set_permissions(folder.join(".env"), fs::Permissions::from_mode(0o600))?)
+}
+
+/// What a search finds: a page whose excerpt is this.
+fn page(snippet: &str) -> String {
+    let hit = serde_json::json!({"title": "A title", "url": "https://example.org/a", "description": snippet});
+    serde_json::json!({"type": "search", "web": {"results": [hit]}}).to_string()
 }
