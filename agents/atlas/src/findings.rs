@@ -132,12 +132,14 @@ fn silent<'a>(beats: impl Iterator<Item = &'a Heartbeat>, status: Option<&Status
     for beat in beats.filter(|beat| beat.status.as_deref() == Some("down")) {
         let Some(agent) = beat.agent.as_deref().filter(|agent| *agent != crate::NAME) else { continue };
         let known = status.and_then(|status| status.others().find(|(name, _)| *name == agent));
+        let state = known.map(|(_, component)| component.state.as_deref().unwrap_or("unknown"));
         // Stopped, waiting or refused: that is a finding of its own, or nobody's trouble.
-        if known.is_some_and(|(_, component)| component.state.as_deref() != Some("ready")) {
+        if !matches!(state, None | Some("ready" | "standby")) {
             continue;
         }
         let text = format!("{agent} shows no heartbeat");
-        let remedy = known.map(|_| Remedy::Restart);
+        // Whoever leads one that stands by here is gone: another takes over by itself.
+        let remedy = (state == Some("ready")).then_some(Remedy::Restart);
         found.push(Finding {
             remedy,
             ..Finding::new(Area::Heartbeats, agent, "silent", Severity::Warn, text)
@@ -180,7 +182,11 @@ fn units<'a>(units: impl Iterator<Item = &'a Unit>) -> Vec<Finding> {
 
 /// Findings about the other components.
 pub fn team(status: &Status, previous: Option<&LastCheck>) -> Vec<Finding> {
-    let mut found = Vec::new();
+    let silent = status.silent.iter().flatten().map(|process| {
+        let text = format!("the process {process} of this home does not answer");
+        Finding::new(Area::Team, process, "no_answer", Severity::Critical, text)
+    });
+    let mut found: Vec<_> = silent.collect();
     for (name, component) in status.others() {
         let mut add = |(problem, severity, text): (&str, Severity, String)| {
             let remedy = remedy(component, problem, severity);

@@ -187,6 +187,20 @@ fn heartbeats_budgets_and_units_are_judged() {
 }
 
 #[test]
+fn a_process_that_does_not_answer_is_found_and_who_was_led_there() {
+    let status = json!({
+        "components": [{"name": "scout", "kind": "agent", "state": "standby", "health": "unknown"}],
+        "silent": ["scout"],
+    });
+    let beats = json!([{"agent": "scout", "status": "down"}]);
+    let seen =
+        Seen { status: typed(status), heartbeats: typed(beats).map(Some), ..seen(json!([]), json!({})) };
+    let found = findings(&seen, None, &Thresholds::default());
+    assert_eq!(keys(&found), ["scout no_answer Critical", "scout silent Warn"]);
+    assert!(found.iter().all(|finding| finding.remedy.is_none()));
+}
+
+#[test]
 fn a_restart_is_the_remedy_where_it_may_help() {
     for (component, helps) in [
         (json!({"kind": "agent", "state": "ready", "health": "unknown"}), true),

@@ -63,6 +63,8 @@ pub fn typed<T: DeserializeOwned + Default>(answer: Value) -> Result<T, String> 
 pub struct Status {
     /// Agents and services.
     pub components: Option<Vec<Component>>,
+    /// Processes of the home that do not answer.
+    pub silent: Option<Vec<String>>,
 }
 
 impl Status {
