@@ -72,7 +72,7 @@ pub fn after_gap(points: &[Point]) -> (&[Point], usize) {
     let usual = *sorted.select_nth_unstable(middle).1;
     // What does not fit is longer than any series: no gap.
     let most = usual.checked_mul(GAP).unwrap_or(TimeDelta::MAX);
-    let gap = steps.enumerate().filter(|(_, step)| *step > most).last();
+    let gap = steps.enumerate().rfind(|(_, step)| *step > most);
     let before = gap.map_or(0, |(at, _)| at + 1);
     (&points[before..], before)
 }

@@ -65,7 +65,7 @@ impl Scans {
     }
 
     /// Which of these addresses are new; they are known from now on.
-    fn new(&mut self, topic: &str, urls: impl IntoIterator<Item = String>) -> Vec<String> {
+    fn unseen(&mut self, topic: &str, urls: impl IntoIterator<Item = String>) -> Vec<String> {
         let seen = &mut self.topics.entry(topic.into()).or_default().seen;
         let new: Vec<_> = urls.into_iter().filter(|url| !seen.contains(url)).collect();
         seen.extend(new.iter().cloned());
@@ -89,14 +89,15 @@ impl Scout {
                 return Ok(());
             }
         };
-        let new = scans.new(&topic, hits.iter().map(|hit| hit.url.clone()));
+        let new = scans.unseen(&topic, hits.iter().map(|hit| hit.url.clone()));
         let hits: Vec<_> = hits.into_iter().filter(|hit| new.contains(&hit.url)).collect();
-        ctx.memory().set(KEY, &scans)?;
         if hits.is_empty() {
             ctx.info(format!("nothing new about `{topic}`"));
             return Ok(());
         }
         let research = research::read(ctx, &topic, research::sources(hits))?;
+        // Only now: what could not be read is new the next time.
+        ctx.memory().set(KEY, &scans)?;
         let done = self.found(ctx, &research);
         ctx.info(format!("scanned `{topic}`: {} findings. {done}", research.findings.len()));
         Ok(())
@@ -172,9 +173,9 @@ mod tests {
     #[test]
     fn an_address_is_new_once() {
         let mut scans = Scans::default();
-        assert_eq!(scans.new("a", ["u".into(), "v".into()]), ["u", "v"]);
-        assert_eq!(scans.new("a", ["v".into(), "w".into()]), ["w"]);
-        assert!(scans.new("a", (0..500).map(|n| n.to_string())).len() == 500);
+        assert_eq!(scans.unseen("a", ["u".into(), "v".into()]), ["u", "v"]);
+        assert_eq!(scans.unseen("a", ["v".into(), "w".into()]), ["w"]);
+        assert!(scans.unseen("a", (0..500).map(|n| n.to_string())).len() == 500);
         assert_eq!(scans.topics["a"].seen.len(), SEEN);
     }
 }

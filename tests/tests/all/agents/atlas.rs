@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use openclaw_tests::daemon::{Daemon, Home};
+use openclaw_tests::server::Redis;
 use openclaw_tests::wait_for;
 use serde_json::Value;
 
@@ -68,5 +69,23 @@ fn what_it_may_not_restart_is_told() -> Result<()> {
     // The refusal is recorded.
     let shown = home.ok(&["agents", "grants", "atlas"])?;
     assert!(shown.contains("supervisor.restart"), "{shown}");
+    Ok(())
+}
+
+#[test]
+fn a_redis_that_stopped_is_told() -> Result<()> {
+    let Some(mut redis) = Redis::new()? else { return Ok(()) };
+    redis.start()?;
+    let agent = "[agents.atlas]\ngrants = ['supervisor.status', 'system', 'memory', 'alert']\n";
+    let home = Home::new(&quick(&format!("{agent}[bus]\nurl = '{}'\n", redis.url())), &["scout", "atlas"])?;
+    let _daemon = home.start_ready(&["scout", "atlas"])?;
+    wait_for("the first look", || Ok((looks(&home)? > 0).then_some(())))?;
+    assert!(says(&alerts(&home, "atlas")?, "bus").is_none());
+    redis.kill()?;
+    let before = looks(&home)?;
+    wait_for("a look at it", || Ok((looks(&home)? > before).then_some(())))?;
+    let told = wait_for("the alert", || Ok(says(&alerts(&home, "atlas")?, "bus")))?;
+    // The daemon has an alert of its own about its bus.
+    assert_eq!((&told["level"], &told["source"]), (&"warning".into(), &"atlas".into()), "{told}");
     Ok(())
 }
