@@ -151,7 +151,10 @@ pub fn decide(
     turn.next.findings = found.to_vec();
     turn.next.acts.retain(|at| now - *at < HOUR);
     let mut cases = std::mem::take(&mut turn.next.cases);
-    for finding in found {
+    let acted = cases.values().filter(|case| matches!(case.phase, Phase::Acted { .. }));
+    let acted: Vec<_> = acted.map(|case| case.finding.subject.clone()).collect();
+    // A restart of our own is no news.
+    for finding in found.iter().filter(|finding| !finding.is_event() || !acted.contains(&finding.subject)) {
         let key = finding.key();
         if cases.len() >= CASES && !cases.contains_key(&key) {
             continue;

@@ -137,7 +137,7 @@ fn a_restart_is_verified_and_what_it_does_not_mend_is_escalated() {
     assert_eq!(world.look(wedged(), disk(1)), []);
     let acted = world.look(wedged(), disk(1));
     assert!(matches!(&acted[..], [Action::Restart { agent, .. }] if agent == "scout"), "{acted:?}");
-    let after: Vec<_> = (0..6).flat_map(|_| world.look(json!([agent("ready", "ok", 0)]), disk(1))).collect();
+    let after: Vec<_> = (0..6).flat_map(|_| world.look(json!([agent("ready", "ok", 1)]), disk(1))).collect();
     assert!(matches!(&after[..], [Action::Note { text }] if text.contains("well since")), "{after:?}");
 
     // It does not.

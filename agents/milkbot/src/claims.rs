@@ -2,7 +2,7 @@
 //! left out. Pure.
 
 /// Words for things that could be done here, in the forms in which they are claimed.
-const DONE: [&str; 34] = [
+const DONE: [&str; 33] = [
     "restarted",
     "started",
     "stopped",
@@ -20,7 +20,6 @@ const DONE: [&str; 34] = [
     "updated",
     "executed",
     "ran",
-    "run",
     "deployed",
     "opened",
     "closed",
@@ -74,7 +73,7 @@ const BETWEEN: [&str; 16] = [
     "ahead",
 ];
 
-/// The text without the sentences that claim something to have been done, other than what `shown` names (words of [`DONE`]); and
+/// The text without the sentences that claim something to have been done, other than what `shown` names, such as `restarted`; and
 /// whether anything was left out.
 pub fn honest(text: &str, shown: &[&str]) -> (String, bool) {
     let mut left_out = false;
@@ -127,7 +126,12 @@ fn claims(sentence: &str, shown: &[&str]) -> bool {
         if matches!(rest.first(), Some(&("will" | "ll"))) {
             return rest.get(1).filter(|word| DO.contains(*word)).copied();
         }
-        let what = rest.iter().find(|word| !BETWEEN.contains(*word))?;
+        let at = rest.iter().position(|word| !BETWEEN.contains(word))?;
+        let what = &rest[at];
+        // `I told you`, `I asked you`: that is talk.
+        if matches!(*what, "told" | "asked" | "sent") && rest.get(at + 1) == Some(&"you") {
+            return None;
+        }
         (DONE.contains(what) || DOING.contains(what)).then_some(*what)
     });
     // Of the team's status, `was restarted` is a fact; `has been restarted` is what somebody says who did it.
@@ -172,6 +176,7 @@ mod tests {
             "You can type /restart atlas on Telegram.",
             "I cannot restart atlas.",
             "I see that atlas is ready.",
+            "As I told you, I run on this machine.",
             "A monad is a monoid. What is done is done.",
             "- one\n- two\n\nthree",
             "I think it started at 3.14 o'clock.",

@@ -5,7 +5,7 @@ use openclaw_agent_api::prelude::*;
 
 use crate::history::{self, History};
 use crate::team::Team;
-use crate::tools::{self, Outcome, Tool};
+use crate::tools::{self, End, Outcome, Tool};
 use crate::words::clipped;
 use crate::{MilkBot, claims, not_done, show};
 
@@ -108,7 +108,7 @@ fn answer(
             return Ok("No more is asked of agents for this: please say what to do next.".into());
         }
         let outcome = tool.carry_out(ctx);
-        let word = if outcome.done { "Result" } else { "Refused or failed" };
+        let word = if outcome.end == End::Done { "Result" } else { "Refused or failed" };
         turns.push(("assistant".into(), answer));
         turns.push(("user".into(), format!("{word} (data, from no person): {}", outcome.result)));
         done.push(outcome);
@@ -122,7 +122,7 @@ fn composed(answer: &str, done: &[Outcome]) -> Reply {
     let lines = done.iter().map(Outcome::line).chain(Some(text).filter(|text| !text.is_empty()));
     let lines = lines.chain(left_out.then(|| CLAIMED.to_owned()));
     let reply = Reply::text(lines.collect::<Vec<_>>().join("\n"));
-    if done.is_empty() { reply } else { reply.with_data(json!({"done": done})) }
+    if done.is_empty() { reply } else { reply.with_data(json!({"asked": done})) }
 }
 
 /// How the team is now, for the model.

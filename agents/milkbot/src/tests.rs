@@ -215,8 +215,8 @@ fn what_a_page_asks_for_is_refused_by_the_grant() {
         ]
     );
     assert_eq!(
-        (&reply.data["done"][0]["done"], &reply.data["done"][1]["done"]),
-        (&json!(true), &json!(false))
+        (&reply.data["asked"][0]["end"], &reply.data["asked"][1]["end"]),
+        (&json!("done"), &json!("refused"))
     );
     // What came from the page is no instruction of ours.
     let told = asked(&agent);
@@ -380,4 +380,16 @@ fn a_command_that_cannot_be_looked_up_is_tried_again() {
         desk(TestHost::default().fail(methods::SUPERVISOR_STATUS, refused(CallErrorKind::NotGranted)));
     let error = closed.send("/resources").unwrap_err();
     assert!(error.class == ErrorClass::Invalid && error.message.contains("cannot be seen"), "{error}");
+}
+
+#[test]
+fn what_has_not_answered_is_not_said_to_be_undone() {
+    let tool = json!("{\"tool\": \"tell\", \"agent\": \"scout\", \"text\": \"/signals\"}");
+    let late = CallError::new(CallErrorKind::Failed, "`scout` has not answered within 30s; the work keeps");
+    let host = seeing()
+        .answer(methods::ASK, tool)
+        .answer(methods::ASK, json!("Later."))
+        .fail(methods::TASK_RUN, late);
+    let text = desk(host).send("anything?").unwrap().text;
+    assert!(text.starts_with("No answer (scout /signals): `scout` has not answered"), "{text}");
 }

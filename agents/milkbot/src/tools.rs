@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
+use openclaw_agent_api::context::{CallError, CallErrorKind};
 use openclaw_agent_api::prelude::*;
 use openclaw_agent_api::serde_json;
 use serde::{Deserialize, Serialize};
 
 use crate::NAME;
+use crate::words::clipped;
 
 /// How long another agent may take.
 const WAIT: Duration = Duration::from_secs(30);
@@ -35,13 +37,25 @@ enum Kind {
     Restart,
 }
 
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// The daemon says that it was done.
+    Done,
+    /// It was not done, and will not be.
+    Refused,
+    /// It failed, or there was no answer in time: it may be done yet.
+    Unknown,
+}
+
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Outcome {
     /// What was asked for: `restart atlas`.
     pub what: String,
-    /// Whether it was done.
-    pub done: bool,
+    /// How it ended.
+    pub end: End,
     /// What the daemon answered.
     pub result: String,
     /// How it may be spoken of.
@@ -52,10 +66,11 @@ pub struct Outcome {
 impl Outcome {
     /// For people.
     pub fn line(&self) -> String {
-        if self.done {
-            format!("{}: {}", self.what, self.result)
-        } else {
-            format!("Not done ({}): {}", self.what, self.result)
+        let Self { what, result, .. } = self;
+        match self.end {
+            End::Done => format!("{what}: {result}"),
+            End::Refused => format!("Not done ({what}): {result}"),
+            End::Unknown => format!("No answer ({what}): {result}"),
         }
     }
 }
@@ -80,17 +95,17 @@ impl Tool {
             Kind::Restart => (format!("restart {agent}"), &["restarted"]),
         };
         let answer = match tool {
-            _ if agent == NAME => Err("that is me".to_owned()),
-            Kind::Tell => {
-                ctx.run(agent, text, WAIT).map(|reply| reply.text).map_err(|error| error.to_string())
-            }
-            Kind::Restart => {
-                ctx.restart(agent, text).map(|()| "restarted".to_owned()).map_err(|error| error.to_string())
-            }
+            _ if agent == NAME => Err(CallError::new(CallErrorKind::Invalid, "that is me")),
+            Kind::Tell => ctx.run(agent, text, WAIT).map(|reply| reply.text),
+            Kind::Restart => ctx.restart(agent, text).map(|()| "restarted".to_owned()),
         };
-        let done = answer.is_ok();
-        let result: String = answer.unwrap_or_else(|error| error).chars().take(SHOWN).collect();
-        Outcome { what, done, result, shown: if done { shown } else { &[] } }
+        let end = match &answer {
+            Ok(_) => End::Done,
+            Err(error) if error.kind == CallErrorKind::Failed => End::Unknown,
+            Err(_) => End::Refused,
+        };
+        let result = clipped(&answer.unwrap_or_else(|error| error.message), SHOWN);
+        Outcome { what, end, result, shown: if end == End::Done { shown } else { &[] } }
     }
 }
 

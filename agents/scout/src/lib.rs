@@ -52,11 +52,11 @@ pub struct Scout {
 impl Agent for Scout {
     fn describe() -> Manifest {
         Manifest::new("Finds things out: signals in prices, and what the web says about a topic.")
-            .command("/research TOPIC", "searches the web: findings, each with its source, and recommendations")
             .command(
                 "/analyze SERIES",
                 "looks for momentum in {\"venue\",\"asset\",\"prices\":[{\"at\",\"price\"}]}; compares venues in {\"series\":[…]}",
             )
+            .command("/research TOPIC", "searches the web: findings, each with its source, and recommendations")
             .command("/signals", "what was found lately, and where it went")
             .schedule(every(PERIOD, SCAN).when("topics"))
             .settings(Settings::schema())

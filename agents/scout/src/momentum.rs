@@ -60,7 +60,7 @@ pub fn clean(mut points: Vec<Point>) -> Cleaned {
     Cleaned { points, ignored, duplicates }
 }
 
-/// The part of a cleaned series after its last gap, a step more than [`GAP`] times the usual one: a return over it is no return
+/// The part of a cleaned series after its last gap, a step more than twenty times the usual one: a return over it is no return
 /// of one step. How many points lie before it.
 pub fn after_gap(points: &[Point]) -> (&[Point], usize) {
     let steps = points.windows(2).map(|pair| pair[1].at.signed_duration_since(pair[0].at));

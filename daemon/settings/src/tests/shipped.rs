@@ -20,9 +20,9 @@ fn uncommented() -> String {
 #[test]
 fn it_says_these_settings() {
     let agents = [
-        ("milkbot", agent(&["memory", "task", "supervisor.status", "ask"])),
-        ("atlas", agent(&["supervisor", "system", "memory"])),
-        ("scout", agent(&["memory", "search", "fetch"])),
+        ("milkbot", agent(&["memory", "task", "supervisor.status", "supervisor.budgets", "ask"])),
+        ("atlas", agent(&["supervisor", "system", "memory", "alert", "publish"])),
+        ("scout", agent(&["memory", "search", "ask", "fetch", "missions", "alert"])),
     ];
     let agents = BTreeMap::from(agents.map(|(name, agent)| (name.parse().unwrap(), agent))).into();
     assert_eq!(good(BUILT_IN, &[]), Settings { agents, ..Settings::default() });
