@@ -156,6 +156,8 @@ async fn serve(
         logs: logs.clone(),
         clock,
         libraries: libraries.clone(),
+        // The supervisor's to know.
+        led_until: tokio::sync::watch::channel(None).1,
     };
     // What another process can run: on a database of its own there is none.
     let enabled = settings.agents.iter().filter(|(_, agent)| agent.is_enabled() && store.shared());

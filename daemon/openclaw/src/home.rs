@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -68,20 +68,25 @@ pub fn alone(path: &Path, taken: impl FnOnce(&str) -> String) -> Result<File, Fa
     Ok(lock)
 }
 
-/// What tells this process, in each of its lives, from others on the same database. A home that was copied to another
-/// machine is another one, by that machine's name.
+/// What tells this process, in each of its lives, from others on the same database. A home that was copied is another one:
+/// the file says of which folder and machine it is.
 pub fn installation(paths: &Paths, process: &ProcessName) -> Result<String, Failure> {
     let path = &paths.installation;
-    let read = || fs::read_to_string(path).map(|id| id.trim().to_owned());
+    let place = place(&paths.home);
+    let read = || {
+        let text = fs::read_to_string(path)?;
+        let (id, of) = text.trim().split_once(' ').unwrap_or_default();
+        Ok::<_, io::Error>(if of == place { id.to_owned() } else { String::new() })
+    };
     let mut id = read().or_else(|error| match error.kind() {
         io::ErrorKind::NotFound => Ok(String::new()),
         _ => Err(failed("read", path, &error)),
     })?;
-    // Not there yet, or emptied by a full disk.
+    // Not there yet, emptied by a full disk, or another home's.
     if id.is_empty() {
         let new = path.with_extension(format!("{}.new", std::process::id()));
         let made = uuid::Uuid::now_v7().to_string();
-        fs::write(&new, format!("{made}\n"))
+        fs::write(&new, format!("{made} {place}\n"))
             .and_then(|()| File::open(&new)?.sync_all())
             .map_err(|error| failed("write", path, &error))?;
         // Another process of this home may be quicker: there is one id.
@@ -93,6 +98,13 @@ pub fn installation(paths: &Paths, process: &ProcessName) -> Result<String, Fail
     }
     let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     Ok(format!("{id}:{process}@{host}"))
+}
+
+/// A folder on a machine, as a copy of it is not.
+fn place(home: &Path) -> String {
+    let inode = fs::metadata(home).map(|folder| folder.ino()).unwrap_or_default();
+    let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    format!("{inode}@{}", machine.trim())
 }
 
 fn open(path: &Path) -> Result<File, Failure> {

@@ -244,7 +244,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn usage(&self, periods: &[String]) -> Result<Vec<ledger::Usage>, Error> {
-        self.backend.usage(periods).await
+        self.look_up(self.backend.usage(periods)).await
     }
 
     /// The newest calls to providers, of one agent or of all, newest first.
@@ -252,7 +252,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn calls(&self, agent: Option<&AgentName>, limit: u32) -> Result<Vec<ledger::Call>, Error> {
-        self.backend.calls(agent, limit).await
+        self.look_up(self.backend.calls(agent, limit)).await
     }
 
     /// Leaves an event to be stored.
@@ -447,7 +447,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn alerts(&self, limit: u32) -> Result<Vec<Alert>, Error> {
-        self.look_up(self.look_up(self.backend.alerts(limit.min(LISTED_ALERTS)))).await
+        self.look_up(self.backend.alerts(limit.min(LISTED_ALERTS))).await
     }
 
     /// How many alerts are open, of each level that has any.

@@ -568,7 +568,8 @@ macro_rules! shared_statements {
                select id from agent_heartbeats where id <= (select max(id) from agent_heartbeats) - $1
                order by id limit $2)",
             "delete from alerts where id in (
-               select id from alerts where id <= (select max(id) from alerts) - $1 order by id limit $2)",
+               select id from alerts where id <= (select max(id) from alerts) - $1 and resolved_at is not null
+               order by id limit $2)",
             "delete from provider_calls where id in (
                select id from provider_calls where id <= (select max(id) from provider_calls) - $1
                order by id limit $2)",

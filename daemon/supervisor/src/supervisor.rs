@@ -125,6 +125,8 @@ impl Supervisor {
         let handle = Handle::new(asker, changes, known.clone());
         let (wanted, naming) = mpsc::unbounded_channel();
         let (teller_of_leads, lead_changes) = mpsc::channel(INBOX);
+        let (teller_of_time, led_until) = watch::channel(None);
+        let around = Surroundings { led_until, ..around };
         let graces =
             settings.agents.values().map(|agent| agent.supervision(&settings.supervision).kill_grace);
         let longest = graces.max().unwrap_or(settings.supervision.kill_grace);
@@ -134,12 +136,14 @@ impl Supervisor {
             leads: Leads::new(
                 daemon.lead,
                 longest,
-                settings.groups.values().map(|group| group.agents.clone()).collect(),
+                // In one order whatever each configuration says: who has the first goes on to the others.
+                settings.groups.values().map(|group| sorted(&group.agents)).collect(),
             ),
             proxied: settings.database.proxied,
             claimed_at: tokio::time::Instant::now(),
             wanted: naming,
             changes: teller_of_leads,
+            led_until: teller_of_time,
         });
         let mut supervisor = Self {
             slots: BTreeMap::new(),
@@ -762,3 +766,9 @@ impl Host {
 
 /// For those who ask and wait.
 pub(crate) type Reply<T> = oneshot::Sender<T>;
+
+fn sorted(agents: &[AgentName]) -> Vec<AgentName> {
+    let mut agents = agents.to_vec();
+    agents.sort();
+    agents
+}

@@ -65,6 +65,12 @@ pub enum ToHost {
         /// What came of it.
         answer: Result<Box<RawValue>, CallError>,
     },
+    /// The agent is led here for so long at least, in milliseconds. A host that hears no more until then ends: its daemon
+    /// stands still, and another one starts the agent. Without one it lives as long as its daemon.
+    Live {
+        /// From now.
+        ms: u64,
+    },
     /// Answered by `Pong` from the I/O thread.
     Ping {
         /// Comes back.

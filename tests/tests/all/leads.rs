@@ -357,3 +357,39 @@ fn one_that_is_cut_off_stops_its_agents_before_the_other_starts_them() -> Result
     ensure!(leader.stop()?.success());
     Ok(())
 }
+
+#[test]
+fn a_leader_that_stands_still_has_no_hosts_when_the_other_starts_its_agents() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    // Long enough that a busy machine does not hold up a host for its whole margin.
+    let config = on(&server.url("postgres")).replace("lead = \"2s\"", "lead = \"5s\"");
+    let home = || Home::new(&config, &["scout", "misbehaving"]);
+    let (first, second) = (home()?, home()?);
+    let leader = first.start_ready(&["scout", "misbehaving"])?;
+    let stand_by = second.start()?;
+    second.until("scout", "standby")?;
+    leader.signal(Signal::SIGSTOP)?;
+    wait_for("the second to start what the first had", || {
+        let started = !second.hosts()?.is_empty();
+        let runs = first.hosts()?;
+        ensure!(!started || runs.is_empty(), "both run: {runs:?}");
+        Ok(started.then_some(()))
+    })?;
+    leader.signal(Signal::SIGCONT)?;
+    first.until("scout", "standby")?;
+    ensure!(first.hosts()?.is_empty() && leader.stop()?.success() && stand_by.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn a_copied_home_is_another_one() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let [first, second] = homes(&server.url("postgres"))?;
+    let leader = first.start_ready(&["scout", "misbehaving"])?;
+    std::fs::copy(first.path().join("installation"), second.path().join("installation"))?;
+    let twin = second.start()?;
+    second.until("scout", "standby")?;
+    ensure!(second.hosts()?.is_empty() && first.hosts()?.len() == 2);
+    ensure!(twin.stop()?.success() && leader.stop()?.success());
+    Ok(())
+}

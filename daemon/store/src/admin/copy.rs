@@ -90,11 +90,13 @@ async fn unused(source: &mut Raw, database: &Database) -> Result<(), Error> {
     if !source.is_postgres() {
         return Ok(());
     }
-    let sql = "select count(*) from task_queue where state = 'leased' and lease_until > clock_timestamp()";
+    let sql =
+        "select (select count(*) from task_queue where state = 'leased' and lease_until > clock_timestamp())
+                    + (select count(*) from agent_state where lease_until > clock_timestamp())";
     match source.number(sql).await? {
         0 => Ok(()),
         n => Err(Error::Copy(format!(
-            "{} is in use, {n} tasks are in work: stop its daemons, and try again when their leases have run out",
+            "{} is in use, {n} tasks and agents are held by daemons: stop them, and try again when their leases have run out",
             database.shown()
         ))),
     }

@@ -430,11 +430,11 @@ impl Backend for Postgres {
     }
 
     async fn usage(&self, periods: &[String]) -> Result<Vec<Usage>, Error> {
-        shared::usage(&self.readers, periods).await
+        self.read(shared::usage(&self.readers, periods)).await
     }
 
     async fn calls(&self, agent: Option<&AgentName>, limit: u32) -> Result<Vec<Call>, Error> {
-        shared::calls(&self.readers, agent, limit).await
+        self.read(shared::calls(&self.readers, agent, limit)).await
     }
 
     async fn close(&self) {

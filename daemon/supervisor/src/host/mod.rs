@@ -19,6 +19,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, kill, signal};
@@ -79,18 +80,33 @@ fn serve(mut socket: UnixStream) -> i32 {
         }
     };
     let (mut decoder, mut chunk) = (Decoder::default(), vec![0; 64 * 1024]);
-    let mut stage = Stage::New;
+    let (mut stage, mut until) = (Stage::New, None::<Instant>);
     loop {
+        if let Some(until) = until {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || socket.set_read_timeout(Some(left)).is_err() {
+                return abandoned();
+            }
+        }
         let read = match socket.read(&mut chunk) {
             Ok(0) => return abandoned(),
             Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // Out of time: looked at above.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                ) =>
+            {
+                continue;
+            }
             Err(_) => return abandoned(),
         };
         decoder.extend(&chunk[..read]);
         loop {
             match decoder.frame::<ToHost>() {
                 Ok(None) => break,
+                Ok(Some(ToHost::Live { ms })) => until = Some(Instant::now() + Duration::from_millis(ms)),
                 Ok(Some(ToHost::Ping { seq, pad })) => drop(outbox.send(&FromHost::Pong { seq, pad })),
                 Ok(Some(message)) => match stage.step(message, &outbox) {
                     Ok(next) => stage = next,

@@ -31,7 +31,7 @@ use store::task::{LeasedTask, TaskId};
 use store::{Consumer, Store};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
@@ -97,6 +97,8 @@ pub struct Surroundings {
     pub clock: Clock,
     /// The private store of libraries.
     pub libraries: Arc<Libraries>,
+    /// Until when agents are led here, where that is known for a time alone.
+    pub led_until: watch::Receiver<Option<Instant>>,
 }
 
 /// Tells the instances of one supervisor apart: while an agent is replaced it has two.
@@ -332,6 +334,7 @@ enum Wake {
     Task(LeasedTask),
     Withdrawn,
     Side(Side),
+    Led,
     Alarm,
 }
 
@@ -393,7 +396,17 @@ impl Instance {
             workspace: instance.assignment.workspace.clone(),
         };
         instance.send(&open);
+        instance.live_on();
         instance
+    }
+
+    /// Tells the host how long it may live without hearing of us.
+    fn live_on(&mut self) {
+        let until = *self.around.led_until.borrow_and_update();
+        if let Some(until) = until {
+            let left = until.saturating_duration_since(Instant::now());
+            self.send(&ToHost::Live { ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX) });
+        }
     }
 
     async fn live(
@@ -417,6 +430,7 @@ impl Instance {
                 Wake::Task(task) => self.deliver(task),
                 Wake::Withdrawn => self.withdrawn(),
                 Wake::Side(side) => self.finished(side),
+                Wake::Led => self.live_on(),
                 Wake::Alarm => self.alarm(&process).await,
             }
             self.next_step();
@@ -462,6 +476,7 @@ impl Instance {
             // None says that the store has ended: nothing comes any more.
             Some(task) = leased => Wake::Task(task),
             () = withdrawn => Wake::Withdrawn,
+            Ok(()) = self.around.led_until.changed() => Wake::Led,
             Some(side) = self.side.join_next_with_id() => match side {
                 Ok((id, side)) => {
                     self.calls.remove(&id);

@@ -124,6 +124,12 @@ impl Leads {
         self.held.iter().map(|(agent, held)| (agent.clone(), held.token)).collect()
     }
 
+    /// How long hosts may live without hearing of this process, which may stand still: past the time in which it ends
+    /// them itself, and before anybody else may claim.
+    pub fn hosts_until(&self) -> Option<Time> {
+        self.held.values().map(|held| held.until - self.ttl / 20).min()
+    }
+
     /// When the first of its leads must be given up, if nothing is heard until then.
     pub fn deadline(&self) -> Option<Time> {
         self.held.values().map(|held| held.until - self.margin).min()

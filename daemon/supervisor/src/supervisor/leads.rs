@@ -7,7 +7,7 @@ use nix::time::{ClockId, clock_gettime};
 use openclaw_agent_api::AgentName;
 use store::backend::Claim;
 use store::{Clock, Error, Store};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Supervisor;
@@ -44,6 +44,8 @@ pub(super) struct Keeper {
     /// Agents that are to be led here.
     pub wanted: mpsc::UnboundedReceiver<AgentName>,
     pub changes: mpsc::Sender<Changed>,
+    /// Until when hosts may live on their own.
+    pub led_until: watch::Sender<Option<Instant>>,
 }
 
 impl Keeper {
@@ -89,8 +91,6 @@ impl Keeper {
         let answer = timeout_at(self.deadline(), self.store.renew_agents(&held, self.leads.ttl())).await;
         let (said, pause) = match answer {
             Ok(Ok(renewed)) => (Said::Told((renewed.kept, renewed.lost)), self.leads.ttl() / 3),
-            // A full disk takes nobody's claim either.
-            Ok(Err(Error::Full)) => (Said::Down, AGAIN),
             Ok(Err(Error::Down(_))) if !self.proxied => (Said::Down, AGAIN),
             Ok(Err(error)) => (Said::Nothing(error.to_string()), AGAIN),
             Err(_) => (Said::Nothing("the database has not answered".into()), AGAIN),
@@ -150,6 +150,9 @@ impl Keeper {
     }
 
     async fn tell(&self, changes: Vec<Changed>) {
+        let until = self.leads.hosts_until().map(|at| self.clock.instant(at));
+        // Before anything is started that is to be bound by it.
+        self.led_until.send_if_modified(|known| std::mem::replace(known, until) != until);
         for change in changes {
             // The supervisor outlives this task.
             let _ = self.changes.send(change).await;

@@ -110,7 +110,7 @@ async fn hold(
     token: Option<i64>,
 ) -> Result<Option<i64>, store::Error> {
     if let Some(token) = token
-        && store.renew_agents(&[(name.clone(), token)], ttl).await?.lost.is_empty()
+        && store.renew_agents(&[(name.clone(), token)], ttl).await?.kept.contains(name)
     {
         return Ok(Some(token));
     }
