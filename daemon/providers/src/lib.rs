@@ -9,7 +9,7 @@
 //!                                    └───────────── trouble ◀── timeout, 429, 5xx, empty … ◀─────┘     record, notices
 //! ```
 //!
-//! [`policy`] decides and does no I/O: who is tried, when it is tried again, when it is given up. [`exchange`] carries it
+//! [`policy`] decides and does no I/O: who is tried, when it is tried again, when it is given up. `exchange` carries it
 //! out, for `ask` and `search` alike. A try is counted before it is made, and what it used is settled behind it by
 //! [`Service`], also where the caller went away; a try of which nobody knows what it used counts as what was reserved.
 //!
