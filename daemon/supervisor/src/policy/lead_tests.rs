@@ -23,10 +23,10 @@ fn leading(asked: u64) -> Leads {
 #[test]
 fn what_is_renewed_is_kept_and_what_another_has_is_lost() {
     let mut leads = leading(0);
-    assert_eq!(leads.deadline(), Some(at(8_000)));
+    assert_eq!((leads.deadline(), leads.hosts_until()), (Some(at(8_000)), Some(at(9_500))));
     let held = leads.held();
     assert_eq!(leads.renewed(&held, Said::Told((vec![atlas()], vec![])), at(3_000), at(3_100)), []);
-    assert_eq!(leads.deadline(), Some(at(11_000)));
+    assert_eq!((leads.deadline(), leads.hosts_until()), (Some(at(11_000)), Some(at(12_500))));
     let changes = leads.renewed(&held, Said::Told((vec![], vec![atlas()])), at(6_000), at(6_100));
     assert!(matches!(&changes[..], [(_, Change::Lost { why })] if why.contains("another")), "{changes:?}");
     assert_eq!((leads.held(), leads.wanted()), (vec![], vec![atlas()]));
