@@ -392,7 +392,15 @@ impl Inner {
             return Ok(flight);
         }
         let answer = flight.reserving.insert(self.store.leave(Entry::Reserve(flight.reserved.clone())));
-        let entered = answer.await.map_err(|_| store::Error::Closed).flatten();
+        let entered = self.store.entered(answer).await;
+        if let Err(error @ store::Error::Doubtful(_)) = entered {
+            // It may be reserved yet: then it is given back.
+            flight.used.fill(0);
+            if let Some(call) = &mut flight.call {
+                (call.outcome, call.cost) = ("refused", 0);
+            }
+            return Err(error.into());
+        }
         flight.reserving = None;
         let refused = match entered {
             Ok(Entered { exhausted: None, .. }) => return Ok(flight),

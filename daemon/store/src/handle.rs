@@ -229,7 +229,22 @@ impl Store {
     /// # Errors
     /// [`Error::Full`], [`Error::Database`], [`Error::Doubtful`]: then it may have been done.
     pub async fn enter(&self, entry: Entry) -> Result<Entered, Error> {
-        self.leave(entry).await.map_err(|_| Error::Closed)?
+        self.goes()?;
+        self.entered(&mut self.leave(entry)).await
+    }
+
+    /// Waits for what was left, as long as the database answers.
+    ///
+    /// # Errors
+    /// As [`enter`](Self::enter).
+    pub async fn entered(
+        &self,
+        answer: &mut oneshot::Receiver<Result<Entered, Error>>,
+    ) -> Result<Entered, Error> {
+        match self.patiently(answer).await {
+            Ok(answer) => answer.map_err(|_| Error::Closed)?,
+            Err(why) => Err(Error::Doubtful(why)),
+        }
     }
 
     /// The same, to be waited for by whoever has the receiver: nothing comes where the store has ended.
