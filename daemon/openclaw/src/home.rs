@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::Path;
 use std::time::Duration;
 
+use nix::unistd::{Gid, Uid, setegid, seteuid, setgroups};
 use settings::{Paths, ProcessName, ProcessPaths};
 
 use crate::exit::{Code, Failure};
@@ -98,6 +99,26 @@ pub fn installation(paths: &Paths, process: &ProcessName) -> Result<String, Fail
     }
     let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     Ok(format!("{id}:{process}@{host}"))
+}
+
+/// From now on this process is the one whose the home's daemons are: what root leaves for them is to be theirs, and root
+/// must not be led elsewhere by what they can change. Others stay who they are.
+pub fn as_owner(home: &Path) -> Result<(), Failure> {
+    if !Uid::effective().is_root() {
+        return Ok(());
+    }
+    // The home itself may be root's: what runs there has a folder of its own in it.
+    let run = home.join("run");
+    let meta = run.symlink_metadata().or_else(|_| home.symlink_metadata());
+    // Where there is no home yet, it is made by whoever comes.
+    let Ok(meta) = meta else { return Ok(()) };
+    let (user, group) = (Uid::from_raw(meta.uid()), Gid::from_raw(meta.gid()));
+    let become_it = || {
+        setgroups(&[group])?;
+        setegid(group)?;
+        seteuid(user)
+    };
+    become_it().map_err(|errno| failed("become the owner of", &run, &errno.into()))
 }
 
 /// A folder on a machine, as a copy of it is not.

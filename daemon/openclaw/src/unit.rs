@@ -299,12 +299,13 @@ impl Unit {
 fn life(agent: &AgentStatus, now: DateTime<Utc>) -> Life {
     let since = |at: DateTime<Utc>| (now - at).to_std().unwrap_or_default();
     match (&agent.record.state, agent.evidence().1) {
-        // Its supervisor ends a start that takes too long: twice the time of a proof it has had for that.
-        (State::Starting { deadline } | State::HalfOpen { probe: Probe::Starting { deadline } }, _)
-            if *deadline < now =>
-        {
-            Life::Up { age: since(*deadline), most: agent.stale * 2 }
-        }
+        // Its supervisor ends a start or a drain that takes too long: twice the time of a proof it has had for that.
+        (
+            State::Starting { deadline }
+            | State::Draining { deadline, .. }
+            | State::HalfOpen { probe: Probe::Starting { deadline } },
+            _,
+        ) if *deadline < now => Life::Up { age: since(*deadline), most: agent.stale * 2 },
         (State::Ready { .. }, Some(at)) if agent.led => {
             // Past `stale` its supervisor ends it: twice that long it has had for it.
             Life::Up { age: since(at), most: agent.stale * 2 }

@@ -41,7 +41,7 @@ pub fn told(
             return Told::Nothing;
         }
         return Told::Ended(format!(
-            "the unit {unit} ended and is started again (result {result}, exit code {status}): `journalctl -u {unit}` says why"
+            "the unit {unit} ended badly (result {result}, exit code {status}): `journalctl -u {unit}` says why"
         ));
     }
     let (result, status) = match variable("MONITOR_SERVICE_RESULT") {
@@ -94,7 +94,7 @@ mod tests {
             assert_eq!(ended("exit-code", status), Told::Nothing);
         }
         let Told::Ended(text) = ended("watchdog", "ABRT") else { panic!() };
-        assert!(text.contains("started again (result watchdog, exit code ABRT)"), "{text}");
+        assert!(text.contains("ended badly (result watchdog, exit code ABRT)"), "{text}");
         assert!(matches!(ended("exit-code", "75"), Told::Ended(_)));
     }
 

@@ -1,12 +1,15 @@
 //! The daemon's own lines where there is no journald, and what of an edited configuration is applied at once.
 
 use std::fs;
+use std::os::linux::fs::MetadataExt;
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use openclaw_tests::daemon::Home;
 use openclaw_tests::socket::message;
-use openclaw_tests::wait_for;
+use openclaw_tests::{built, wait_for};
 use serde_json::Value;
 
 const CONFIG: &str = "[agents.misbehaving]\nsandbox = \"off\"\n";
@@ -63,6 +66,43 @@ fn an_edit_is_applied_where_it_can_be_and_else_its_keys_are_named() -> Result<()
     let said = line(&home, "the configuration was edited")?;
     let keys = "restart needed for agents.misbehaving.concurrency, libraries.keep";
     assert!(said.contains(keys), "{said}");
+    assert!(daemon.stop()?.success());
+    Ok(())
+}
+
+/// A journald that is there and reads nothing: its queue is soon full.
+#[test]
+fn a_journald_that_stands_still_does_not_hold_up_the_daemon() -> Result<()> {
+    if !nix::unistd::Uid::effective().is_root() {
+        eprintln!("skipped: a journald of its own needs root");
+        return Ok(());
+    }
+    let home = Home::new(CONFIG, &["misbehaving"])?;
+    let journald = UnixDatagram::bind(home.path().join("journald"))?;
+    let log = fs::File::create(home.path().join("daemon.log"))?.metadata()?;
+    let script = "mount -t tmpfs openclaw-test /run && mkdir -p /run/systemd/journal && touch /run/systemd/journal/socket && \
+                  mount --bind \"$1/journald\" /run/systemd/journal/socket && exec \"$2/openclaw\" --home \"$1\" run --log trace";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", script, "sh"]).arg(home.path()).arg(built()?).current_dir(home.path());
+    command.env("JOURNAL_STREAM", format!("{}:{}", log.st_dev(), log.st_ino()));
+    command.env("OPENCLAW_GATEWAY__BIND", "127.0.0.1:0");
+    let daemon = home.start_as(command)?;
+    home.until("misbehaving", "ready")?;
+    // More lines than a queue has room for; each is answered.
+    for n in 0..300 {
+        assert_eq!(crate::support::reply(&home, "misbehaving", &format!("echo {n}"))?, n.to_string());
+    }
+    // It reads again: what was lost meanwhile is said, beside it.
+    journald.set_nonblocking(true)?;
+    let (mut heard, mut line) = (0, vec![0; 1 << 20]);
+    wait_for("what was dropped to be said", || {
+        while journald.recv(&mut line).is_ok() {
+            heard += 1;
+        }
+        crate::support::reply(&home, "misbehaving", "echo again")?;
+        Ok(home.log().contains("lines were dropped").then_some(()))
+    })?;
+    assert!(heard > 0, "nothing went to the journald");
     assert!(daemon.stop()?.success());
     Ok(())
 }

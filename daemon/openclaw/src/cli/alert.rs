@@ -143,7 +143,9 @@ fn put(inputs: &Inputs, mut alert: Raise) -> Result<(), Failure> {
         alert.key = key.split_once(':').map(|(_, key)| key.to_owned());
     }
     alert.text = alert.text.trim().chars().take(TEXT + 1).collect();
-    let folder = spool::folder(&settings::Paths::resolve(inputs)?.home);
+    let home = settings::Paths::resolve(inputs)?.home;
+    let folder = spool::folder(&home);
+    crate::home::as_owner(&home)?;
     let put = spool::put(&folder, &Waiting { alert, at: Utc::now() });
     put.map(drop).map_err(|error| {
         Failure::new(Code::Io, format!("the alert was not recorded: {}: {error}", folder.display()))

@@ -170,11 +170,12 @@ pub fn run(args: &InstallArgs) -> Result<(), Failure> {
     let running = install::running(folders.manager, &folders.prefix.join("bin/openclaw"));
     if let Err(error) = install::apply(&plan, running, &mut applied) {
         let ran: Vec<_> = applied.restart.into_iter().collect();
-        return Err(upgrade::taken_back(&folders.prefix, folders.manager, &ran, error.to_string()));
+        let copies = install::Copies::default();
+        return Err(upgrade::taken_back(&folders.prefix, folders.manager, &ran, &copies, error.to_string()));
     }
     let changes = &applied.changes;
     print(&if changes.is_empty() { "all was as it should be".into() } else { changes.join("\n") })?;
-    upgrade::prove(&folders.prefix, folders.manager, &mut applied)?;
+    upgrade::prove(&folders.prefix, folders.manager, &applied)?;
     notes(request.systemd).iter().try_for_each(|note| print(note))?;
     print(next(folders.manager))
 }

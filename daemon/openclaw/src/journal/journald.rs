@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
+use tracing_appender::non_blocking::NonBlocking;
 use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
@@ -26,20 +28,19 @@ pub fn has_standard_error() -> bool {
     nix::sys::stat::fstat(io::stderr().as_fd()).is_ok_and(|it| told == format!("{}:{}", it.st_dev, it.st_ino))
 }
 
-/// The layer, with COMPONENT and OPENCLAW_VERSION on each line.
+/// The layer, with COMPONENT and OPENCLAW_VERSION on each line. How many were dropped is said `aside`.
 ///
 /// # Errors
-/// There is no journald.
-pub fn layer(process: &str) -> io::Result<Bounded<tracing_journald::Layer>> {
-    let before = descriptors()?;
+/// There is no journald, or it could make this process wait for ever.
+pub fn layer(process: &str, aside: NonBlocking) -> io::Result<Bounded<tracing_journald::Layer>> {
+    let before: BTreeSet<PathBuf> = sockets()?.into_iter().map(|(_, socket)| socket).collect();
     let layer = tracing_journald::layer()?;
-    // The crate has no way to its socket. Nothing else opens files yet: this is the start, and one thread.
-    for socket in descriptors()?.difference(&before) {
-        // SAFETY: the descriptor is open, since the layer that opened it lives.
-        let socket = unsafe { BorrowedFd::borrow_raw(*socket) };
-        // Of what is no socket (the list's own folder, closed by now) it is refused.
-        let _ = setsockopt(&socket, sockopt::SendTimeout, &TimeVal::new(0, PATIENCE_US));
-    }
+    // The crate has no way to its socket: it is the one that was not there before; at the start nothing else opens any.
+    let new = sockets()?.into_iter().find(|(_, socket)| !before.contains(socket));
+    let (socket, _) = new.ok_or_else(|| io::Error::other("the way to journald is not to be found"))?;
+    // SAFETY: the descriptor is open, since the layer that opened it lives.
+    let socket = unsafe { BorrowedFd::borrow_raw(socket) };
+    setsockopt(&socket, sockopt::SendTimeout, &TimeVal::new(0, PATIENCE_US))?;
     let mappings = PriorityMappings {
         error: Priority::Error,
         warn: Priority::Warning,
@@ -53,18 +54,25 @@ pub fn layer(process: &str) -> io::Result<Bounded<tracing_journald::Layer>> {
         .with_syslog_identifier("openclaw".into())
         .with_priority_mappings(mappings)
         .with_custom_fields(fields);
-    Ok(Bounded { layer, gate: Mutex::default() })
+    Ok(Bounded { layer, gate: Mutex::default(), aside })
 }
 
-fn descriptors() -> io::Result<BTreeSet<RawFd>> {
-    let named = |entry: io::Result<std::fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
-    Ok(std::fs::read_dir("/proc/self/fd")?.filter_map(named).collect())
+/// The sockets of this process: their numbers, which are used again, and what they are, which is not.
+fn sockets() -> io::Result<Vec<(RawFd, PathBuf)>> {
+    let socket = |entry: io::Result<std::fs::DirEntry>| {
+        let path = entry.ok()?.path();
+        let is = std::fs::read_link(&path).ok()?;
+        let number = path.file_name()?.to_str()?.parse().ok()?;
+        is.to_str()?.starts_with("socket:").then_some((number, is))
+    };
+    Ok(std::fs::read_dir("/proc/self/fd")?.filter_map(socket).collect())
 }
 
 /// A layer whose lines are dropped for a while after one that took too long.
 pub struct Bounded<L> {
     layer: L,
     gate: Mutex<Gate>,
+    aside: NonBlocking,
 }
 
 #[derive(Default)]
@@ -84,12 +92,14 @@ impl Gate {
         Some(std::mem::take(&mut self.dropped))
     }
 
-    /// A line took so long.
-    fn took(&mut self, now: Instant, time: Duration) {
-        if time >= Duration::from_micros(PATIENCE_US as u64) {
-            self.closed_until = Some(now + PAUSE);
-            self.dropped += 1;
+    /// A line took so long, behind so many that were dropped: how many are to be told of, now that one has passed.
+    fn took(&mut self, now: Instant, time: Duration, before: u64) -> u64 {
+        if time < Duration::from_micros(PATIENCE_US as u64) {
+            return before;
         }
+        self.closed_until = Some(now + PAUSE);
+        self.dropped += before + 1;
+        0
     }
 }
 
@@ -116,10 +126,10 @@ where
         let begun = Instant::now();
         let Some(dropped) = self.gate().passes(begun) else { return };
         self.layer.on_event(event, ctx);
-        self.gate().took(Instant::now(), begun.elapsed());
+        let dropped = self.gate().took(Instant::now(), begun.elapsed(), dropped);
         if dropped > 0 {
             // Not as a line of the log: whoever writes one here writes it into itself. Standard error is the journal's too.
-            let _ = writeln!(io::stderr(), "openclaw: journald was slow: {dropped} lines were dropped");
+            let _ = writeln!(self.aside.clone(), "openclaw: journald was slow: {dropped} lines were dropped");
         }
     }
 }
@@ -132,13 +142,17 @@ mod tests {
     fn a_line_that_waited_in_vain_closes_the_gate_for_a_while_and_the_dropped_are_counted() {
         let (mut gate, now) = (Gate::default(), Instant::now());
         assert_eq!(gate.passes(now), Some(0));
-        gate.took(now, Duration::from_millis(5));
+        assert_eq!(gate.took(now, Duration::from_millis(5), 0), 0);
         assert_eq!(gate.passes(now), Some(0));
-        gate.took(now, Duration::from_millis(100));
+        assert_eq!(gate.took(now, Duration::from_millis(100), 0), 0);
         assert_eq!(gate.passes(now), None);
         assert_eq!(gate.passes(now + PAUSE / 2), None);
         assert_eq!(gate.passes(now + PAUSE), Some(3));
-        assert_eq!(gate.passes(now + PAUSE), Some(0));
+        // The next one waits in vain as well: all are told of once one passes.
+        assert_eq!(gate.took(now + PAUSE, Duration::from_millis(100), 3), 0);
+        assert_eq!(gate.passes(now + PAUSE * 2), Some(4));
+        assert_eq!(gate.took(now + PAUSE * 2, Duration::ZERO, 4), 4);
+        assert_eq!(gate.passes(now + PAUSE * 2), Some(0));
     }
 
     #[derive(Clone, Default)]
@@ -162,8 +176,8 @@ mod tests {
     fn lines_pass_and_filters_hold() {
         use tracing_subscriber::layer::SubscriberExt;
         let lines = Lines::default();
-        let gate = Mutex::new(Gate { closed_until: None, dropped: 3 });
-        let layer = Bounded { layer: lines.clone(), gate };
+        let (aside, _guard) = tracing_appender::non_blocking(io::sink());
+        let layer = Bounded { layer: lines.clone(), gate: Mutex::default(), aside };
         let subscriber = tracing_subscriber::registry()
             .with(layer.with_filter(tracing_subscriber::EnvFilter::new("info")));
         tracing::subscriber::with_default(subscriber, || {

@@ -62,10 +62,10 @@ pub fn start(
     let filter = settings::log_filter(filter).ok_or_else(|| {
         Failure::new(Code::Config, "daemon.log is no filter: write `info` or `warn,supervisor=debug`")
     })?;
-    let journal =
-        (format.is_none() && journald::has_standard_error()).then(|| journald::layer(process).ok()).flatten();
     let (stderr, guard) =
         NonBlockingBuilder::default().buffered_lines_limit(WAITING).finish(std::io::stderr());
+    let journald = format.is_none() && journald::has_standard_error();
+    let journal = journald.then(|| journald::layer(process, stderr.clone()).ok()).flatten();
     let lines = || {
         let layer = tracing_subscriber::fmt::layer().with_writer(stderr);
         if format == Some(Format::Json) {

@@ -12,7 +12,7 @@ use nix::unistd::{Group, Uid, User};
 use super::Error;
 use super::files::{self, Owner, There, failed};
 use super::plan::{Content, Edited, LAYOUT, Plan, Step};
-use super::record::{Journal, Record, Was, root};
+use super::record::{Journal, Record, root};
 use super::systemctl::{call, shadowed, systemctl};
 use crate::units::{self, Manager};
 
@@ -71,18 +71,23 @@ fn recorded(plan: &Plan) -> Result<Record, Error> {
     if Journal::read(prefix)?.is_some() {
         return Ok(Record::default());
     }
-    // Empty folders of ours are those of a run that ended there.
-    let ours = |entry: std::io::Result<fs::DirEntry>| {
-        entry.is_ok_and(|entry| {
-            LAYOUT.iter().any(|name| entry.file_name() == *name)
-                && fs::read_dir(entry.path()).is_ok_and(|mut inside| inside.next().is_none())
-        })
-    };
-    if entries.into_iter().all(ours) {
+    if entries.into_iter().all(|entry| entry.is_ok_and(|entry| bare(&entry))) {
         Ok(Record::default())
     } else {
         Err(Error::NotOurs { path: prefix.clone() })
     }
+}
+
+/// A folder of ours with nothing in it, or what was written first: that of a run that ended there.
+pub(super) fn bare(entry: &fs::DirEntry) -> bool {
+    let begun = |entry: std::io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            name == ".previous" || (name.starts_with('.') && name.ends_with(".installing"))
+        })
+    };
+    LAYOUT.iter().any(|name| entry.file_name() == *name)
+        && fs::read_dir(entry.path()).is_ok_and(|mut inside| inside.all(begun))
 }
 
 pub(super) const fn flag(manager: Manager) -> &'static str {
@@ -206,12 +211,14 @@ impl Run<'_> {
         let mark = there.mark(path)?;
         let shipped = self.record.made.get(path).cloned();
         let as_wanted = mark.as_ref() == Some(&wanted);
+        // An interrupted run's, of whichever version, is ours as well.
+        let begun = mark.is_some() && mark.as_ref() == self.applied.journal.made.get(path);
         if as_wanted && matches!(&there, There::File(_, meta) if files::is_as(meta, mode, owner)) {
             self.record.made.insert(path.into(), wanted);
             return Ok(());
         }
         let free = matches!(there, There::Nothing);
-        if edited == Edited::Stays && !free && !as_wanted && mark != shipped {
+        if edited == Edited::Stays && !free && !as_wanted && !begun && mark != shipped {
             // What is shipped now is what was shipped then: there is nothing new to say.
             if shipped.as_ref() == Some(&wanted) {
                 return Ok(());
@@ -232,7 +239,7 @@ impl Run<'_> {
             self.record.made.insert(new, wanted);
             return Ok(());
         }
-        self.keep(path)?;
+        self.applied.journal.keep_for(&self.plan.prefix, path, &wanted)?;
         files::put(path, content, mode, owner)?;
         self.changed(format!("{} {}", if free { "wrote" } else { "replaced" }, path.display()));
         self.record.made.insert(path.into(), wanted);
@@ -307,16 +314,7 @@ pub fn restore(prefix: &Path, manager: Manager) -> Result<(), Error> {
         let _ = systemctl(manager, &call);
     }
     for (path, was) in journal.before.iter().rev() {
-        match was {
-            Was::Nothing => {
-                files::remove(path)?;
-            }
-            Was::Link(to) => files::link(path, to)?,
-            Was::File(copy, mode, user, group) => {
-                let mut file = File::open(copy).map_err(|e| failed("read", copy, e))?;
-                files::put(path, &mut file, *mode, Owner { user: Some(*user), group: Some(*group) })?;
-            }
-        }
+        was.put_back(path)?;
     }
     journal.record.save(prefix)
 }

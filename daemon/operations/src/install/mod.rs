@@ -21,6 +21,6 @@ mod tests;
 pub use apply::{Applied, apply, claim, restore};
 pub use error::Error;
 pub use plan::{Content, Edited, LAYOUT, Plan, Request, Step, plan};
-pub use record::{Journal, Record, Was, manager};
+pub use record::{Copies, Journal, Record, Was, manager};
 pub use remove::uninstall;
-pub use systemctl::{running, systemctl};
+pub use systemctl::{active, running, systemctl};

@@ -62,6 +62,9 @@ pub struct Journal {
     pub before: Vec<(PathBuf, Was)>,
     /// Units that were enabled meanwhile.
     pub enabled: BTreeSet<String>,
+    /// What this change writes: a file of that mark is ours, also for another version that goes on.
+    #[serde(default)]
+    pub made: BTreeMap<PathBuf, String>,
 }
 
 /// What a path was.
@@ -102,19 +105,21 @@ impl Journal {
         if self.before.iter().any(|(known, _)| known == path) {
             return Ok(());
         }
-        let was = match files::look(path)? {
-            There::Nothing => Was::Nothing,
-            There::Link(to) => Was::Link(to),
-            There::Other => return Err(Error::NotAFile { path: path.into() }),
-            There::File(mut file, meta) => {
-                files::folder(&kept(prefix), 0o700, Owner { user: root(), group: None })?;
-                let copy = kept(prefix).join(self.before.len().to_string());
-                files::put(&copy, &mut file, 0o600, Owner { user: root(), group: None })?;
-                Was::File(copy, meta.permissions().mode() & 0o7777, meta.uid(), meta.gid())
-            }
-        };
+        let was = Was::of(prefix, path, &self.before.len().to_string())?;
         self.before.push((path.into(), was));
         self.save(prefix)
+    }
+
+    /// As [`keep`](Self::keep), before a file of this mark is written there.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn keep_for(&mut self, prefix: &Path, path: &Path, mark: &str) -> Result<(), Error> {
+        self.made.insert(path.into(), mark.into());
+        if self.before.iter().any(|(known, _)| known == path) {
+            return self.save(prefix);
+        }
+        self.keep(prefix, path)
     }
 
     /// What is new has proved itself, or what was is there again.
@@ -131,6 +136,66 @@ impl Journal {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl Was {
+    /// What is at a path, copied under a name.
+    fn of(prefix: &Path, path: &Path, name: &str) -> Result<Self, Error> {
+        Ok(match files::look(path)? {
+            There::Nothing => Self::Nothing,
+            There::Link(to) => Self::Link(to),
+            There::Other => return Err(Error::NotAFile { path: path.into() }),
+            There::File(mut file, meta) => {
+                files::folder(&kept(prefix), 0o700, Owner { user: root(), group: None })?;
+                let copy = kept(prefix).join(name);
+                files::put(&copy, &mut file, 0o600, Owner { user: root(), group: None })?;
+                Self::File(copy, meta.permissions().mode() & 0o7777, meta.uid(), meta.gid())
+            }
+        })
+    }
+
+    /// Has it there again.
+    pub(super) fn put_back(&self, path: &Path) -> Result<(), Error> {
+        match self {
+            Self::Nothing => files::remove(path).map(drop),
+            Self::Link(to) => files::link(path, to),
+            Self::File(copy, mode, user, group) => {
+                let mut file = fs::File::open(copy).map_err(|e| failed("read", copy, e))?;
+                files::put(path, &mut file, *mode, Owner { user: Some(*user), group: Some(*group) })
+            }
+        }
+    }
+}
+
+/// A database's files as they were before a new version had them. For the run that copied them alone: once it was
+/// interrupted, the database has been worked with, and an old copy of it would undo that.
+#[derive(Debug, Default)]
+pub struct Copies(Vec<(PathBuf, Was)>);
+
+impl Copies {
+    /// Copies a file, while nobody has the database.
+    ///
+    /// # Errors
+    /// It cannot be copied, or is neither file nor link.
+    pub fn keep(&mut self, prefix: &Path, path: &Path) -> Result<(), Error> {
+        let was = Was::of(prefix, path, &format!("database-{}", self.0.len()))?;
+        self.0.push((path.into(), was));
+        Ok(())
+    }
+
+    /// Has them again, while nobody has the database.
+    ///
+    /// # Errors
+    /// The first that cannot be put back.
+    pub fn put_back(&self) -> Result<(), Error> {
+        self.0.iter().try_for_each(|(path, was)| was.put_back(path))
+    }
+
+    /// Whether nothing was copied.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 

@@ -8,11 +8,11 @@ use std::path::Path;
 use nix::unistd::User;
 
 use super::Error;
-use super::apply::flag;
+use super::apply::{bare, flag};
 use super::files::{self, failed};
 use super::plan::{DAEMONS, LAYOUT};
 use super::record::{Journal, Record};
-use super::systemctl::{booted, call, running, shadowed, systemctl};
+use super::systemctl::{active, booted, call, running, shadowed, systemctl};
 use crate::units::Manager;
 
 /// Takes everything away but data; `purge` takes that too. `units` is where its units are.
@@ -25,8 +25,15 @@ pub fn uninstall(prefix: &Path, manager: Manager, units: &Path, purge: bool) -> 
         return Err(Error::NotAFolder { path: prefix.into() });
     }
     let nothing = || Error::Nothing { path: prefix.into() };
-    let mut record = Record::read(prefix)?.ok_or_else(nothing)?;
     let mut done = Vec::new();
+    let Some(mut record) = Record::read(prefix)? else {
+        // The record goes with the last of a purge: one that was cut off there is finished.
+        let mut left = fs::read_dir(prefix).into_iter().flatten().peekable();
+        if purge && left.peek().is_some() && left.all(|entry| entry.is_ok_and(|entry| bare(&entry))) {
+            return purged(prefix, manager, &mut done).map(|()| done);
+        }
+        return Err(nothing());
+    };
     match record.manager {
         None if !purge => return Err(nothing()),
         Some(there) if there != manager => {
@@ -55,7 +62,17 @@ fn taken_away(
     let mut journal =
         Journal::read(prefix)?.unwrap_or_else(|| Journal { record: record.clone(), ..Journal::default() });
     journal.ran.extend(running(manager, &program));
+    let made: Vec<&str> = record
+        .made
+        .keys()
+        .filter(|path| path.parent() == Some(units))
+        .filter_map(|path| name(path))
+        .collect();
+    journal.ran.extend(active(manager, &made));
     journal.save(prefix)?;
+    // Whoever goes on with an installation from here enables anew what is about to be disabled.
+    record.enabled.clear();
+    record.save(prefix)?;
     stop(manager, units, record, &journal.ran, done)?;
     let mut left = Vec::new();
     for (path, made) in &record.made {
@@ -78,9 +95,14 @@ fn taken_away(
     let _ = systemctl(manager, &["reset-failed", "openclaw*"]);
     record.made.retain(|path, _| path.starts_with(prefix) && *path != program);
     record.manager = None;
-    record.enabled.clear();
     record.save(prefix)?;
     Journal::end(prefix)
+}
+
+/// The unit that a file of ours is; none for what cannot be started by itself.
+fn name(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?;
+    (!name.contains('@') && !name.ends_with(".new")).then_some(name)
 }
 
 /// Whoever runs the program is stopped, also what the operator made; enabled are only units of ours.
@@ -92,8 +114,7 @@ fn stop(
     done: &mut Vec<String>,
 ) -> Result<(), Error> {
     let there = record.made.keys().filter(|path| path.parent() == Some(folder) && path.is_file());
-    let units = there.filter_map(|path| path.file_name()?.to_str()).filter(|name| !name.contains('@'));
-    let units: Vec<&str> = units.filter(|name| !name.ends_with(".new")).collect();
+    let units: Vec<&str> = there.filter_map(|path| name(path)).collect();
     let foreign = shadowed(manager, folder, &units);
     let ours: Vec<&str> = units.into_iter().filter(|unit| !foreign.contains(*unit)).collect();
     let runs = ran.iter().map(String::as_str).filter(|unit| !ours.contains(unit));

@@ -32,6 +32,26 @@ pub fn running(manager: Manager, program: &Path) -> BTreeSet<String> {
     systemctl(manager, &asked).map(|said| runners(&said, program)).unwrap_or_default()
 }
 
+/// Of these units, those that are up now.
+#[must_use]
+pub fn active(manager: Manager, units: &[&str]) -> BTreeSet<String> {
+    if units.is_empty() || !booted() {
+        return BTreeSet::new();
+    }
+    let mut asked = vec!["show", "--property=Id,ActiveState"];
+    asked.extend(units);
+    systemctl(manager, &asked).map(|said| up(&said)).unwrap_or_default()
+}
+
+pub(super) fn up(said: &str) -> BTreeSet<String> {
+    let of =
+        |block: &str, key: &str| block.lines().find_map(|line| line.strip_prefix(key).map(str::to_owned));
+    let is_up = |block: &&str| {
+        matches!(of(block, "ActiveState=").as_deref(), Some("active" | "activating" | "reloading"))
+    };
+    said.split("\n\n").filter(is_up).filter_map(|block| of(block, "Id=")).collect()
+}
+
 /// Those of `systemctl show` that run a program and stay: what runs once is no matter of a restart.
 pub(super) fn runners(said: &str, program: &Path) -> BTreeSet<String> {
     let start = format!("{{ path={} ;", program.display());

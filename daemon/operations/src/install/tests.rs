@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use super::files::{self, Owner};
 use super::plan::DAEMONS;
 use super::systemctl::{elsewhere, runners};
-use super::{Applied, Error, Journal, LAYOUT, Record, Request, Step, apply, claim, plan, restore, uninstall};
+use super::{
+    Applied, Copies, Error, Journal, LAYOUT, Record, Request, Step, apply, claim, plan, restore, uninstall,
+};
 use crate::units::Manager;
 
 fn request(root: &Path) -> Request {
@@ -129,7 +131,7 @@ fn an_upgrade_is_taken_back_whole() {
 }
 
 #[test]
-fn a_database_that_was_kept_comes_back() {
+fn a_database_that_was_copied_comes_back_and_only_to_who_copied_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut request = request(dir.path());
     carry_out(&request);
@@ -137,15 +139,69 @@ fn a_database_that_was_kept_comes_back() {
     fs::write(&file, "of migration 1").unwrap();
     fs::write(&request.program, "two").unwrap();
     request.config.push('#');
-    let (mut applied, _) = try_out(&request, &[]);
+    try_out(&request, &[]).1.unwrap();
+    let mut copies = Copies::default();
     for path in [&file, &log] {
-        applied.journal.keep(&request.prefix, path).unwrap();
+        copies.keep(&request.prefix, path).unwrap();
     }
     fs::write(&file, "of migration 2").unwrap();
     fs::write(&log, "more").unwrap();
+    // Whoever comes later knows nothing of the copies.
+    try_out(&request, &[]).1.unwrap();
     restore(&request.prefix, Manager::User).unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), "of migration 2");
+    copies.put_back().unwrap();
     assert_eq!(fs::read_to_string(&file).unwrap(), "of migration 1");
     assert!(!log.exists());
+}
+
+#[test]
+fn another_version_goes_on_with_an_interrupted_upgrade() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut request = request(dir.path());
+    carry_out(&request);
+    let first = (request.config.clone(), whole(&request.prefix));
+    // Killed before its record was saved.
+    let record = fs::read(request.prefix.join("bin/.installed.json")).unwrap();
+    fs::write(&request.program, "two").unwrap();
+    request.config.push_str("# second\n");
+    try_out(&request, &["openclaw.service"]).1.unwrap();
+    fs::write(request.prefix.join("bin/.installed.json"), record).unwrap();
+    // The first version again: the second's files are ours to replace.
+    fs::write(&request.program, "one").unwrap();
+    request.config = first.0;
+    let (applied, done) = try_out(&request, &[]);
+    done.unwrap();
+    assert!(applied.restart.contains("openclaw.service"));
+    Journal::end(&request.prefix).unwrap();
+    assert_eq!(whole(&request.prefix), first.1, "nothing stays beside as .new");
+}
+
+#[test]
+fn what_was_cut_off_at_its_begin_or_end_can_be_done_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let request = request(dir.path());
+    let begun = |name: &str| {
+        let bin = request.prefix.join("bin");
+        fs::create_dir_all(&bin).unwrap();
+        match name {
+            ".previous" => fs::create_dir(bin.join(name)).unwrap(),
+            name => fs::write(bin.join(name), "").unwrap(),
+        }
+    };
+    for name in [".previous", ".openclaw.installing"] {
+        begun(name);
+        carry_out(&request);
+        uninstall(&request.prefix, Manager::User, &request.units, true).unwrap();
+        assert!(!request.prefix.exists());
+        begun(name);
+        uninstall(&request.prefix, Manager::User, &request.units, true).unwrap();
+        assert!(!request.prefix.exists());
+    }
+    begun("mine");
+    let foreign = uninstall(&request.prefix, Manager::User, &request.units, true);
+    assert!(matches!(foreign, Err(Error::Nothing { .. })), "{foreign:?}");
+    assert!(request.prefix.join("bin/mine").exists());
 }
 
 #[test]
