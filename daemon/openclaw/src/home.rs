@@ -113,6 +113,9 @@ pub fn as_owner(home: &Path) -> Result<(), Failure> {
     // Where there is no home yet, it is made by whoever comes.
     let Ok(meta) = meta else { return Ok(()) };
     let (user, group) = (Uid::from_raw(meta.uid()), Gid::from_raw(meta.gid()));
+    if user.is_root() {
+        return Ok(());
+    }
     let become_it = || {
         setgroups(&[group])?;
         setegid(group)?;

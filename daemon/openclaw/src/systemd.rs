@@ -59,7 +59,9 @@ pub fn units(manager: Manager) -> Option<Vec<UnitStatus>> {
             restarts: key("NRestarts").parse().ok(),
             watchdog_age_seconds: (pinged > 0.0).then(|| (now - pinged / 1e6).max(0.0)),
             has_watchdog: !matches!(key("WatchdogUSec"), "" | "0" | "infinity"),
-            status: key("StatusText").into(),
+            // Of one that is down, systemd keeps the last words.
+            status: if matches!(key("ActiveState"), "inactive" | "failed") { "" } else { key("StatusText") }
+                .into(),
         })
     });
     Some(shown.collect())

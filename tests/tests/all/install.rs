@@ -180,8 +180,8 @@ async fn what_was_done_since_an_interrupted_upgrade_is_not_undone_by_the_next() 
 }
 
 /// A daemon that systemd does not know, or has not stopped.
-#[test]
-fn a_database_in_use_is_neither_copied_nor_put_back() -> Result<()> {
+#[tokio::test]
+async fn a_database_in_use_is_neither_copied_nor_put_back() -> Result<()> {
     let person = Person::new()?;
     let (prefix, file) = (person.prefix(), person.upgrading()?);
     let place = prefix.to_str().context("UTF-8")?;
@@ -192,6 +192,7 @@ fn a_database_in_use_is_neither_copied_nor_put_back() -> Result<()> {
     wait_for("the daemon to answer", || {
         Ok(person.call(&["--home", place, "status"])?.status.success().then_some(()))
     })?;
+    unmigrate(&file).await?;
     let inode = fs::metadata(&file)?.ino();
     let installed = person.installs("install", &[], &prefix);
     let alive = daemon.try_wait()?.is_none();

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
-use openclaw_tests::daemon::Home;
+use openclaw_tests::daemon::{Daemon, Home};
 use openclaw_tests::socket::message;
 use openclaw_tests::{built, wait_for};
 use serde_json::Value;
@@ -70,15 +70,8 @@ fn an_edit_is_applied_where_it_can_be_and_else_its_keys_are_named() -> Result<()
     Ok(())
 }
 
-/// A journald that is there and reads nothing: its queue is soon full.
-#[test]
-fn a_journald_that_stands_still_does_not_hold_up_the_daemon() -> Result<()> {
-    if !nix::unistd::Uid::effective().is_root() {
-        eprintln!("skipped: a journald of its own needs root");
-        return Ok(());
-    }
-    let home = Home::new(CONFIG, &["misbehaving"])?;
-    let journald = UnixDatagram::bind(home.path().join("journald"))?;
+/// A daemon whose journald is this socket.
+fn with_journald(home: &Home) -> Result<Daemon> {
     let log = fs::File::create(home.path().join("daemon.log"))?.metadata()?;
     let script = "mount -t tmpfs openclaw-test /run && mkdir -p /run/systemd/journal && touch /run/systemd/journal/socket && \
                   mount --bind \"$1/journald\" /run/systemd/journal/socket && exec \"$2/openclaw\" --home \"$1\" run --log trace";
@@ -86,7 +79,26 @@ fn a_journald_that_stands_still_does_not_hold_up_the_daemon() -> Result<()> {
     command.args(["-m", "sh", "-c", script, "sh"]).arg(home.path()).arg(built()?).current_dir(home.path());
     command.env("JOURNAL_STREAM", format!("{}:{}", log.st_dev(), log.st_ino()));
     command.env("OPENCLAW_GATEWAY__BIND", "127.0.0.1:0");
-    let daemon = home.start_as(command)?;
+    home.start_as(command)
+}
+
+fn is_root() -> bool {
+    let is = nix::unistd::Uid::effective().is_root();
+    if !is {
+        eprintln!("skipped: a journald of its own needs root");
+    }
+    is
+}
+
+/// A journald that is there and reads nothing: its queue is soon full.
+#[test]
+fn a_journald_that_stands_still_does_not_hold_up_the_daemon() -> Result<()> {
+    if !is_root() {
+        return Ok(());
+    }
+    let home = Home::new(CONFIG, &["misbehaving"])?;
+    let journald = UnixDatagram::bind(home.path().join("journald"))?;
+    let daemon = with_journald(&home)?;
     home.until("misbehaving", "ready")?;
     // More lines than a queue has room for; each is answered.
     for n in 0..300 {
@@ -103,6 +115,24 @@ fn a_journald_that_stands_still_does_not_hold_up_the_daemon() -> Result<()> {
         Ok(home.log().contains("lines were dropped").then_some(()))
     })?;
     assert!(heard > 0, "nothing went to the journald");
+    assert!(daemon.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn a_journald_that_stands_still_does_not_hold_up_the_start() -> Result<()> {
+    if !is_root() {
+        return Ok(());
+    }
+    let home = Home::new(CONFIG, &["misbehaving"])?;
+    let _journald = UnixDatagram::bind(home.path().join("journald"))?;
+    let full = UnixDatagram::unbound()?;
+    full.set_nonblocking(true)?;
+    while full.send_to(b"MESSAGE=full", home.path().join("journald")).is_ok() {}
+    let daemon = with_journald(&home)?;
+    home.until("misbehaving", "ready")?;
+    // As where there is none: lines to standard error.
+    assert!(home.log().contains("OpenClaw"), "{}", home.log());
     assert!(daemon.stop()?.success());
     Ok(())
 }

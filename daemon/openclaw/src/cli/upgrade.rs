@@ -32,18 +32,21 @@ pub fn prove(prefix: &Path, manager: Manager, applied: &Applied) -> Result<(), F
 }
 
 /// A file's tables may be changed by the new version, and no older one reads them then: it is copied first, while nobody
-/// has it.
+/// has it. Otherwise nothing is stopped: who waits on the socket goes on waiting.
 fn restart(prefix: &Path, manager: Manager, units: &[String], copies: &mut Copies) -> Result<(), Failure> {
     let mut units: Vec<&str> = units.iter().map(String::as_str).collect();
-    if let Some(file) = file(prefix)
-        && file.exists()
-    {
+    if let Some(file) = file(prefix).filter(|file| file.exists() && behind(prefix)) {
+        if file.is_symlink() {
+            let what = format!(
+                "the database {} is a link, which an upgrade does not follow: write into database.url where it leads",
+                file.display()
+            );
+            return Err(Failure::new(Code::Config, what));
+        }
         stop(manager, &mut units)?;
         let _held = hold(&file)?;
-        if behind(prefix) {
-            for path in files(&file) {
-                copies.keep(prefix, &path).map_err(|error| Failure::of(Code::Io, &error))?;
-            }
+        for path in files(&file) {
+            copies.keep(prefix, &path).map_err(|error| Failure::of(Code::Io, &error))?;
         }
     }
     told(manager, "restart", &units)
@@ -58,7 +61,13 @@ fn stop(manager: Manager, units: &mut Vec<&str>) -> Result<(), Failure> {
 }
 
 fn told(manager: Manager, verb: &str, units: &[&str]) -> Result<(), Failure> {
-    let call: Vec<_> = [verb].into_iter().chain(units.iter().copied()).collect();
+    // A unit whose file somebody removed meanwhile would fail the others.
+    let unknown = install::unknown(manager, units);
+    let known: Vec<&str> = units.iter().copied().filter(|unit| !unknown.contains(*unit)).collect();
+    if known.is_empty() {
+        return Ok(());
+    }
+    let call: Vec<_> = [verb].into_iter().chain(known).collect();
     systemctl(manager, &call).map(drop).map_err(|error| Failure::of(Code::Failed, &error))
 }
 
@@ -122,6 +131,8 @@ fn migration(prefix: &Path) -> Option<(Option<i64>, i64)> {
     }
     let mut asked = Command::new(prefix.join("bin/openclaw"));
     asked.args(["db", "status", "--json", "--home"]).arg(prefix).current_dir(prefix);
+    // As `database` looks: a variable of whoever installs is none of the daemon's.
+    asked.env_clear().envs(std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "HOME"));
     let said = asked.output().ok().filter(|output| output.status.success())?;
     let status: Status = serde_json::from_slice(&said.stdout).ok()?;
     Some((status.migration, status.newest))
@@ -135,12 +146,16 @@ pub fn taken_back(
     copies: &Copies,
     why: String,
 ) -> Failure {
+    if matches!(Journal::read(prefix), Ok(Some(Journal { removal: true, .. }))) {
+        let what = "what was there before was removed in part, so that there is nothing to go back to: mend what failed, and \
+                    `openclaw install` goes on";
+        return Failure::new(Code::Failed, format!("{why}\n{what}"));
+    }
     let mut units: Vec<&str> = restart.iter().map(String::as_str).collect();
+    let mut left = Vec::new();
     let mut back = || {
-        if !units.is_empty() {
-            // What does not run need not be stopped.
-            let _ = stop(manager, &mut units);
-        }
+        // What does not run need not be stopped.
+        let _ = if copies.is_empty() { told(manager, "stop", &units) } else { stop(manager, &mut units) };
         let held = match file(prefix).filter(|_| !copies.is_empty()) {
             Some(file) => hold(&file)?,
             None => None,
@@ -148,13 +163,11 @@ pub fn taken_back(
         let failed = |error: install::Error| Failure::of(Code::Io, &error);
         copies.put_back().map_err(failed)?;
         drop(held);
-        install::restore(prefix, manager).map_err(failed)?;
+        left = install::restore(prefix, manager).map_err(failed)?;
         // Without systemd there is nothing to read anew.
         let _ = systemctl(manager, &["daemon-reload"]);
-        if !units.is_empty() {
-            let _ = told(manager, "reset-failed", &units);
-            told(manager, "restart", &units)?;
-        }
+        let _ = told(manager, "reset-failed", &units);
+        told(manager, "restart", &units)?;
         Journal::end(prefix).map_err(failed)
     };
     let mut said = match back() {
@@ -163,6 +176,12 @@ pub fn taken_back(
             "{why}\nand it could not be taken back whole: {error}; `openclaw install` of either version goes on"
         ),
     };
+    for path in left {
+        let path = path.display();
+        said.push_str(&format!(
+            "\n{path} was edited meanwhile and stays: what was there before is {path}.old"
+        ));
+    }
     let newer = match database(prefix) {
         Some(DatabasePlace::Sqlite(file)) => {
             file.exists() && migration(prefix).is_none_or(|(migration, newest)| migration > Some(newest))

@@ -12,7 +12,7 @@ use nix::unistd::{Group, Uid, User};
 use super::Error;
 use super::files::{self, Owner, There, failed};
 use super::plan::{Content, Edited, LAYOUT, Plan, Step};
-use super::record::{Journal, Record, root};
+use super::record::{Copies, Journal, Record, Was, root};
 use super::systemctl::{call, shadowed, systemctl};
 use crate::units::{self, Manager};
 
@@ -103,9 +103,13 @@ pub(super) const fn flag(manager: Manager) -> &'static str {
 /// The first that fails; what came before is done, and can be taken back with [`restore`].
 pub fn apply(plan: &Plan, running: BTreeSet<String>, applied: &mut Applied) -> Result<(), Error> {
     let record = claim(plan)?;
-    let interrupted = Journal::read(&plan.prefix)?;
-    let goes_on = interrupted.is_some();
-    let mut journal = interrupted.unwrap_or_else(|| Journal { record: record.clone(), ..Journal::default() });
+    let (mut journal, goes_on) = Journal::begin(&plan.prefix, &record, false)?;
+    if let Some(folder) = Copies::set_aside(&plan.prefix)? {
+        let folder = folder.display();
+        applied.changes.push(format!(
+            "note: {folder} has the database as it was before an upgrade that was interrupted: remove it once all is well"
+        ));
+    }
     journal.ran.extend(running);
     if goes_on {
         applied.restart.clone_from(&journal.ran);
@@ -223,9 +227,7 @@ impl Run<'_> {
             if shipped.as_ref() == Some(&wanted) {
                 return Ok(());
             }
-            let mut new = path.as_os_str().to_owned();
-            new.push(".new");
-            let new = PathBuf::from(new);
+            let new = with(path, ".new");
             if files::look(&new)?.mark(&new)?.as_ref() != Some(&wanted) {
                 self.keep(&new)?;
                 files::put(&new, content, mode, owner)?;
@@ -301,22 +303,42 @@ impl Run<'_> {
 }
 
 /// Has again what the journal says was there: files, links, the record, what was enabled. The folders that were made
-/// stay, empty.
+/// stay, empty. Answers what it left, since somebody has edited it: what was there is beside it, as `.old`.
 ///
 /// # Errors
 /// The first that cannot be put back; the journal stays, and it may be tried again.
-pub fn restore(prefix: &Path, manager: Manager) -> Result<(), Error> {
-    let Some(journal) = Journal::read(prefix)? else { return Ok(()) };
+pub fn restore(prefix: &Path, manager: Manager) -> Result<Vec<PathBuf>, Error> {
+    let Some(journal) = Journal::read(prefix)? else { return Ok(Vec::new()) };
     if !journal.enabled.is_empty() {
         let mut call = vec!["disable", "--quiet"];
         call.extend(journal.enabled.iter().map(String::as_str));
         // Where there is no systemd, none was enabled.
         let _ = systemctl(manager, &call);
     }
+    let mut left = Vec::new();
     for (path, was) in journal.before.iter().rev() {
-        was.put_back(path)?;
+        if edited(&journal, path, was)? {
+            was.put_back(&with(path, ".old"))?;
+            left.push(path.clone());
+        } else {
+            was.put_back(path)?;
+        }
     }
-    journal.record.save(prefix)
+    journal.record.save(prefix)?;
+    Ok(left)
+}
+
+/// Whether a file is neither what was there nor what was written.
+fn edited(journal: &Journal, path: &Path, was: &Was) -> Result<bool, Error> {
+    let Some(made) = journal.made.get(path) else { return Ok(false) };
+    let Some(mark) = files::look(path)?.mark(path)? else { return Ok(false) };
+    Ok(mark != *made && Some(mark) != was.mark()?)
+}
+
+fn with(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
 }
 
 fn user(name: &str, home: &Path, changes: &mut Vec<String>) -> Result<(), Error> {

@@ -23,4 +23,4 @@ pub use error::Error;
 pub use plan::{Content, Edited, LAYOUT, Plan, Request, Step, plan};
 pub use record::{Copies, Journal, Record, Was, manager};
 pub use remove::uninstall;
-pub use systemctl::{active, running, systemctl};
+pub use systemctl::{active, running, systemctl, unknown};

@@ -65,6 +65,9 @@ pub struct Journal {
     /// What this change writes: a file of that mark is ours, also for another version that goes on.
     #[serde(default)]
     pub made: BTreeMap<PathBuf, String>,
+    /// A removal has begun: nothing whole was there that could be gone back to.
+    #[serde(default)]
+    pub removal: bool,
 }
 
 /// What a path was.
@@ -90,6 +93,21 @@ impl Journal {
     /// It is somebody else's, or does not read.
     pub fn read(prefix: &Path) -> Result<Option<Self>, Error> {
         read(&kept(prefix).join("journal.json"))
+    }
+
+    /// The one that this run goes on with, and whether there was one: of whoever was interrupted.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(super) fn begin(prefix: &Path, record: &Record, removal: bool) -> Result<(Self, bool), Error> {
+        let there = Self::read(prefix)?;
+        let goes_on = there.is_some();
+        let mut journal = there.unwrap_or_else(|| Self { record: record.clone(), ..Self::default() });
+        if removal || journal.removal {
+            let Self { ran, made, .. } = journal;
+            journal = Self { ran, made, record: record.clone(), removal: true, ..Self::default() };
+        }
+        Ok((journal, goes_on))
     }
 
     pub(super) fn save(&self, prefix: &Path) -> Result<(), Error> {
@@ -155,6 +173,18 @@ impl Was {
         })
     }
 
+    /// As [`files::There::mark`] had it.
+    pub(super) fn mark(&self) -> Result<Option<String>, Error> {
+        match self {
+            Self::Nothing => Ok(None),
+            Self::Link(to) => Ok(Some(files::link_mark(to))),
+            Self::File(copy, ..) => {
+                let mark = fs::File::open(copy).and_then(|mut file| files::mark_of(&mut file));
+                mark.map(Some).map_err(|e| failed("read", copy, e))
+            }
+        }
+    }
+
     /// Has it there again.
     pub(super) fn put_back(&self, path: &Path) -> Result<(), Error> {
         match self {
@@ -168,18 +198,43 @@ impl Was {
     }
 }
 
+/// What the names of copies of a database begin with.
+const COPY: &str = "database-";
+
 /// A database's files as they were before a new version had them. For the run that copied them alone: once it was
 /// interrupted, the database has been worked with, and an old copy of it would undo that.
 #[derive(Debug, Default)]
 pub struct Copies(Vec<(PathBuf, Was)>);
 
 impl Copies {
+    /// Takes those of an interrupted run out of the journal's folder: the database as it was may be read by the old version
+    /// alone. The folder where they are now.
+    ///
+    /// # Errors
+    /// They cannot be moved.
+    pub(super) fn set_aside(prefix: &Path) -> Result<Option<PathBuf>, Error> {
+        let entries = fs::read_dir(kept(prefix)).into_iter().flatten().flatten();
+        let copies: Vec<_> = entries.filter(|e| e.file_name().to_string_lossy().starts_with(COPY)).collect();
+        if copies.is_empty() {
+            return Ok(None);
+        }
+        let folders = (1u32..).map(|n| prefix.join(format!("bin/.interrupted-{n}")));
+        let folder =
+            folders.into_iter().find(|folder| folder.symlink_metadata().is_err()).unwrap_or_default();
+        files::folder(&folder, 0o700, Owner { user: root(), group: None })?;
+        for copy in copies {
+            let to = folder.join(copy.file_name());
+            fs::rename(copy.path(), &to).map_err(|e| failed("move", &copy.path(), e))?;
+        }
+        Ok(Some(folder))
+    }
+
     /// Copies a file, while nobody has the database.
     ///
     /// # Errors
     /// It cannot be copied, or is neither file nor link.
     pub fn keep(&mut self, prefix: &Path, path: &Path) -> Result<(), Error> {
-        let was = Was::of(prefix, path, &format!("database-{}", self.0.len()))?;
+        let was = Was::of(prefix, path, &format!("{COPY}{}", self.0.len()))?;
         self.0.push((path.into(), was));
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::User;
 
@@ -11,8 +11,8 @@ use super::Error;
 use super::apply::{bare, flag};
 use super::files::{self, failed};
 use super::plan::{DAEMONS, LAYOUT};
-use super::record::{Journal, Record};
-use super::systemctl::{active, booted, call, running, shadowed, systemctl};
+use super::record::{Copies, Journal, Record};
+use super::systemctl::{active, booted, call, enabled, running, shadowed, systemctl, unknown};
 use crate::units::Manager;
 
 /// Takes everything away but data; `purge` takes that too. `units` is where its units are.
@@ -59,28 +59,32 @@ fn taken_away(
     done: &mut Vec<String>,
 ) -> Result<(), Error> {
     let program = prefix.join("bin/openclaw");
-    let mut journal =
-        Journal::read(prefix)?.unwrap_or_else(|| Journal { record: record.clone(), ..Journal::default() });
+    let (mut journal, _) = Journal::begin(prefix, record, true)?;
+    if let Some(folder) = Copies::set_aside(prefix)? {
+        done.push(format!("left {}: a database as it was before an upgrade", folder.display()));
+    }
+    // What an interrupted upgrade wrote is ours as well.
+    let made: BTreeSet<PathBuf> = record.made.keys().chain(journal.made.keys()).cloned().collect();
+    let (ours, foreign) = ours(manager, units, &made);
     journal.ran.extend(running(manager, &program));
-    let made: Vec<&str> = record
-        .made
-        .keys()
-        .filter(|path| path.parent() == Some(units))
-        .filter_map(|path| name(path))
-        .collect();
-    journal.ran.extend(active(manager, &made));
+    journal.ran.extend(active(manager, &ours));
+    journal.ran.retain(|unit| !foreign.contains(unit));
     journal.save(prefix)?;
     // Whoever goes on with an installation from here enables anew what is about to be disabled.
-    record.enabled.clear();
+    let disabled = enabled(manager, &ours);
+    record.enabled.retain(|unit| !disabled.contains(unit));
     record.save(prefix)?;
-    stop(manager, units, record, &journal.ran, done)?;
+    stop(manager, &ours, &journal.ran, done)?;
     let mut left = Vec::new();
-    for (path, made) in &record.made {
-        if path.starts_with(prefix) && *path != program {
-            continue;
-        }
+    let mut paths: Vec<_> =
+        made.iter().filter(|path| !path.starts_with(prefix) || **path == program).collect();
+    // Units first; the program and what leads to it last, since without them nobody can go on.
+    let is_command = |path: &Path| path.file_name() == program.file_name();
+    paths.sort_by_key(|path| (**path == program, is_command(path), path.parent() != Some(units)));
+    for path in paths {
+        let known = |mark: &String| [&record.made, &journal.made].iter().any(|of| of.get(path) == Some(mark));
         match files::look(path)?.mark(path)? {
-            Some(mark) if mark == *made => {
+            Some(mark) if known(&mark) => {
                 files::remove(path)?;
                 done.push(format!("removed {}", path.display()));
             }
@@ -105,21 +109,32 @@ fn name(path: &Path) -> Option<&str> {
     (!name.contains('@') && !name.ends_with(".new")).then_some(name)
 }
 
+/// The units that are there and ours, and those that the operator has put before ours.
+fn ours<'m>(
+    manager: Manager,
+    folder: &Path,
+    made: &'m BTreeSet<PathBuf>,
+) -> (Vec<&'m str>, BTreeSet<String>) {
+    let there = made.iter().filter(|path| path.parent() == Some(folder) && path.is_file());
+    let mut units: Vec<&str> = there.filter_map(|path| name(path)).collect();
+    let foreign = shadowed(manager, folder, &units);
+    units.retain(|unit| !foreign.contains(*unit));
+    (units, foreign)
+}
+
 /// Whoever runs the program is stopped, also what the operator made; enabled are only units of ours.
 fn stop(
     manager: Manager,
-    folder: &Path,
-    record: &Record,
+    ours: &[&str],
     ran: &BTreeSet<String>,
     done: &mut Vec<String>,
 ) -> Result<(), Error> {
-    let there = record.made.keys().filter(|path| path.parent() == Some(folder) && path.is_file());
-    let units: Vec<&str> = there.filter_map(|path| name(path)).collect();
-    let foreign = shadowed(manager, folder, &units);
-    let ours: Vec<&str> = units.into_iter().filter(|unit| !foreign.contains(*unit)).collect();
     let runs = ran.iter().map(String::as_str).filter(|unit| !ours.contains(unit));
-    let stopped: Vec<&str> = ours.iter().copied().chain(runs).collect();
-    for (verb, units) in [("stop", &stopped), ("disable", &ours)] {
+    let mut stopped: Vec<&str> = ours.iter().copied().chain(runs).collect();
+    // An earlier try may have removed some: those that are gone do not run.
+    let gone = unknown(manager, &stopped);
+    stopped.retain(|unit| !gone.contains(*unit));
+    for (verb, units) in [("stop", stopped.as_slice()), ("disable", ours)] {
         let mut call = vec![verb, "--quiet"];
         call.extend(units);
         if call.len() > 2
@@ -131,7 +146,7 @@ fn stop(
             done.push(format!("note: {error}"));
         }
     }
-    for unit in ran.iter().filter(|unit| !ours.contains(&unit.as_str())) {
+    for unit in stopped.iter().filter(|unit| !ours.contains(unit)) {
         done.push(format!("note: {unit} is your own: it is stopped, and its file stays"));
     }
     Ok(())

@@ -35,21 +35,41 @@ pub fn running(manager: Manager, program: &Path) -> BTreeSet<String> {
 /// Of these units, those that are up now.
 #[must_use]
 pub fn active(manager: Manager, units: &[&str]) -> BTreeSet<String> {
+    let up = |state: &str| matches!(state, "active" | "activating" | "reloading");
+    shown(manager, units, "ActiveState", up)
+}
+
+/// Of these units, those that systemd does not know.
+#[must_use]
+pub fn unknown(manager: Manager, units: &[&str]) -> BTreeSet<String> {
+    shown(manager, units, "LoadState", |state| state == "not-found")
+}
+
+/// Of these units, those that are enabled; where nobody can be asked, as if all were.
+pub(super) fn enabled(manager: Manager, units: &[&str]) -> BTreeSet<String> {
+    if !booted() {
+        return units.iter().map(|unit| (*unit).to_owned()).collect();
+    }
+    shown(manager, units, "UnitFileState", |state| state.starts_with("enabled"))
+}
+
+/// Of these units, those of which `systemctl show` says such a thing.
+fn shown(manager: Manager, units: &[&str], key: &str, is: impl Fn(&str) -> bool) -> BTreeSet<String> {
     if units.is_empty() || !booted() {
         return BTreeSet::new();
     }
-    let mut asked = vec!["show", "--property=Id,ActiveState"];
+    let properties = format!("--property=Id,{key}");
+    let mut asked = vec!["show", &properties];
     asked.extend(units);
-    systemctl(manager, &asked).map(|said| up(&said)).unwrap_or_default()
+    systemctl(manager, &asked).map(|said| those(&said, key, is)).unwrap_or_default()
 }
 
-pub(super) fn up(said: &str) -> BTreeSet<String> {
-    let of =
-        |block: &str, key: &str| block.lines().find_map(|line| line.strip_prefix(key).map(str::to_owned));
-    let is_up = |block: &&str| {
-        matches!(of(block, "ActiveState=").as_deref(), Some("active" | "activating" | "reloading"))
+pub(super) fn those(said: &str, key: &str, is: impl Fn(&str) -> bool) -> BTreeSet<String> {
+    let of = |block: &str, key: &str| {
+        block.lines().find_map(|line| Some(line.strip_prefix(key)?.strip_prefix('=')?.to_owned()))
     };
-    said.split("\n\n").filter(is_up).filter_map(|block| of(block, "Id=")).collect()
+    let is = |block: &&str| of(block, key).is_some_and(|value| is(&value));
+    said.split("\n\n").filter(is).filter_map(|block| of(block, "Id")).collect()
 }
 
 /// Those of `systemctl show` that run a program and stay: what runs once is no matter of a restart.
@@ -69,24 +89,11 @@ pub(super) fn runners(said: &str, program: &Path) -> BTreeSet<String> {
 
 /// Of these units, those that systemd has from elsewhere than this folder: the operator's own come first for it.
 pub(super) fn shadowed(manager: Manager, folder: &Path, units: &[&str]) -> BTreeSet<String> {
-    if units.is_empty() || !booted() {
-        return BTreeSet::new();
-    }
-    let mut asked = vec!["show", "--property=Id,FragmentPath"];
-    asked.extend(units);
-    systemctl(manager, &asked).map(|said| elsewhere(&said, folder)).unwrap_or_default()
+    shown(manager, units, "FragmentPath", |path| elsewhere(path, folder))
 }
 
-pub(super) fn elsewhere(said: &str, folder: &Path) -> BTreeSet<String> {
-    let of =
-        |block: &str, key: &str| block.lines().find_map(|line| line.strip_prefix(key).map(str::to_owned));
-    said.split("\n\n")
-        .filter(|block| {
-            of(block, "FragmentPath=")
-                .is_some_and(|path| !path.is_empty() && Path::new(&path).parent() != Some(folder))
-        })
-        .filter_map(|block| of(block, "Id="))
-        .collect()
+pub(super) fn elsewhere(path: &str, folder: &Path) -> bool {
+    !path.is_empty() && Path::new(path).parent() != Some(folder)
 }
 
 /// Runs a program to its end; answers what it printed.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::files::{self, Owner};
 use super::plan::DAEMONS;
-use super::systemctl::{elsewhere, runners};
+use super::systemctl::{elsewhere, runners, those};
 use super::{
     Applied, Copies, Error, Journal, LAYOUT, Record, Request, Step, apply, claim, plan, restore, uninstall,
 };
@@ -144,15 +144,23 @@ fn a_database_that_was_copied_comes_back_and_only_to_who_copied_it() {
     for path in [&file, &log] {
         copies.keep(&request.prefix, path).unwrap();
     }
-    fs::write(&file, "of migration 2").unwrap();
-    fs::write(&log, "more").unwrap();
-    // Whoever comes later knows nothing of the copies.
-    try_out(&request, &[]).1.unwrap();
-    restore(&request.prefix, Manager::User).unwrap();
-    assert_eq!(fs::read_to_string(&file).unwrap(), "of migration 2");
+    let migrated = || {
+        fs::write(&file, "of migration 2").unwrap();
+        fs::write(&log, "more").unwrap();
+    };
+    migrated();
     copies.put_back().unwrap();
     assert_eq!(fs::read_to_string(&file).unwrap(), "of migration 1");
     assert!(!log.exists());
+    // Whoever comes later, after an interruption, leaves the database as it is, and the copy beside.
+    migrated();
+    let (applied, done) = try_out(&request, &[]);
+    done.unwrap();
+    restore(&request.prefix, Manager::User).unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), "of migration 2");
+    let kept = request.prefix.join("bin/.interrupted-1");
+    assert!(applied.changes[0].contains(&kept.display().to_string()), "{:?}", applied.changes);
+    assert_eq!(fs::read_to_string(kept.join("database-0")).unwrap(), "of migration 1");
 }
 
 #[test]
@@ -175,6 +183,66 @@ fn another_version_goes_on_with_an_interrupted_upgrade() {
     assert!(applied.restart.contains("openclaw.service"));
     Journal::end(&request.prefix).unwrap();
     assert_eq!(whole(&request.prefix), first.1, "nothing stays beside as .new");
+}
+
+#[test]
+fn what_was_edited_since_an_interrupted_upgrade_is_not_undone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut request = request(dir.path());
+    carry_out(&request);
+    let first = request.config.clone();
+    request.config.push_str("# second\n");
+    try_out(&request, &["openclaw.service"]).1.unwrap();
+    let config = request.prefix.join("config/openclaw.toml");
+    fs::write(&config, "# edited days later\n").unwrap();
+    try_out(&request, &[]).1.unwrap();
+    let left = restore(&request.prefix, Manager::User).unwrap();
+    assert!(left.iter().eq([&config]), "{left:?}");
+    assert_eq!(fs::read_to_string(&config).unwrap(), "# edited days later\n");
+    assert_eq!(fs::read_to_string(config.with_extension("toml.old")).unwrap(), first);
+}
+
+#[test]
+fn what_an_interrupted_upgrade_wrote_is_removed_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut request = request(dir.path());
+    carry_out(&request);
+    let record = fs::read(request.prefix.join("bin/.installed.json")).unwrap();
+    fs::write(&request.program, "two").unwrap();
+    request.generated[0].1 = b"another".to_vec();
+    request.generated.push((dir.path().join("man/openclaw-run.1"), b"new".to_vec()));
+    try_out(&request, &["openclaw.service"]).1.unwrap();
+    let copy = request.prefix.join("bin/.previous/database-0");
+    fs::write(&copy, "as it was").unwrap();
+    fs::write(request.prefix.join("bin/.installed.json"), record).unwrap();
+    let said = uninstall(&request.prefix, Manager::User, &request.units, false).unwrap().join("\n");
+    assert!(!said.contains("it is not as it was made"), "{said}");
+    for gone in [dir.path().join("man/openclaw-run.1"), dir.path().join("man/openclaw.1")] {
+        assert!(!gone.exists(), "{}", gone.display());
+    }
+    assert!(!request.prefix.join("bin/openclaw").exists());
+    // What the old version alone may read stays, and is named.
+    let kept = request.prefix.join("bin/.interrupted-1/database-0");
+    assert!(said.contains(".interrupted-1") && fs::read_to_string(kept).unwrap() == "as it was", "{said}");
+}
+
+#[test]
+fn an_installation_goes_on_after_a_removal_that_was_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let request = request(dir.path());
+    carry_out(&request);
+    let ran = ["openclaw.service".to_owned()].into();
+    let journal = Journal { removal: true, ran, ..Journal::default() };
+    fs::create_dir(request.prefix.join("bin/.previous")).unwrap();
+    let text = serde_json::to_vec(&journal).unwrap();
+    fs::write(request.prefix.join("bin/.previous/journal.json"), text).unwrap();
+    fs::remove_file(request.units.join("openclaw.service")).unwrap();
+    let (applied, done) = try_out(&request, &[]);
+    done.unwrap();
+    assert!(applied.journal.removal && applied.restart.contains("openclaw.service"));
+    assert!(request.units.join("openclaw.service").exists());
+    Journal::end(&request.prefix).unwrap();
+    assert_eq!(carry_out(&request).changes, Vec::<String>::new());
 }
 
 #[test]
@@ -521,6 +589,7 @@ fn whoever_runs_the_program_is_found_whatever_it_is_called() {
 #[test]
 fn an_operators_own_unit_is_told_from_ours() {
     let said = "Id=a.service\nFragmentPath=/usr/local/lib/systemd/system/a.service\n\nId=b.service\nFragmentPath=/etc/systemd/system/b.service\n\nId=c.service\nFragmentPath=";
-    let found = elsewhere(said, Path::new("/usr/local/lib/systemd/system"));
+    let folder = Path::new("/usr/local/lib/systemd/system");
+    let found = those(said, "FragmentPath", |path| elsewhere(path, folder));
     assert_eq!(found.into_iter().collect::<Vec<_>>(), ["b.service"]);
 }

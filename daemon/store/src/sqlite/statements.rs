@@ -92,12 +92,13 @@ const TAKE_OVER: &str =
      where state = 'leased' and lease_owner is not $1
      returning queue, session";
 
+/// `0 + $5`: SQLite looks at the value of a bare limit, and would plan the statement anew at every call.
 pub const CLAIM: &str =
     "update task_queue set state = 'leased', attempts = attempts + 1, lease_token = lease_token + 1,
        lease_owner = $3, lease_until = $4, updated_at = $2
      where seq in (select seq from task_queue
                    where queue = $1 and state = 'queued' and blocked = 0 and run_at <= $2
-                   order by priority desc, seq limit $5)
+                   order by priority desc, seq limit 0 + $5)
      returning id, lease_token, kind, payload, session, source, attempts, max_attempts, created_at, priority, seq";
 
 impl Statements for Pipeline<'_> {
