@@ -22,7 +22,7 @@ use crate::backend::{Backend, Batch, Claimant, Depth, NewEvent, NewHeartbeat, Re
 use crate::failpoint::{Boundary, reach};
 use crate::inbox::{HELD_EVENTS, HELD_HEARTBEATS, Inbox, Pending};
 use crate::lanes::Lanes;
-use crate::task::{Completion, LeasedTask, NewTask, Outcome};
+use crate::task::{Completion, NewTask, Outcome};
 use crate::watchers::Watchers;
 
 /// Pause before a failed batch is tried again, doubled each time in a row: proofs that the database is still away.
@@ -242,7 +242,7 @@ impl Engine {
     async fn turn(&mut self, mut arrived: Pending) {
         let now = self.clock.now();
         let left = self.lanes.change(std::mem::take(&mut arrived.lanes));
-        arrived.completions.extend(left.into_iter().map(released));
+        arrived.completions.extend(left.into_iter().map(Completion::released));
         self.hold(&mut arrived);
         self.at(Some(Turn::of(self.bytes(&arrived))));
         for (id, watcher) in std::mem::take(&mut arrived.watches) {
@@ -369,7 +369,8 @@ impl Engine {
 
     /// What the batch adds or frees can be claimed in the same transaction.
     fn mark_ready(&mut self, batch: &Batch) {
-        batch.completions.iter().for_each(|completion| self.lanes.touch(&completion.agent));
+        let freeing = batch.completions.iter().filter(|completion| completion.frees());
+        freeing.for_each(|completion| self.lanes.touch(&completion.agent));
         added(batch).for_each(|task| self.lanes.touch(&task.queue));
         if batch.sweep {
             self.lanes.touch_all();
@@ -402,19 +403,6 @@ async fn taken(batch: &Batch) {
     }
     if !batch.renewals.is_empty() {
         reach(Boundary::RenewTaken).await;
-    }
-}
-
-/// A task that goes back untried.
-pub(crate) fn released(task: LeasedTask) -> Completion {
-    Completion {
-        id: task.id,
-        token: task.token,
-        agent: task.queue,
-        kind: task.kind,
-        attempts: task.attempts,
-        outcome: Outcome::Released,
-        duration: Duration::ZERO,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::backend::{
     Backend, Claim, Claimant, Depth, Event, Heartbeat, MemoryChange, NewEvent, NewHeartbeat, Order, Record,
     Renewed,
 };
-use crate::engine::{Engine, Health, Options, released};
+use crate::engine::{Engine, Health, Options};
 use crate::inbox::{Inbox, ROOM_KIB, Submission};
 use crate::lanes::{ConsumerId, LaneOp};
 use crate::ledger::{self, Entered, Entry};
@@ -170,7 +170,7 @@ impl Store {
 
     /// Gives a leased task back untried.
     pub fn release(&self, task: LeasedTask) {
-        self.complete(released(task));
+        self.complete(Completion::released(task));
     }
 
     /// Renews leases; answers those that are lost.

@@ -212,6 +212,27 @@ pub struct Completion {
     pub outcome: Outcome,
     /// How long the handler took.
     pub duration: Duration,
+    /// Whether the next task of its session may have waited for it.
+    pub in_session: bool,
+}
+
+impl Completion {
+    /// The end of this try.
+    #[must_use]
+    pub fn of(task: LeasedTask, outcome: Outcome, duration: Duration) -> Self {
+        let LeasedTask { id, token, queue: agent, kind, attempts, session, .. } = task;
+        Self { id, token, agent, kind, attempts, outcome, duration, in_session: session.is_some() }
+    }
+
+    /// A task that goes back untried.
+    pub(crate) fn released(task: LeasedTask) -> Self {
+        Self::of(task, Outcome::Released, Duration::ZERO)
+    }
+
+    /// Whether another task can be claimed after it that could not before.
+    pub(crate) fn frees(&self) -> bool {
+        self.in_session || !matches!(self.outcome, Outcome::Done { .. })
+    }
 }
 
 /// A task that has ended.

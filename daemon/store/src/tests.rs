@@ -78,15 +78,7 @@ fn keyed(key: &str) -> NewTask {
 }
 
 fn ends(task: &LeasedTask, outcome: Outcome) -> Completion {
-    Completion {
-        id: task.id,
-        token: task.token,
-        agent: task.queue.clone(),
-        kind: task.kind.clone(),
-        attempts: task.attempts,
-        outcome,
-        duration: Duration::from_millis(5),
-    }
+    Completion::of(task.clone(), outcome, Duration::from_millis(5))
 }
 
 fn done(task: &LeasedTask, result: &str) -> Completion {

@@ -54,7 +54,7 @@ pub async fn work(queue: Queue, shared: Arc<Shared>, mut drain: watch::Receiver<
                     Err(error) => (error.id(), jobs::failed("it was ended".into(), Duration::from_secs(60), &shared)),
                 };
                 if let Some(ended) = running.remove(&id) {
-                    store.complete(completion(ended, outcome));
+                    store.complete(Completion::of(ended.task, outcome, ended.began.elapsed()));
                 }
                 consumer.credit(1);
             }
@@ -76,7 +76,7 @@ pub async fn work(queue: Queue, shared: Arc<Shared>, mut drain: watch::Receiver<
         let (id, outcome) =
             ended.map_or_else(|e| (e.id(), Outcome::Released), |(id, (_, outcome))| (id, outcome));
         if let Some(ended) = running.remove(&id) {
-            store.complete(completion(ended, outcome));
+            store.complete(Completion::of(ended.task, outcome, ended.began.elapsed()));
         }
     }
     running.into_values().for_each(|left| store.release(left.task));
@@ -84,9 +84,4 @@ pub async fn work(queue: Queue, shared: Arc<Shared>, mut drain: watch::Receiver<
 
 async fn finishing(drain: &mut watch::Receiver<Drain>) {
     let _ = drain.wait_for(|drain| *drain == Drain::Finishing).await;
-}
-
-fn completion(ended: Running, outcome: Outcome) -> Completion {
-    let LeasedTask { id, token, queue: agent, kind, attempts, .. } = ended.task;
-    Completion { id, token, agent, kind, attempts, outcome, duration: ended.began.elapsed() }
 }

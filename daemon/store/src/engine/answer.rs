@@ -5,12 +5,12 @@ use openclaw_agent_api::AgentName;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Engine, RETRY, RETRY_MAX, added, released};
+use super::{Engine, RETRY, RETRY_MAX, added};
 use crate::Error;
 use crate::backend::{Applied, Batch, Order};
 use crate::failpoint::{Boundary, reach};
 use crate::inbox::Pending;
-use crate::task::{Ended, Outcome, Submitted, TaskId};
+use crate::task::{Completion, Ended, Outcome, Submitted, TaskId};
 
 impl Engine {
     /// All of the batch is stored.
@@ -92,7 +92,7 @@ impl Engine {
         }
         let left = self.lanes.hand_out(&batch.claims, applied.claimed);
         if !left.is_empty() {
-            self.held.completions.extend(left.into_iter().map(released));
+            self.held.completions.extend(left.into_iter().map(Completion::released));
             self.inbox.wake.notify_one();
         }
     }

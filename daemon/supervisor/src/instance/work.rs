@@ -197,8 +197,7 @@ impl Work {
     }
 
     fn complete(&self, task: LeasedTask, outcome: Outcome, duration: Duration) {
-        let LeasedTask { id, token, queue: agent, kind, attempts, .. } = task;
-        self.rules.store.complete(Completion { id, token, agent, kind, attempts, outcome, duration });
+        self.rules.store.complete(Completion::of(task, outcome, duration));
     }
 
     /// Turns an agent's answer into what is stored.
