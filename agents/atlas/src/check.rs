@@ -54,13 +54,14 @@ impl Atlas {
         if !told.is_empty() || !restarts.is_empty() {
             publish(ctx, &next);
         }
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
+        let unkept = kept.is_err().then_some(next);
+        *self.unkept.lock().unwrap_or_else(PoisonError::into_inner) = unkept;
         Ok(kept?)
     }
 
-    /// The last check: this process's own, else the one that an earlier process left in memory.
+    /// The last check: the one in memory, but for one that could not be kept there.
     pub(crate) fn last(&self, ctx: &Context) -> Option<LastCheck> {
-        let own = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let own = self.unkept.lock().unwrap_or_else(PoisonError::into_inner).clone();
         own.or_else(|| {
             ctx.memory().get(KEY).unwrap_or_else(|error| {
                 ctx.warn(format!("checking without knowing the last check: {error}"));

@@ -38,8 +38,8 @@ pub const PERIOD: Duration = Duration::from_secs(20);
 /// The operations agent.
 pub struct Atlas {
     thresholds: Thresholds,
-    // Memory is the truth; this keeps an alarm from being repeated while the store is away.
-    last: Mutex<Option<LastCheck>>,
+    // Memory is the truth; this is what it has not, and keeps an alarm from being repeated while the store is away.
+    unkept: Mutex<Option<LastCheck>>,
 }
 
 impl Agent for Atlas {
@@ -56,7 +56,7 @@ impl Agent for Atlas {
     }
 
     fn create(settings: Value) -> Result<Self> {
-        Ok(Self { thresholds: Thresholds::parse(settings)?, last: Mutex::default() })
+        Ok(Self { thresholds: Thresholds::parse(settings)?, unkept: Mutex::default() })
     }
 
     fn handle(&self, ctx: &Context, message: &Message) -> Result<Reply> {

@@ -24,11 +24,11 @@ pub struct Kept {
     pub route: Route,
 }
 
-/// All that is kept. Memory is the truth; without that grant it lasts as long as this process.
+/// All that is kept. Memory is the truth; what could not be kept there lasts as long as this process.
 #[derive(Default)]
 pub struct Archive {
-    // Handlers run side by side: one at a time reads, changes and writes.
-    list: Mutex<Option<Vec<Kept>>>,
+    // Handlers run side by side: one at a time reads, changes and writes. Holds what memory has not.
+    unkept: Mutex<Option<Vec<Kept>>>,
 }
 
 impl Archive {
@@ -37,23 +37,24 @@ impl Archive {
         if found.is_empty() {
             return Vec::new();
         }
-        let mut held = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut list = held.take().unwrap_or_else(|| load(ctx));
+        let mut unkept = self.unkept.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = unkept.is_some();
+        let mut list = unkept.take().unwrap_or_else(|| load(ctx));
         let new = add(&mut list, found, ctx.now());
-        if new.contains(&true)
+        if (held || new.contains(&true))
             && let Err(error) = ctx.memory().set(KEY, &list)
         {
             ctx.warn(format!("what was found is kept by this process alone: {error}"));
+            *unkept = Some(list);
         }
-        *held = Some(list);
         new
     }
 
     /// All that is kept, newest first.
     pub fn all(&self, ctx: &Context) -> Vec<Kept> {
-        let mut held = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        let list = held.get_or_insert_with(|| load(ctx));
-        list.iter().rev().cloned().collect()
+        let unkept = self.unkept.lock().unwrap_or_else(PoisonError::into_inner);
+        let list = unkept.clone().unwrap_or_else(|| load(ctx));
+        list.into_iter().rev().collect()
     }
 }
 

@@ -16,6 +16,7 @@ use supervisor::instance::Surroundings;
 use supervisor::library::Libraries;
 use supervisor::logs::Logs;
 use supervisor::process::Program;
+use supervisor::record::Recorder;
 use supervisor::{Options, Supervisor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
@@ -139,6 +140,14 @@ async fn serve(
     };
     let (logs, log_thread) = Logs::start(paths.logs.clone())
         .map_err(|error| Failure::new(Code::TryAgain, format!("no thread for the logs: {error}")))?;
+    let record = Some(&settings.providers.record).filter(|folder| !folder.as_os_str().is_empty());
+    let recording = record.map(|folder| {
+        let folder = paths.home.join(folder);
+        let failed =
+            |error| Failure::new(Code::Io, format!("cannot record in {}: {error}", folder.display()));
+        Recorder::start(folder.clone(), redactor.clone()).map_err(failed)
+    });
+    let (recorder, record_thread) = recording.transpose()?.unzip();
     let libraries = supervisor::library::Options {
         vault: own.libraries.clone(),
         agents: paths.agents.clone(),
@@ -158,6 +167,7 @@ async fn serve(
         libraries: libraries.clone(),
         // The supervisor's to know.
         led_until: tokio::sync::watch::channel(None).1,
+        recorder: recorder.clone(),
     };
     // What another process can run: on a database of its own there is none.
     let enabled = settings.agents.iter().filter(|(_, agent)| agent.is_enabled() && store.shared());
@@ -325,6 +335,10 @@ async fn serve(
         }
         logs.close();
         let _ = log_thread.join();
+        if let (Some(recorder), Some(thread)) = (&recorder, record_thread) {
+            recorder.close();
+            let _ = thread.join();
+        }
         tracing::info!("stopped");
         ended
     };

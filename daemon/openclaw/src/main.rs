@@ -70,6 +70,7 @@ fn run(cli: Cli, inputs: &settings::Inputs) -> Result<(), Failure> {
         Command::Alert(command) => cli::alert::run(inputs, command),
         Command::Telegram(command) => cli::telegram::run(inputs, command),
         Command::Budget(args) => cli::budget::run(inputs, args),
+        Command::Replay(args) => cli::replay::run(inputs, args),
         Command::Health(args) => cli::health::run(inputs, &args),
         Command::Backup(command) => cli::backup(&command),
         Command::Install(args) => cli::install::run(&args),

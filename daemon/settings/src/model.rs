@@ -250,6 +250,8 @@ pub struct Calls {
     pub max_page: ByteSize,
     /// Redirects that are followed.
     pub max_redirects: u32,
+    /// A folder, absolute or in the home, in which all that agents are told is kept, for `openclaw replay`. Empty: nowhere.
+    pub record: PathBuf,
 }
 
 impl Default for Calls {
@@ -264,6 +266,8 @@ impl Default for Calls {
             fetch_timeout: secs(20),
             max_page: ByteSize::mib(1),
             max_redirects: 5,
+            // What agents are told may be private.
+            record: PathBuf::new(),
         }
     }
 }

@@ -20,6 +20,8 @@ mod manifest_check;
 pub mod orphans;
 pub mod policy;
 pub mod process;
+pub mod record;
+pub mod replay;
 pub mod sandbox;
 pub mod sentence;
 mod status;

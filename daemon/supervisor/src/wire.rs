@@ -43,6 +43,9 @@ pub enum ToHost {
         /// The agent's working folder, an absolute path.
         #[serde(default)]
         workspace: PathBuf,
+        /// Whether the agent's `now` is asked of the daemon: where what it is told is recorded, or comes from a record.
+        #[serde(default)]
+        ask_time: bool,
     },
     /// Make and start the agent; answered by `Ready`, `Refused` or `StartFailed`.
     Create {

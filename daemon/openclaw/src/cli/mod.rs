@@ -11,6 +11,7 @@ mod heartbeats;
 pub mod install;
 mod keys;
 mod libraries;
+pub mod replay;
 pub mod send;
 pub mod status;
 pub mod table;
@@ -67,6 +68,8 @@ pub enum Command {
     Alert(alert::AlertCommand),
     /// What agents may use up at providers, and what they have used
     Budget(budget::BudgetArgs),
+    /// Run an agent again on what it was told, and show where it differs
+    Replay(replay::ReplayArgs),
     /// The bot: how it stands, who may talk with it
     #[command(subcommand)]
     Telegram(telegram::TelegramCommand),

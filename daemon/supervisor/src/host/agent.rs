@@ -55,11 +55,9 @@ impl Agent {
         module: AgentModuleV1_Ref,
         settings: Box<RawValue>,
         concurrency: u32,
-        log_rate: u32,
+        calls: Calls,
         outbox: Arc<Outbox>,
     ) -> Arc<Self> {
-        let log = Mutex::new(Throttle::new(log_rate));
-        let calls = Calls { outbox: outbox.clone(), log, waiting: Mutex::default(), next: AtomicU64::new(1) };
         let calls = Arc::new(calls);
         let state = Mutex::new(State { threads: 1, ..State::default() });
         let agent = Arc::new(Self { outbox, calls, concurrency, state, work: Condvar::new() });
@@ -232,14 +230,21 @@ fn read_error(bytes: &[u8]) -> AgentError {
 }
 
 /// Calls of the agent that wait for the supervisor's answer.
-struct Calls {
+pub struct Calls {
     outbox: Arc<Outbox>,
     log: Mutex<Throttle>,
+    /// Whether the time is the daemon's to say.
+    ask_time: bool,
     waiting: Mutex<HashMap<u64, SyncSender<CallAnswer>>>,
     next: AtomicU64,
 }
 
 impl Calls {
+    pub fn new(outbox: Arc<Outbox>, log_rate: u32, ask_time: bool) -> Self {
+        let log = Mutex::new(Throttle::new(log_rate));
+        Self { outbox, log, ask_time, waiting: Mutex::default(), next: AtomicU64::new(1) }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, SyncSender<CallAnswer>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -248,7 +253,9 @@ impl Calls {
         let wrong = |text: String| CallError::new(CallErrorKind::Invalid, text);
         match method {
             methods::LOG => self.log(payload).map(|()| b"null".to_vec()),
-            methods::NOW => serde_json::to_vec(&Utc::now()).map_err(|error| wrong(error.to_string())),
+            methods::NOW if !self.ask_time => {
+                serde_json::to_vec(&Utc::now()).map_err(|error| wrong(error.to_string()))
+            }
             _ => {
                 let payload: Box<RawValue> = serde_json::from_slice(payload)
                     .map_err(|error| wrong(format!("the payload of `{method}` is no JSON: {error}")))?;

@@ -28,7 +28,7 @@ use settings::Sandbox;
 
 use crate::sandbox::{self, Trouble};
 use crate::wire::{Decoder, FromHost, ToHost};
-use agent::Agent;
+use agent::{Agent, Calls};
 use outbox::Outbox;
 
 /// Refused: the supervisor was told why.
@@ -136,6 +136,7 @@ enum Stage {
         module: openclaw_agent_api::abi::AgentModuleV1_Ref,
         concurrency: u32,
         log_rate: u32,
+        ask_time: bool,
         _lock: File,
     },
     Running {
@@ -158,6 +159,7 @@ impl Stage {
                     lock,
                     sandbox,
                     workspace,
+                    ask_time,
                 },
             ) => {
                 limit(memory_limit)?;
@@ -167,10 +169,14 @@ impl Stage {
                 shut_in(sandbox, &library, &workspace, outbox)?;
                 let (module, manifest) = library::open(&library, &shown)?;
                 outbox.send(&FromHost::Hello { manifest: Box::new(manifest) });
-                Ok(Self::Opened { module, concurrency, log_rate, _lock: lock })
+                Ok(Self::Opened { module, concurrency, log_rate, ask_time, _lock: lock })
             }
-            (Self::Opened { module, concurrency, log_rate, _lock }, ToHost::Create { settings }) => {
-                let agent = Agent::create(module, settings, concurrency, log_rate, outbox.clone());
+            (
+                Self::Opened { module, concurrency, log_rate, ask_time, _lock },
+                ToHost::Create { settings },
+            ) => {
+                let calls = Calls::new(outbox.clone(), log_rate, ask_time);
+                let agent = Agent::create(module, settings, concurrency, calls, outbox.clone());
                 Ok(Self::Running { agent, _lock })
             }
             (Self::Running { agent, _lock }, message) => {

@@ -4,7 +4,8 @@
 //! handlers, and reports. It decides nothing about restarts.
 
 mod memory;
-mod pump;
+pub(crate) mod pump;
+mod recording;
 mod schedule;
 mod work;
 
@@ -17,6 +18,7 @@ use chrono::{DateTime, Utc};
 use limits::Bucket;
 use nix::sys::signal::Signal;
 use openclaw_agent_api::AgentName;
+use openclaw_agent_api::abi::methods;
 use openclaw_agent_api::agent::ErrorClass;
 use openclaw_agent_api::context::{CallError, CallErrorKind, Level};
 use openclaw_agent_api::manifest::{Manifest, Schedule};
@@ -41,11 +43,13 @@ use crate::library::Libraries;
 use crate::logs::Logs;
 use crate::policy::{Call, Exit, ExitClass};
 use crate::process::{Process, Program};
+use crate::record::{Recorder, Try};
 use crate::sandbox::{InForce, Seat};
 use crate::wire::{self, Decoder, FromHost, ToHost};
 use crate::{grants, manifest_check};
 use pump::Behalf;
 pub(crate) use pump::Log;
+use recording::Recording;
 use work::{Rules, Work};
 
 /// What is read of a host before anything else has its turn: 16 chunks of 16 KiB.
@@ -99,6 +103,8 @@ pub struct Surroundings {
     pub libraries: Arc<Libraries>,
     /// Until when agents are led here, where that is known for a time alone.
     pub led_until: watch::Receiver<Option<Instant>>,
+    /// What keeps what agents are told, where that is wanted.
+    pub recorder: Option<Recorder>,
 }
 
 /// Tells the instances of one supervisor apart: while an agent is replaced it has two.
@@ -294,6 +300,7 @@ struct Instance {
     /// Refused calls that may be told of.
     refusals: Bucket,
     log: Log,
+    recording: Option<Recording>,
     reporter: Reporter,
     shared: SharedVitals,
 }
@@ -375,6 +382,7 @@ impl Instance {
             snapshots: 0,
             ping: Ping { seq: 0, sent_at: now, answered: true },
             ended: None,
+            recording: around.recorder.clone().map(Recording::new),
             assignment,
             around,
             socket,
@@ -394,6 +402,7 @@ impl Instance {
             lock: instance.around.lock.clone(),
             sandbox: instance.assignment.config.sandbox,
             workspace: instance.assignment.workspace.clone(),
+            ask_time: instance.recording.is_some(),
         };
         instance.send(&open);
         instance.live_on();
@@ -549,6 +558,9 @@ impl Instance {
             FromHost::Done { id, outcome, micros } => {
                 reach_now(Boundary::Handled);
                 let panicked = matches!(&outcome, Err(error) if error.class == ErrorClass::Panic);
+                if let Some(recording) = &self.recording {
+                    recording.end(id, &outcome);
+                }
                 let call =
                     self.work.done(id, outcome, Duration::from_micros(micros), self.around.clock.now());
                 vitals(&self.shared).done_at = Some(self.around.clock.now());
@@ -605,6 +617,13 @@ impl Instance {
     fn call(&mut self, call: u64, method: String, payload: &RawValue) {
         let refused = |kind, text: String| Side::Answer { call, answer: Err(CallError::new(kind, text)) };
         let name = self.assignment.name.clone();
+        if let Some(recording) = &mut self.recording {
+            recording.asked(call, &method, payload);
+        }
+        if method == methods::NOW {
+            let now = serde_json::json!(self.around.clock.now());
+            return self.finished(Side::Answer { call, answer: Ok(now) });
+        }
         if !grants::allows(&self.assignment.grants, &method) {
             let text = format!(
                 "`{name}` is not granted `{method}`: add it to agents.{name}.grants if you want that"
@@ -667,6 +686,9 @@ impl Instance {
                 let failed =
                     |error: serde_json::Error| CallError::new(CallErrorKind::Failed, error.to_string());
                 let answer = answer.and_then(|value| serde_json::value::to_raw_value(&value).map_err(failed));
+                if let Some(recording) = &mut self.recording {
+                    recording.answered(call, &answer);
+                }
                 self.send(&ToHost::Answer { call, answer });
             }
             Side::Renewed { lost } => {
@@ -767,15 +789,35 @@ impl Instance {
             Ok(message) => message,
             Err(error) => return self.work.unsent(task, format!("its payload does not read: {error}")),
         };
+        let tried = self.recording.is_some().then(|| (self.tried(&task, &message), message.get().len()));
         let frame = ToHost::Task { id: task.id, kind: task.kind.clone(), message };
         match wire::encode(&frame, &mut self.out) {
             Ok(()) => {
+                if let (Some(recording), Some((tried, size))) = (&self.recording, tried) {
+                    recording.begin(tried, size);
+                }
                 if self.work.is_empty() {
                     self.renew_at = Instant::now() + self.around.tasks.lease / 3;
                 }
                 self.work.begin(task, Instant::now());
             }
             Err(error) => self.work.unsent(task, error.to_string()),
+        }
+    }
+
+    /// The try, as it is recorded.
+    fn tried(&self, task: &LeasedTask, message: &RawValue) -> Try {
+        let Assignment { name, library, grants, settings, .. } = &self.assignment;
+        Try {
+            task_id: task.id,
+            agent: name.clone(),
+            kind: task.kind.clone(),
+            attempt: task.attempts,
+            message: serde_json::from_str(message.get()).unwrap_or_default(),
+            settings: settings.clone(),
+            grants: grants.clone(),
+            library: library.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            at: self.around.clock.now(),
         }
     }
 
@@ -867,6 +909,9 @@ impl Instance {
             "it took longer than handler_timeout, {}",
             settings::units::text(self.assignment.config.handler_timeout)
         );
+        if let Some(recording) = &self.recording {
+            recording.gone(self.work.leases().into_iter().map(|(task, _)| task));
+        }
         self.work.abandon((!innocent).then_some(&blame), &hang, now);
         let store = self.around.store;
         let leftover = self.consumer.map(|consumer| Leftover { done: consumer.take_back(), consumer, store });

@@ -94,6 +94,7 @@ impl Host {
             log_rate,
             sandbox,
             workspace,
+            ask_time: false,
         })
         .await?;
         let FromHost::Sandboxed { .. } = host.hear().await? else { bail!("the host is not sandboxed") };

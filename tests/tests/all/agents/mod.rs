@@ -2,6 +2,7 @@
 
 mod atlas;
 mod milkbot;
+mod replay;
 mod scout;
 
 use std::fs;
