@@ -55,7 +55,12 @@ pub mod methods {
     pub const SEARCH: &str = "search";
     /// `{url}`; answers a page.
     pub const FETCH: &str = "fetch";
+    /// `{mission: {title}}`, and if wanted `id` (the same for the same), `confidence`, `expires_at`, and whatever else; answers its id.
     pub const MISSIONS_PROPOSE: &str = "missions.propose";
+    /// What was proposed, newest first.
+    pub const MISSIONS_LIST: &str = "missions.list";
+    /// `{id, verdict, reason}`: what the person decided whose message this task is; answers the mission.
+    pub const MISSIONS_DECIDE: &str = "missions.decide";
     /// Work for another agent, committed with the sender's own completion.
     pub const TASK_SUBMIT: &str = "task.submit";
     /// Work for another agent, waited for.
@@ -74,8 +79,11 @@ pub mod methods {
     /// `{key, text}`: that alert is over.
     pub const ALERT_RESOLVE: &str = "alert.resolve";
 
+    /// `{key, text}`: a message to the operators' chats; the same key is the same message.
+    pub const NOTIFY: &str = "notify";
+
     /// Every method that needs a grant.
-    pub const GRANTED: [&str; 22] = [
+    pub const GRANTED: [&str; 25] = [
         MEMORY_GET,
         MEMORY_SET,
         MEMORY_DELETE,
@@ -87,6 +95,8 @@ pub mod methods {
         SEARCH,
         FETCH,
         MISSIONS_PROPOSE,
+        MISSIONS_LIST,
+        MISSIONS_DECIDE,
         TASK_SUBMIT,
         TASK_RUN,
         TASK_LIST,
@@ -98,6 +108,7 @@ pub mod methods {
         SUPERVISOR_BUDGETS,
         ALERT_RAISE,
         ALERT_RESOLVE,
+        NOTIFY,
     ];
 }
 

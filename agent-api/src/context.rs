@@ -252,12 +252,38 @@ impl<'h> Context<'h> {
         self.typed(methods::FETCH, json!({"url": url}))
     }
 
+    /// Sends a message to the operators' chats; stored when this returns, and with the same key once. Needs `notify`.
+    ///
+    /// # Errors
+    /// [`CallErrorKind::NotConfigured`] when there is no bot, or no chat; `Invalid` for a text of more than 16,000 characters.
+    pub fn notify(&self, key: &str, text: &str) -> Result<(), CallError> {
+        self.call(methods::NOTIFY, json!({"key": key, "text": text})).map(drop)
+    }
+
     /// Proposes a mission; answers its id. Needs `missions`.
     ///
     /// # Errors
-    /// [`CallErrorKind::NotConfigured`] when no mission worker runs.
+    /// `Invalid` without a `title`; `Failed` where too many wait for a decision.
     pub fn propose_mission(&self, mission: Value) -> Result<String, CallError> {
         self.typed(methods::MISSIONS_PROPOSE, json!({"mission": mission}))
+    }
+
+    /// The newest missions, as `openclaw missions list --json` shows them. Needs `missions.list`.
+    ///
+    /// # Errors
+    /// [`CallErrorKind::NotGranted`], or `Failed` when the store is away.
+    pub fn missions(&self, limit: u32) -> Result<Value, CallError> {
+        self.call(methods::MISSIONS_LIST, json!({"limit": limit}))
+    }
+
+    /// What a person decided whose message is being handled: `approved` or `rejected`, of the mission whose id begins so.
+    /// Answers the mission as it is then. Needs `missions.decide`.
+    ///
+    /// # Errors
+    /// [`CallErrorKind::NotGranted`] when it was no operator who said so; `Invalid` when there is no such mission, or it is
+    /// decided already, or past its time.
+    pub fn decide_mission(&self, id: &str, verdict: &str, reason: &str) -> Result<Value, CallError> {
+        self.call(methods::MISSIONS_DECIDE, json!({"id": id, "verdict": verdict, "reason": reason}))
     }
 
     /// Hands work to another agent without waiting. It is submitted when this task succeeds, exactly once.

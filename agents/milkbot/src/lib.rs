@@ -4,15 +4,19 @@
 //! |---|---|
 //! | [`team`] | the status answer, typed |
 //! | [`show`] | the team and its tasks as text |
+//! | [`briefing`] | what the operators are told at set hours |
 //! | [`talk`] | questions and free text, with a language model or without |
 //! | [`history`] | what was said before, summarised where it is long |
 //! | [`tools`] | what a model may ask for, and what came of it |
 //! | [`claims`] | what a model says that it did: pure |
+//! | [`missions`] | what agents propose, and what a person decides on it |
 //! | [`work`] | handing work to another agent |
 //! | [`words`] | small formatting |
 
+pub mod briefing;
 pub mod claims;
 pub mod history;
+pub mod missions;
 pub mod show;
 pub mod talk;
 pub mod team;
@@ -35,12 +39,14 @@ pub const NAME: &str = env!("CARGO_PKG_NAME");
 pub struct Settings {
     /// Characters of a conversation beyond which its older turns are summarised: 1,000 to 500,000.
     pub history_chars: usize,
+    /// Hours of UTC, 0 to 23, at which the operators are briefed: none.
+    pub briefings: Vec<u32>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         // At three bytes a token a quarter of the smallest context in context-limits.json, which has the answer and the team too.
-        Self { history_chars: 24_000 }
+        Self { history_chars: 24_000, briefings: Vec::new() }
     }
 }
 
@@ -59,16 +65,24 @@ impl Agent for MilkBot {
             .command("/agents", "the agents, their versions and what they are for")
             .command("/tasks", "the newest tasks")
             .command("/budget", "how much of each budget of provider calls is used")
+            .command("/missions", "what agents propose, and what was decided")
+            .command("/approve ID [WHY]", "says that a proposed mission is wanted")
+            .command("/reject ID [WHY]", "says that it is not")
             .command("/ask QUESTION", "asks the language model")
             .command("/new", "begins a new conversation")
             .command("/tell AGENT TEXT", "hands work to an agent and waits for its answer")
             .command("/hand AGENT TEXT", "hands work to an agent without waiting")
+            .schedule(every(briefing::PERIOD, briefing::BRIEFING).when("briefings"))
             .settings(json!({
                 "type": "object",
                 "properties": {"history_chars": {
                     "type": "integer", "minimum": HISTORY.start(), "maximum": HISTORY.end(),
                     "default": Settings::default().history_chars,
                     "description": "characters of a conversation beyond which its older turns are summarised",
+                }, "briefings": {
+                    "type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 23}, "maxItems": 24,
+                    "default": Settings::default().briefings,
+                    "description": "hours of UTC at which the operators are briefed; needs the grant `notify`",
                 }},
                 "additionalProperties": false,
             }))
@@ -79,6 +93,9 @@ impl Agent for MilkBot {
             .map_err(|error| AgentError::invalid(format!("the settings do not fit: {error}")))?;
         if !HISTORY.contains(&settings.history_chars) {
             return Err(AgentError::invalid("history_chars must be 1000 to 500000"));
+        }
+        if settings.briefings.iter().any(|hour| *hour > 23) {
+            return Err(AgentError::invalid("briefings must be hours, 0 to 23"));
         }
         Ok(Self { settings })
     }
@@ -94,12 +111,19 @@ impl Agent for MilkBot {
             "/agents" => show::agents(ctx),
             "/tasks" => show::tasks(ctx),
             "/budget" => show::budget(ctx),
+            "/missions" => missions::list(ctx),
+            "/approve" => missions::decide(ctx, "approved", "/approve", rest),
+            "/reject" => missions::decide(ctx, "rejected", "/reject", rest),
             "/ask" => self.ask(ctx, message, rest),
             "/new" => self.new_conversation(ctx, message),
             "/tell" => work::tell(ctx, rest),
             "/hand" => work::hand(ctx, message, rest),
             other => work::relay(ctx, other, rest),
         }
+    }
+
+    fn tick(&self, ctx: &Context, schedule: &str) -> Result<()> {
+        if schedule == briefing::BRIEFING { self.brief(ctx) } else { Ok(()) }
     }
 }
 

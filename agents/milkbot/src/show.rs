@@ -1,6 +1,7 @@
 //! The team and its tasks as text.
 
 use openclaw_agent_api::chrono::{DateTime, Utc};
+use openclaw_agent_api::context::{CallError, CallErrorKind};
 use openclaw_agent_api::prelude::*;
 use openclaw_agent_api::serde_json;
 use serde::Deserialize;
@@ -75,12 +76,22 @@ struct Budget {
 
 /// `/budget`: what is used of each.
 pub fn budget(ctx: &Context) -> Result<Reply> {
-    let json = match ctx.budgets() {
-        Ok(json) => json,
+    let (lines, json) = match budget_lines(ctx) {
+        Ok(seen) => seen,
         Err(error) => return not_done(error, "I cannot see the budgets"),
     };
+    let text = if lines.is_empty() { "No budgets.".into() } else { lines.join("\n") };
+    Ok(Reply::text(text).with_data(json))
+}
+
+/// A line for each budget, and the JSON that they came from.
+///
+/// # Errors
+/// Those of `supervisor.budgets`; `Failed` when the answer does not fit.
+pub fn budget_lines(ctx: &Context) -> Result<(Vec<String>, Value), CallError> {
+    let json = ctx.budgets()?;
     let budgets = <Option<Vec<Budget>>>::deserialize(&json).map_err(|error: serde_json::Error| {
-        AgentError::failed(format!("the answer to /budget does not fit: {error}"))
+        CallError::new(CallErrorKind::Failed, format!("the answer to /budget does not fit: {error}"))
     })?;
     let number = |number: Option<f64>| number.map_or("?".into(), |number| number.to_string());
     let lines = budgets.iter().flatten().map(|budget| {
@@ -89,13 +100,12 @@ pub fn budget(ctx: &Context) -> Result<Reply> {
         let percent = budget.percent.map_or("?".into(), |percent| format!("{percent:.0}"));
         format!("{name}: {percent} % ({} of {}){until}", number(budget.used), number(budget.limit))
     });
-    let lines: Vec<_> = lines.collect();
-    let text = if lines.is_empty() { "No budgets.".into() } else { lines.join("\n") };
-    Ok(Reply::text(text).with_data(json))
+    let lines = lines.collect();
+    Ok((lines, json))
 }
 
 /// `atlas: ready, ok (answered a ping 3 s ago)`, and what is odd about it.
-fn status_line(component: &Component, now: DateTime<Utc>) -> String {
+pub fn status_line(component: &Component, now: DateTime<Utc>) -> String {
     let or_unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".into());
     let state = component.state.as_deref().map_or("state unknown", |state| state);
     let evidence = match &component.evidence {

@@ -33,10 +33,16 @@ pub fn of_unit(unit: &str) -> String {
 
 /// Who tells the operator, of a process with a gateway; `bot`: it can.
 pub fn teller(settings: &Settings, bot: bool, store: Store, bus: Arc<dyn Bus>, clock: Clock) -> Teller {
-    let alerts = settings.alerts.clone();
-    let chats = if alerts.chats.is_empty() { &settings.telegram.operators } else { &alerts.chats };
-    let chats = if bot { chats.clone() } else { Vec::new() };
-    Teller::new(Options { settings: alerts, chats, store, bus, clock })
+    Teller::new(Options { settings: settings.alerts.clone(), chats: chats(settings, bot), store, bus, clock })
+}
+
+/// The chats in which operators are told, if there is a bot.
+pub fn chats(settings: &Settings, bot: bool) -> Vec<i64> {
+    let named = &settings.alerts.chats;
+    match bot {
+        true => if named.is_empty() { &settings.telegram.operators } else { named }.clone(),
+        false => Vec::new(),
+    }
 }
 
 /// Takes up what waits in files, for ever. This process runs as `unit`, which so has not failed any more.

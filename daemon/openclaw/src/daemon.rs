@@ -136,6 +136,12 @@ async fn serve(
         tasks: tasks.clone(),
         disk: paths.home.clone(),
         providers: provided.clone(),
+        // The bot may be another process's: what it is to send is a row.
+        chats: alerts::chats(
+            &settings,
+            settings.telegram.enabled && secrets.get(settings::BOT_TOKEN).is_some(),
+        ),
+        operators: settings.telegram.operators.iter().copied().collect(),
         board: board.clone(),
     };
     let (logs, log_thread) = Logs::start(paths.logs.clone())

@@ -13,6 +13,7 @@ mod exit;
 mod heart;
 mod home;
 mod journal;
+mod missions;
 mod nudges;
 mod provided;
 mod reach;
@@ -69,6 +70,7 @@ fn run(cli: Cli, inputs: &settings::Inputs) -> Result<(), Failure> {
         Command::Tasks(command) => cli::tasks::run(inputs, command),
         Command::Alert(command) => cli::alert::run(inputs, command),
         Command::Telegram(command) => cli::telegram::run(inputs, command),
+        Command::Missions(command) => cli::missions::run(inputs, command),
         Command::Budget(args) => cli::budget::run(inputs, args),
         Command::Replay(args) => cli::replay::run(inputs, args),
         Command::Health(args) => cli::health::run(inputs, &args),

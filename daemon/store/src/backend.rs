@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::Error;
 use crate::alert::{Alert, Change, Level, Report};
 use crate::ledger::{self, Entered, Entry};
+use crate::mission::{self, Mission};
 use crate::task::{Completion, Ended, Filter, LeasedTask, NewTask, Submitted, Task, TaskId};
 
 /// Everything that one transaction does, in this order.
@@ -36,6 +37,8 @@ pub struct Batch {
     pub reports: Vec<Report>,
     /// What is done with alerts.
     pub alerts: Vec<Change>,
+    /// What is done with missions.
+    pub missions: Vec<mission::Change>,
     /// Supervisors' records.
     pub records: Vec<(AgentName, Record)>,
     /// What agents use up.
@@ -64,6 +67,7 @@ impl Batch {
             && self.records.is_empty()
             && self.reports.is_empty()
             && self.alerts.is_empty()
+            && self.missions.is_empty()
             && self.ledger.is_empty()
             && self.claims.is_empty()
             && self.prune.is_none()
@@ -220,6 +224,8 @@ pub struct Applied {
     pub followed: Vec<AgentName>,
     /// How many alerts each change of them changed.
     pub alerts: Vec<u64>,
+    /// What came of each change of missions.
+    pub missions: Vec<mission::Outcome>,
     /// Renewals whose lease held no more.
     pub lost: Vec<(TaskId, i64)>,
     /// Agents whose record was not saved, since somebody else leads them.
@@ -340,6 +346,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn events(&self, agent: &AgentName, kind: &str, limit: u32) -> Result<Vec<Event>, Error>;
     /// Alerts, those that happened last first.
     async fn alerts(&self, limit: u32) -> Result<Vec<Alert>, Error>;
+    /// Missions, those that were proposed last first.
+    async fn missions(&self, limit: u32) -> Result<Vec<Mission>, Error>;
     /// How many alerts are open, of each level that has any.
     async fn open_alerts(&self) -> Result<Vec<(Level, u64)>, Error>;
     /// The alerts that are to be looked at by then, the earliest first, [`LISTED_ALERTS`](crate::alert::LISTED_ALERTS) at the most.

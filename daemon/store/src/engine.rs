@@ -330,6 +330,7 @@ impl Engine {
             renewals: arrived.renewals.iter().flat_map(|(leases, _)| leases.iter().copied()).collect(),
             memory: arrived.memory.iter().map(|(change, _)| change.clone()).collect(),
             alerts: arrived.alerts.iter().map(|(change, _)| change.clone()).collect(),
+            missions: arrived.missions.iter().map(|(change, _)| change.clone()).collect(),
             ledger: arrived.ledger.iter().map(|(entry, _)| entry.clone()).collect(),
             proof: retry_due,
             ..Batch::default()

@@ -24,6 +24,7 @@ use crate::engine::{Engine, Health, Options};
 use crate::inbox::{Inbox, ROOM_KIB, Submission};
 use crate::lanes::{ConsumerId, LaneOp};
 use crate::ledger::{self, Entered, Entry};
+use crate::mission::{self, LISTED_MISSIONS, Mission};
 use crate::task::{Completion, Ended, Filter, LeasedTask, NewTask, Submitted, Task, TaskId};
 
 /// How often whoever waits looks whether the database still answers.
@@ -298,6 +299,16 @@ impl Store {
         changed
     }
 
+    /// Changes a mission; durable when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Database`], [`Error::Away`]: nothing was changed. [`Error::Doubtful`]: it may be; the list tells.
+    pub async fn change_mission(&self, change: mission::Change) -> Result<mission::Outcome, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.put(|pending| pending.missions.push((change, reply)));
+        self.answer(answer).await
+    }
+
     /// Leaves heartbeats to be stored.
     pub fn heartbeat(&self, heartbeats: Vec<NewHeartbeat>) {
         if !heartbeats.is_empty() {
@@ -463,6 +474,14 @@ impl Store {
     /// [`Error::Database`].
     pub async fn alerts(&self, limit: u32) -> Result<Vec<Alert>, Error> {
         self.look_up(self.backend.alerts(limit.min(LISTED_ALERTS))).await
+    }
+
+    /// Missions, those that were proposed last first, [`LISTED_MISSIONS`] at the most.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Away`].
+    pub async fn missions(&self, limit: u32) -> Result<Vec<Mission>, Error> {
+        self.look_up(self.backend.missions(limit.min(LISTED_MISSIONS))).await
     }
 
     /// How many alerts are open, of each level that has any.

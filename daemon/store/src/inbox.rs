@@ -11,6 +11,7 @@ use crate::alert::{self, Change, Report};
 use crate::backend::{MemoryChange, NewEvent, NewHeartbeat, Order, Record};
 use crate::lanes::LaneOp;
 use crate::ledger::{Entered, Entry};
+use crate::mission;
 use crate::task::{Completion, Ended, NewTask, Submitted, TaskId};
 
 /// The most that may wait to be stored, in KiB; a sender beyond it waits.
@@ -50,6 +51,7 @@ pub(crate) struct Pending {
     pub heartbeats: VecDeque<NewHeartbeat>,
     pub reports: VecDeque<Report>,
     pub alerts: Vec<(Change, Reply<u64>)>,
+    pub missions: Vec<(mission::Change, Reply<mission::Outcome>)>,
     pub records: HashMap<AgentName, Record>,
     pub nudged: HashSet<AgentName>,
     /// Who wants to know that the engine turns.

@@ -25,6 +25,7 @@ mod handle;
 mod inbox;
 mod lanes;
 pub mod ledger;
+pub mod mission;
 mod postgres;
 mod shared;
 mod sqlite;

@@ -10,6 +10,7 @@ macro_rules! shared_statements {
         use openclaw_agent_api::AgentName;
         use openclaw_agent_api::context::Turn;
         use sqlx::Row as _;
+        use uuid::Uuid;
 
         use super::dialect::{self, Connection, Pool, Row};
         use crate::Error;
@@ -18,6 +19,7 @@ macro_rules! shared_statements {
             Depth, Event, Heartbeat, KEPT_TRANSITIONS, KEPT_TURNS, KEPT_TURNS_OF_AGENT, MemoryChange, NewEvent, TRANSITION,
         };
         use crate::ledger::{BudgetKey, Call, Kept, NewCall, Usage};
+        use crate::mission::Mission;
         use crate::shared::count;
         use crate::task::{Task, TaskId};
         use crate::transaction::{Found, Moment};
@@ -226,6 +228,58 @@ macro_rules! shared_statements {
         pub async fn delivered(db: &mut Connection, id: i64, at: DateTime<Utc>) -> Result<u64, Error> {
             let sql = "update alerts set delivered_at = $2 where id = $1 and delivered_at is null";
             Ok(sqlx::query(sql).bind(id).bind(dialect::at(at)).execute(db).await?.rows_affected())
+        }
+
+        pub async fn missions(db: &Pool, limit: u32) -> Result<Vec<Mission>, Error> {
+            let sql = "select * from ops_missions order by created_at desc limit $1";
+            let rows = sqlx::query(sql).bind(i64::from(limit)).fetch_all(db).await?;
+            rows.iter().map(to_mission).collect()
+        }
+
+        fn to_mission(row: &Row) -> Result<Mission, Error> {
+            let broken = |_| Error::Database("a row of ops_missions has a broken proposal".into());
+            Ok(Mission {
+                id: dialect::get_id(row, "id")?.into(),
+                title: dialect::get_text(row, "title"),
+                status: row.get("status"),
+                proposal: serde_json::from_value(dialect::maybe_value(row, "proposal").unwrap_or_default()).map_err(broken)?,
+                created_at: dialect::get_time(row, "created_at"),
+                updated_at: dialect::get_time(row, "updated_at"),
+            })
+        }
+
+        pub async fn mission(db: &mut Connection, id: Uuid) -> Result<Option<Mission>, Error> {
+            let sql = concat!("select * from ops_missions where id = $1", $lock);
+            let row = sqlx::query(sql).bind(dialect::id(id.into())).fetch_optional(db).await?;
+            row.as_ref().map(to_mission).transpose()
+        }
+
+        pub const WAITING_MISSIONS: &str = "select count(*) from ops_missions where status = 'proposed'";
+
+        pub async fn waiting_missions(db: &mut Connection) -> Result<u32, Error> {
+            Ok(count(sqlx::query_scalar::<_, i64>(WAITING_MISSIONS).fetch_one(db).await?))
+        }
+
+        /// The agent of the column is the one that proposed it: who carries it out stands in its steps.
+        pub async fn add_mission(db: &mut Connection, mission: &Mission) -> Result<(), Error> {
+            let sql = "insert into ops_missions (id, title, status, agent, proposal, created_at, updated_at)
+                       values ($1, $2, $3, $4, $5, $6, $6)";
+            let proposal = serde_json::to_string(&mission.proposal).unwrap_or_default();
+            let add = sqlx::query(sql).bind(dialect::id(mission.id.into())).bind(dialect::text(&mission.title));
+            let add = add.bind(&mission.status).bind(mission.proposal.by.as_str());
+            let add = add.bind(dialect::document(&proposal).to_owned()).bind(dialect::at(mission.created_at));
+            add.execute(db).await?;
+            Ok(())
+        }
+
+        pub async fn keep_mission(db: &mut Connection, mission: &Mission, ended: bool) -> Result<(), Error> {
+            let sql = "update ops_missions set status = $2, proposal = $3, updated_at = $4,
+                         finished_at = case when $5 then $4 else finished_at end where id = $1";
+            let proposal = serde_json::to_string(&mission.proposal).unwrap_or_default();
+            let keep = sqlx::query(sql).bind(dialect::id(mission.id.into())).bind(&mission.status);
+            let keep = keep.bind(dialect::document(&proposal).to_owned()).bind(dialect::at(mission.updated_at));
+            keep.bind(ended).execute(db).await?;
+            Ok(())
         }
 
         pub async fn events(db: &Pool, agent: &AgentName, kind: &str, limit: u32) -> Result<Vec<Event>, Error> {
@@ -514,7 +568,7 @@ macro_rules! shared_statements {
         const PRUNED_AT_ONCE: u32 = 2_000;
 
         /// What ended before `$1`. Outcomes and events are as old as their ids, so only the oldest are looked at.
-        pub const OLD: [&str; 8] = [
+        pub const OLD: [&str; 9] = [
             "delete from task_queue where seq in (select seq from task_queue
                where finished_at < $1 and finished_at is not null and dedupe_key is null and state <> 'failed' limit $2)",
             "delete from task_queue where seq in (select seq from task_queue
@@ -532,6 +586,8 @@ macro_rules! shared_statements {
                where created_at < $1)",
             "delete from alerts where id in (
                select id from alerts where resolved_at < $1 and resolved_at is not null order by resolved_at limit $2)",
+            "delete from ops_missions where id in (
+               select id from ops_missions where status in ('proposed', 'rejected') and created_at < $1 limit $2)",
             "delete from provider_calls where id in (
                select id from (select id, created_at from provider_calls order by id limit $2) oldest
                where created_at < $1)",

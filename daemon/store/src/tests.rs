@@ -13,6 +13,7 @@ mod ends;
 mod heartbeats;
 mod leases;
 mod ledger;
+mod missions;
 mod model;
 mod odd;
 mod prune;

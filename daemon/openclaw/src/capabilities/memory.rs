@@ -91,7 +91,7 @@ impl Doors {
         Ok(Value::Null)
     }
 
-    fn small_enough(&self, size: usize) -> Result<(), CallError> {
+    pub(super) fn small_enough(&self, size: usize) -> Result<(), CallError> {
         let limit = self.tasks.max_payload;
         if size as u64 <= limit.bytes() {
             return Ok(());

@@ -2,10 +2,13 @@
 
 mod alert;
 mod memory;
+mod missions;
+mod notify;
 mod providers;
 mod system;
 mod team;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
@@ -33,6 +36,10 @@ pub struct Doors {
     pub disk: PathBuf,
     /// Who is asked and searched, and how pages are fetched.
     pub providers: ::providers::Handle,
+    /// The chats on Telegram in which operators are told.
+    pub chats: Vec<i64>,
+    /// Who on Telegram may decide.
+    pub operators: BTreeSet<i64>,
     /// Set once the supervisor is there; it needs these doors first.
     pub board: Arc<OnceLock<Board>>,
 }
@@ -56,14 +63,15 @@ impl Capabilities for Doors {
             methods::SUPERVISOR_BUDGETS => self.budgets().await,
             methods::ALERT_RAISE => self.raise(agent, read(payload)?),
             methods::ALERT_RESOLVE => self.resolve(agent, read(payload)?),
+            methods::NOTIFY => self.notify(agent, read(payload)?).await,
             methods::SYSTEM_SERVICES => system::services(&self.disk).await,
             methods::SYSTEM_RESOURCES => system::resources(&self.disk).await,
             methods::ASK => self.ask(agent, read(payload)?).await,
             methods::SEARCH => self.search(agent, read(payload)?).await,
             methods::FETCH => self.fetch(agent, read(payload)?).await,
-            methods::MISSIONS_PROPOSE => {
-                Err(not_configured("no mission worker runs: this build carries none yet"))
-            }
+            methods::MISSIONS_PROPOSE => self.propose(agent, read(payload)?).await,
+            methods::MISSIONS_LIST => self.missions(read(payload)?).await,
+            methods::MISSIONS_DECIDE => self.decide(agent, read(payload)?).await,
             other => {
                 let text = format!("there is no method `{}` in this version", other.escape_debug());
                 Err(CallError::new(CallErrorKind::Invalid, text))

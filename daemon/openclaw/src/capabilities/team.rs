@@ -138,7 +138,7 @@ impl Doors {
 }
 
 /// FNV-1a, 64 bit: stable over versions, as std's hashes are not.
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes
         .iter()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))

@@ -11,6 +11,7 @@ mod heartbeats;
 pub mod install;
 mod keys;
 mod libraries;
+pub mod missions;
 pub mod replay;
 pub mod send;
 pub mod status;
@@ -63,6 +64,9 @@ pub enum Command {
     /// The queue and its dead letters
     #[command(subcommand)]
     Tasks(tasks::TasksCommand),
+    /// What agents propose, and what you decide on it
+    #[command(subcommand)]
+    Missions(missions::MissionsCommand),
     /// What the operator was told
     #[command(subcommand)]
     Alert(alert::AlertCommand),

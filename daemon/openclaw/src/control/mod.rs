@@ -7,6 +7,7 @@ pub mod server;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use store::mission::Status;
 use store::task::{Filter, TaskId};
 
 pub use gateway::desk::{Acknowledged, Action, Kept, Message, Raise, Raised, Reloaded, Sent, Settled};
@@ -110,6 +111,21 @@ pub enum Ask {
         /// Which.
         id: TaskId,
     },
+    /// What agents proposed, newest first.
+    Missions {
+        /// How many.
+        limit: u32,
+    },
+    /// Decide on a mission.
+    Decide {
+        /// How its id begins.
+        id: String,
+        /// `approved` or `rejected`.
+        verdict: Status,
+        /// Why.
+        #[serde(default)]
+        reason: String,
+    },
     /// What an agent may ask for, and what it did with that today.
     Grants {
         /// Which.
@@ -165,6 +181,8 @@ impl Ask {
             | Self::Task { .. }
             | Self::Retry { .. }
             | Self::Cancel { .. }
+            | Self::Missions { .. }
+            | Self::Decide { .. }
             | Self::Budget { .. }
             | Self::Grants { .. }
             | Self::Telegram(_) => None,

@@ -21,8 +21,8 @@ use tokio::task::JoinSet;
 
 use super::{Answer, Ask, Bot, Message, Request, Sent};
 use crate::exit::{Code, Failure};
-use crate::provided;
 use crate::status::Board;
+use crate::{missions, provided};
 
 /// Connections at once; further ones wait in the listen queue.
 const CONNECTIONS: usize = 256;
@@ -192,6 +192,10 @@ impl Server {
             Ask::Task { id } => json(&store.task(id).await?),
             Ask::Retry { id } => json(&store.retry(id).await?),
             Ask::Cancel { id } => json(&store.cancel(id).await?),
+            Ask::Missions { limit } => json(&store.missions(limit).await?),
+            Ask::Decide { id, verdict, reason } => {
+                json(&missions::decide(store, &id, verdict, actor, reason, self.board.clock).await?)
+            }
             Ask::Grants { name } => json(&provided::grants(&self.board, supervisor.agent(&name)?).await?),
             Ask::Budget { agent, calls } => {
                 let agent = agent.map(|name| supervisor.agent(&name)).transpose()?;

@@ -19,10 +19,20 @@ fn uncommented() -> String {
 
 #[test]
 fn it_says_these_settings() {
+    let milkbot = [
+        "memory",
+        "task",
+        "supervisor.status",
+        "supervisor.budgets",
+        "ask",
+        "missions.list",
+        "missions.decide",
+        "notify",
+    ];
     let agents = [
-        ("milkbot", agent(&["memory", "task", "supervisor.status", "supervisor.budgets", "ask"])),
+        ("milkbot", agent(&milkbot)),
         ("atlas", agent(&["supervisor", "system", "memory", "alert", "publish"])),
-        ("scout", agent(&["memory", "search", "ask", "fetch", "missions", "alert"])),
+        ("scout", agent(&["memory", "search", "ask", "fetch", "missions.propose", "alert"])),
     ];
     let agents = BTreeMap::from(agents.map(|(name, agent)| (name.parse().unwrap(), agent))).into();
     assert_eq!(good(BUILT_IN, &[]), Settings { agents, ..Settings::default() });

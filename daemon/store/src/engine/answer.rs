@@ -73,6 +73,9 @@ impl Engine {
         for ((_, reply), changed) in arrived.alerts.into_iter().zip(applied.alerts) {
             let _ = reply.send(Ok(changed));
         }
+        for ((_, reply), outcome) in arrived.missions.into_iter().zip(applied.missions) {
+            let _ = reply.send(Ok(outcome));
+        }
         for ((_, reply), entered) in arrived.ledger.into_iter().zip(applied.entered) {
             let _ = reply.send(Ok(entered));
         }
@@ -129,6 +132,7 @@ impl Engine {
         arrived.orders.into_iter().for_each(|(_, reply)| drop(reply.send(Err(error.clone()))));
         arrived.memory.into_iter().for_each(|(_, reply)| drop(reply.send(Err(error.clone()))));
         arrived.alerts.into_iter().for_each(|(_, reply)| drop(reply.send(Err(error.clone()))));
+        arrived.missions.into_iter().for_each(|(_, reply)| drop(reply.send(Err(error.clone()))));
         arrived.ledger.into_iter().for_each(|(_, reply)| drop(reply.send(Err(error.clone()))));
         // Leases are kept while nobody can take them: an unanswered renewal changes nothing.
         arrived.renewals.into_iter().for_each(|(_, reply)| drop(reply.send(Vec::new())));

@@ -47,6 +47,9 @@ pub async fn of_batch(db: &mut PgConnection, batch: &Batch, moment: &Moment) -> 
         // One transaction at a time changes alerts: what it reads of them stays so.
         names.push(("alerts", "a".to_owned()));
     }
+    if !batch.missions.is_empty() {
+        names.push(("missions", "m".to_owned()));
+    }
     if ids.is_empty() && names.is_empty() && !batch.sweep {
         return Ok(());
     }

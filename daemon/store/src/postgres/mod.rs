@@ -42,6 +42,7 @@ use crate::Error;
 use crate::alert::{Alert, Level};
 use crate::backend::{Applied, Backend, Batch, Claim, Claimant, Depth, Event, Heartbeat, Renewed};
 use crate::ledger::{Call, Usage};
+use crate::mission::Mission;
 use crate::task::{Ended, Filter, NewTask, Task, TaskId};
 use crate::transaction::{self, Moment};
 
@@ -370,6 +371,10 @@ impl Backend for Postgres {
 
     async fn alerts(&self, limit: u32) -> Result<Vec<Alert>, Error> {
         self.read(shared::alerts(&self.readers, limit)).await
+    }
+
+    async fn missions(&self, limit: u32) -> Result<Vec<Mission>, Error> {
+        self.read(shared::missions(&self.readers, limit)).await
     }
 
     async fn open_alerts(&self) -> Result<Vec<(Level, u64)>, Error> {

@@ -79,8 +79,8 @@ async fn all_goes_by_indexes() {
         goes_by(list::ENDED, &["task_queue_pkey"]).await;
         goes_by(shared::NEXT_DUE, &["task_queue_due"]).await;
         let ended = ["task_queue_ended", "task_queue_ended_keyed", "task_queue_ended_failed"];
-        for statements in [shared::OLD, shared::MANY] {
-            for (sql, index) in statements.into_iter().zip(ended) {
+        for statements in [&shared::OLD[..], &shared::MANY[..]] {
+            for (sql, index) in statements.iter().zip(ended) {
                 goes_by(sql, &[index, "task_queue_seq_key"]).await;
             }
             for sql in &statements[3..] {

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
 use sqlx::Row;
+use uuid::Uuid;
 
 use super::dialect::{
     self, Connection, document_text, get_id, get_text, get_time, maybe_text, open_document,
@@ -15,6 +16,7 @@ use crate::Error;
 use crate::alert::{Report, Told, Which};
 use crate::backend::{Claimant, MemoryChange, NewEvent, NewHeartbeat, Record};
 use crate::ledger::{BudgetKey, Kept, NewCall};
+use crate::mission::Mission;
 use crate::shared::count;
 use crate::task::{LeasedTask, NewTask, TaskId};
 use crate::transaction::{
@@ -261,6 +263,22 @@ impl Statements for Connection {
 
     async fn delivered(&mut self, id: i64, at: DateTime<Utc>) -> Result<u64, Error> {
         shared::delivered(self, id, at).await
+    }
+
+    async fn mission(&mut self, id: Uuid) -> Result<Option<Mission>, Error> {
+        shared::mission(self, id).await
+    }
+
+    async fn waiting_missions(&mut self) -> Result<u32, Error> {
+        shared::waiting_missions(self).await
+    }
+
+    async fn add_mission(&mut self, mission: &Mission) -> Result<(), Error> {
+        shared::add_mission(self, mission).await
+    }
+
+    async fn keep_mission(&mut self, mission: &Mission, ended: bool) -> Result<(), Error> {
+        shared::keep_mission(self, mission, ended).await
     }
 
     async fn find(&mut self, id: TaskId) -> Result<Option<Found>, Error> {

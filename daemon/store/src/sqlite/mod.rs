@@ -29,6 +29,7 @@ use crate::Error;
 use crate::alert::{Alert, Level};
 use crate::backend::{Applied, Backend, Batch, Claimant, Depth, Event, Heartbeat};
 use crate::ledger::{Call, Usage};
+use crate::mission::Mission;
 use crate::task::{Filter, NewTask, Task, TaskId};
 use crate::transaction::{self, Moment};
 
@@ -151,6 +152,10 @@ impl Backend for Sqlite {
 
     async fn alerts(&self, limit: u32) -> Result<Vec<Alert>, Error> {
         shared::alerts(&self.readers, limit).await
+    }
+
+    async fn missions(&self, limit: u32) -> Result<Vec<Mission>, Error> {
+        shared::missions(&self.readers, limit).await
     }
 
     async fn open_alerts(&self) -> Result<Vec<(Level, u64)>, Error> {

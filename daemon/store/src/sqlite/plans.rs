@@ -63,8 +63,8 @@ async fn is_due() {
 #[tokio::test]
 async fn prunes() {
     let indexes = ["task_queue_ended", "task_queue_ended_keyed", "task_queue_ended_failed"];
-    for statements in [shared::OLD, shared::MANY] {
-        for (sql, index) in statements.into_iter().zip(indexes) {
+    for statements in [&shared::OLD[..], &shared::MANY[..]] {
+        for (sql, index) in statements.iter().zip(indexes) {
             goes_by(sql, &[&format!("COVERING INDEX {index} "), index]).await;
             assert!(!plan(sql).await.contains("TEMP B-TREE"), "it sorts");
         }

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
 use serde_json::{Value, json};
 use sqlx::Row;
+use uuid::Uuid;
 
 use super::dialect::{get_id, get_time};
 use super::pipeline::Pipeline;
@@ -14,6 +15,7 @@ use super::shared;
 use crate::alert::{Report, Told, Which};
 use crate::backend::{Claimant, MemoryChange, NewEvent, NewHeartbeat, Record, TRANSITION};
 use crate::ledger::{BudgetKey, Kept, NewCall};
+use crate::mission::Mission;
 use crate::shared::count;
 use crate::task::{LeasedTask, NewTask, TaskId};
 use crate::transaction::{
@@ -219,6 +221,22 @@ impl Statements for Pipeline<'_> {
 
     async fn delivered(&mut self, id: i64, at: DateTime<Utc>) -> Result<u64, Error> {
         shared::delivered(self.flushed().await?, id, at).await
+    }
+
+    async fn mission(&mut self, id: Uuid) -> Result<Option<Mission>, Error> {
+        shared::mission(self.flushed().await?, id).await
+    }
+
+    async fn waiting_missions(&mut self) -> Result<u32, Error> {
+        shared::waiting_missions(self.flushed().await?).await
+    }
+
+    async fn add_mission(&mut self, mission: &Mission) -> Result<(), Error> {
+        shared::add_mission(self.flushed().await?, mission).await
+    }
+
+    async fn keep_mission(&mut self, mission: &Mission, ended: bool) -> Result<(), Error> {
+        shared::keep_mission(self.flushed().await?, mission, ended).await
     }
 
     async fn find(&mut self, id: TaskId) -> Result<Option<Found>, Error> {

@@ -99,6 +99,9 @@ impl Backend for Flaky {
     async fn alerts(&self, limit: u32) -> Result<Vec<Alert>, Error> {
         self.inner.alerts(limit).await
     }
+    async fn missions(&self, limit: u32) -> Result<Vec<crate::mission::Mission>, Error> {
+        self.inner.missions(limit).await
+    }
     async fn open_alerts(&self) -> Result<Vec<(Level, u64)>, Error> {
         self.inner.open_alerts().await
     }

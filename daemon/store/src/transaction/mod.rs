@@ -5,6 +5,7 @@ mod alerts;
 mod complete;
 mod lease;
 mod ledger;
+mod missions;
 mod order;
 mod statements;
 mod submit;
@@ -92,6 +93,9 @@ pub(crate) async fn apply(
     for change in &batch.alerts {
         let changed = alerts::change(db, change, moment, &mut applied).await?;
         applied.alerts.push(changed);
+    }
+    for change in &batch.missions {
+        applied.missions.push(missions::change(db, change, moment).await?);
     }
     for (agent, record) in &batch.records {
         if !db.save(agent, record, moment.now).await? {

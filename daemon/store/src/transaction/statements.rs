@@ -4,12 +4,14 @@ use std::collections::{BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
+use uuid::Uuid;
 
 use super::Moment;
 use crate::Error;
 use crate::alert::{Report, Told, Which};
 use crate::backend::{Claimant, MemoryChange, NewEvent, NewHeartbeat, Record};
 use crate::ledger::{BudgetKey, Kept, NewCall};
+use crate::mission::Mission;
 use crate::task::{LeasedTask, NewTask, TaskId, TaskState};
 
 /// Sessions by queue, in an order that all agree on.
@@ -131,6 +133,14 @@ pub(crate) trait Statements {
     async fn tell(&mut self, told: &Told, moment: &Moment) -> Result<(), Error>;
     /// The message about an alert arrived; answers how many alerts did not know.
     async fn delivered(&mut self, id: i64, at: DateTime<Utc>) -> Result<u64, Error>;
+    /// A mission, and nobody else changes it before this transaction ends.
+    async fn mission(&mut self, id: Uuid) -> Result<Option<Mission>, Error>;
+    /// How many wait for a decision.
+    async fn waiting_missions(&mut self) -> Result<u32, Error>;
+    /// Adds a mission.
+    async fn add_mission(&mut self, mission: &Mission) -> Result<(), Error>;
+    /// Keeps what has become of a mission; whether it has ended.
+    async fn keep_mission(&mut self, mission: &Mission, ended: bool) -> Result<(), Error>;
     /// A task, and nobody else changes it before this transaction ends.
     async fn find(&mut self, id: TaskId) -> Result<Option<Found>, Error>;
     /// An ended task waits again, with its tries counted anew.

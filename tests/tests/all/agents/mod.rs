@@ -2,6 +2,7 @@
 
 mod atlas;
 mod milkbot;
+mod missions;
 mod replay;
 mod scout;
 
@@ -17,8 +18,7 @@ use serde_json::Value;
 fn alerts(home: &Home, agent: &str) -> Result<Vec<Value>> {
     let alerts = home.json(&["alert", "list", "-n", "1000", "--json"])?;
     let alerts = alerts.as_array().context("alerts")?;
-    let its =
-        |alert: &&Value| alert["key"].as_str().is_some_and(|key| key.starts_with(&format!("{agent}:agent:")));
+    let its = |alert: &&Value| alert["key"].as_str().is_some_and(|key| key.starts_with(&format!("{agent}:")));
     Ok(alerts.iter().filter(its).cloned().collect())
 }
 

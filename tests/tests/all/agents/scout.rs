@@ -46,19 +46,21 @@ fn it_researches_with_sources_and_sends_what_it_finds_where_it_belongs() -> Resu
         Ok(reply(&home, "scout", "/signals")?.contains("(archived): tin: Tin is dear.").then_some(()))
     })?;
 
-    // There are no missions yet: it says so, and a person is told.
+    // What it is sure of is proposed, once.
     let prices: Vec<_> = (0..12)
         .map(|n| json!({"at": format!("2025-01-01T00:{n:02}:00Z"), "price": if n == 11 { 150.0 } else { 100.0 }}))
         .collect();
     let series = json!({"venue": "v", "asset": "TIN", "prices": prices});
     let text = reply(&home, "scout", &format!("/analyze {series}"))?;
-    assert!(
-        text.contains("There is no mission of it: no mission worker runs")
-            && text.contains("The operator is told."),
-        "{text}"
-    );
-    let told = wait_for("the alert", || Ok(says(&alerts(&home, "scout")?, "no mission could be proposed")))?;
+    assert!(text.contains("It is proposed as mission "), "{text}");
+    let told = wait_for("the alert", || Ok(says(&alerts(&home, "scout")?, "scout proposes a mission: ")))?;
     assert_eq!((&told["level"], &told["source"]), (&"warning".into(), &"scout".into()), "{told}");
+    let missions = home.json(&["missions", "list", "--json"])?;
+    assert_eq!(
+        (missions.as_array().map(Vec::len), &missions[0]["status"]),
+        (Some(1), &json!("proposed")),
+        "{missions}"
+    );
     assert!(reply(&home, "scout", &format!("/analyze {series}"))?.contains("It is known already."));
     assert_eq!(home.component("atlas")?["restarts"], 0);
     Ok(())

@@ -1,6 +1,7 @@
 //! Telegram, through the shipped binary.
 
 mod alerts;
+mod briefings;
 mod commands;
 mod emulator;
 mod faults;
