@@ -204,6 +204,7 @@ async fn serve(
         inputs: inputs.clone(),
         filter,
         scope,
+        providers: provided.clone(),
         said: Arc::default(),
     };
     let drain = unit.longest_drain() + LAST_WORDS;
@@ -255,6 +256,7 @@ async fn serve(
     gateway.map(|(service, _)| reaching.spawn(service.run(desk, Arc::new(this.clone()))));
     let mut supervising = JoinSet::new();
     supervising.spawn(supervisor.run());
+    services.spawn(provided::watch(provided.clone(), store.clone(), clock));
     services.spawn(unit.clone().watch(this.clone()));
     services.spawn(unit.clone().tell(this.clone()));
     services.spawn(alerts::take(

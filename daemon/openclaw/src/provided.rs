@@ -41,21 +41,34 @@ pub fn open(
 
 /// Settles what calls used, and raises alerts.
 pub async fn run(service: Service, store: Store, clock: Clock) {
-    service
-        .run(|Notice { agent, level, key, text }| {
-            let level = match level {
-                Level::Warning => alerts::Level::Warning,
-                Level::Critical => alerts::Level::Critical,
-            };
-            match level {
-                alerts::Level::Critical => tracing::error!("{text}"),
-                _ => tracing::warn!("{text}"),
-            }
-            // What is about all agents stands under the name of the whole.
-            let source = agent.unwrap_or_else(crate::alerts::whole);
-            store.report(alerts::report(News::Wrong(level, 1), source, key, &text, clock.now()));
-        })
-        .await;
+    service.run(teller(store, clock)).await;
+}
+
+/// Asks the providers how they are, again and again, and raises alerts.
+pub async fn watch(handle: Handle, store: Store, clock: Clock) {
+    handle.watch(crate::alerts::whole(), teller(store, clock)).await;
+}
+
+/// Asks them once. With `ask`, by a question that costs what a question costs.
+pub async fn probe(board: &Board, ask: bool) {
+    let notices = board.providers.probe(&crate::alerts::whole(), ask).await;
+    notices.into_iter().for_each(teller(board.store.clone(), board.clock));
+}
+
+fn teller(store: Store, clock: Clock) -> impl Fn(Notice) {
+    move |Notice { agent, level, key, text }| {
+        let level = match level {
+            Level::Warning => alerts::Level::Warning,
+            Level::Critical => alerts::Level::Critical,
+        };
+        match level {
+            alerts::Level::Critical => tracing::error!("{text}"),
+            _ => tracing::warn!("{text}"),
+        }
+        // What is about all agents stands under the name of the whole.
+        let source = agent.unwrap_or_else(crate::alerts::whole);
+        store.report(alerts::report(News::Wrong(level, 1), source, key, &text, clock.now()));
+    }
 }
 
 /// The most calls that are looked at for a day's count.
@@ -124,9 +137,10 @@ pub fn component(board: &Board, one: &ProviderStatus, now: DateTime<Utc>) -> Com
         Position::Open { .. } => "open",
         Position::HalfOpen { .. } => "half_open",
     };
+    let broken = [&health.reachable, &health.authenticated, &health.functional];
     let verdict = match health.functional.holds {
         // No daemon is unready for it: agents are told, and others may answer.
-        Some(false) => "degraded",
+        _ if broken.iter().any(|proof| proof.holds == Some(false)) => "degraded",
         Some(true) if fresh => "ok",
         _ => "unknown",
     };

@@ -44,6 +44,7 @@ pub struct Unit {
     /// The log's, where the configuration decides.
     pub filter: Option<Filter>,
     pub scope: Scope,
+    pub providers: providers::Handle,
     pub said: Arc<Mutex<Said>>,
 }
 
@@ -230,7 +231,17 @@ impl Unit {
                 refused
                     .push("the configuration is wrong and was not applied: `openclaw config check`".into());
             }
-            Ok(loaded) => said = self.applied(&loaded.settings),
+            Ok(loaded) => {
+                said = self.applied(&loaded.settings);
+                match self.providers.reload(loaded.providers) {
+                    Ok(true) => tracing::info!(
+                        event = "reload",
+                        "who answers agents' questions is read anew: providers/, failover.json, context-limits.json"
+                    ),
+                    Ok(false) => {}
+                    Err(error) => refused.push(format!("the providers stay as they were: {error}")),
+                }
+            }
         }
         self.said().refused = refused.clone();
         // Whoever was starting is not ready yet, and whoever stops is not ready any more.

@@ -1,6 +1,6 @@
 //! A call carried out: who is tried is decided by [`policy`](crate::policy), each try is counted before it is made.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::DateTime;
@@ -9,7 +9,7 @@ use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, RequestBuilder, Response};
 use secrecy::SecretString;
 use serde_json::Value;
-use settings::{ChatModel, Provider, Redactor};
+use settings::{Breaker, ChatModel, FailOver, Provider, Redactor};
 use store::ledger::Share;
 use tokio::time::{Instant, timeout};
 
@@ -100,7 +100,8 @@ pub(crate) struct Candidate {
     pub key: Option<SecretString>,
     pub http: Client,
     redactor: Redactor,
-    state: Mutex<State>,
+    /// Outlives a change of its description.
+    state: Arc<Mutex<State>>,
 }
 
 /// What is known of it.
@@ -121,7 +122,14 @@ pub(crate) struct Attempt {
 impl Candidate {
     pub fn new(name: &str, provider: &Provider, key: Option<SecretString>, http: Client) -> Self {
         let (provider, redactor) = (provider.clone(), Redactor::of(&key));
-        Self { name: name.into(), provider, key, http, redactor, state: Mutex::default() }
+        Self { name: name.into(), provider, key, http, redactor, state: Arc::default() }
+    }
+
+    /// What is known of an earlier one is known of it, where the server and the key are the same.
+    pub fn after(self, earlier: &Self) -> Self {
+        let key = |candidate: &Self| candidate.provider.key.clone();
+        let same = self.provider.base_url == earlier.provider.base_url && key(&self) == key(earlier);
+        if same { Self { state: earlier.state.clone(), ..self } } else { self }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -142,7 +150,7 @@ impl Candidate {
     }
 
     /// Sends, and reads all of the answer.
-    async fn send(&self, request: RequestBuilder, now: Time) -> Result<Vec<u8>, Trouble> {
+    pub async fn send(&self, request: RequestBuilder, now: Time) -> Result<Vec<u8>, Trouble> {
         let network = |error: reqwest::Error| Trouble::Network(self.told(&client::cause(error)));
         let response = request.send().await.map_err(network)?;
         if !response.status().is_success() {
@@ -185,9 +193,9 @@ impl Inner {
         agent: &AgentName,
         capability: &'static str,
         candidates: &[(&Candidate, Attempt)],
+        rules: &FailOver,
         read: impl Fn(&Candidate, &[u8]) -> Result<(A, Option<Tokens>), Trouble>,
     ) -> Result<A, Refusal> {
-        let rules = &self.failover;
         let mut progress = Progress::new(candidates.len(), rules, self.clock.now());
         let mut last = None;
         loop {
@@ -198,7 +206,10 @@ impl Inner {
                 Step::Try(n) => {
                     let (candidate, attempt) = &candidates[n];
                     let within = progress.time_for(candidate.provider.timeout, now);
-                    match self.attempt((agent, capability), candidate, attempt, within, &read).await? {
+                    match self
+                        .attempt((agent, capability), (candidate, attempt), within, &rules.breaker, &read)
+                        .await?
+                    {
                         Ok(answer) => return Ok(answer),
                         Err(trouble) => {
                             progress.failed(&trouble, rules);
@@ -216,9 +227,9 @@ impl Inner {
     async fn attempt<A>(
         &self,
         (agent, capability): (&AgentName, &'static str),
-        candidate: &Candidate,
-        attempt: &Attempt,
+        (candidate, attempt): (&Candidate, &Attempt),
         within: Duration,
+        breaker: &Breaker,
         read: impl Fn(&Candidate, &[u8]) -> Result<(A, Option<Tokens>), Trouble>,
     ) -> Result<Result<A, Trouble>, Refusal> {
         candidate.state().gate.pass(within, self.clock.now());
@@ -245,7 +256,7 @@ impl Inner {
             _ => (attempt.most, most.micros),
         };
         flight.used(used.0, used.1);
-        self.learn(candidate, trouble, began.elapsed(), &mut flight.notices);
+        self.learn(candidate, (trouble, began.elapsed()), breaker, &mut flight.notices);
         flight.end(trouble.map_or("ok", Trouble::word), trouble.map(ToString::to_string));
         Ok(answer.map(|(answer, _)| answer))
     }
@@ -254,8 +265,8 @@ impl Inner {
     fn learn(
         &self,
         candidate: &Candidate,
-        trouble: Option<&Trouble>,
-        took: Duration,
+        (trouble, took): (Option<&Trouble>, Duration),
+        breaker: &Breaker,
         notices: &mut Vec<Notice>,
     ) {
         let now = self.clock.now();
@@ -263,16 +274,13 @@ impl Inner {
         let knew = state.health.authenticated.holds;
         let worked = state.health.functional.holds;
         state.health.learn(trouble, now);
-        let opened = state.gate.ended(trouble, took, &self.failover.breaker, now);
+        let opened = state.gate.ended(trouble, took, breaker, now);
         drop(state);
         let Some(trouble) = trouble else { return };
         let name = &candidate.name;
         tracing::warn!(provider = %name, "{trouble}");
         if trouble.is_ours() && (worked != Some(false) || knew != Some(false)) {
-            let text =
-                format!("the provider `{name}` is misconfigured: {trouble}; {}", remedy(candidate, trouble));
-            let key = format!("provider:{name}:misconfigured");
-            notices.push(Notice { agent: None, level: Level::Critical, key, text });
+            notices.push(misconfigured(candidate, trouble));
         }
         if let Some(until) = opened {
             let text = format!("the provider `{name}` is left alone until {until:.0}: {trouble}");
@@ -280,6 +288,14 @@ impl Inner {
             notices.push(Notice { agent: None, level: Level::Warning, key, text });
         }
     }
+}
+
+/// What the operator hears of it.
+pub(crate) fn misconfigured(candidate: &Candidate, trouble: &Trouble) -> Notice {
+    let name = &candidate.name;
+    let text = format!("the provider `{name}` is misconfigured: {trouble}; {}", remedy(candidate, trouble));
+    let key = format!("provider:{name}:misconfigured");
+    Notice { agent: None, level: Level::Critical, key, text }
 }
 
 /// What an operator can do about an answer that says that something is wrong here.

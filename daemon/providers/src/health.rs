@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Time;
 use crate::policy::Trouble;
+use crate::probe::Seen;
 
 /// One of the three.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +41,23 @@ pub struct Health {
 }
 
 impl Health {
+    /// It was looked at, without a question.
+    pub(crate) fn see(&mut self, seen: &Seen, now: Time) {
+        match seen {
+            Seen::Reached => self.reachable.shown(now),
+            Seen::Known => {
+                self.reachable.shown(now);
+                self.authenticated.shown(now);
+            }
+            Seen::Trouble(trouble) => {
+                let functional = self.functional.clone();
+                self.learn(Some(trouble), now);
+                // Nothing was asked of it.
+                self.functional = functional;
+            }
+        }
+    }
+
     /// A call has ended.
     pub(crate) fn learn(&mut self, trouble: Option<&Trouble>, now: Time) {
         let Some(trouble) = trouble else {
@@ -69,6 +87,23 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_look_says_nothing_of_whether_it_answers_questions() {
+        let now = Time::UNIX_EPOCH;
+        let mut health = Health::default();
+        let holds =
+            |health: &Health| [health.reachable.holds, health.authenticated.holds, health.functional.holds];
+        health.see(&Seen::Reached, now);
+        assert_eq!(holds(&health), [Some(true), None, None]);
+        health.see(&Seen::Known, now);
+        assert_eq!(holds(&health), [Some(true), Some(true), None]);
+        health.see(&Seen::Trouble(Trouble::Status { code: 401, retry_after: None, why: String::new() }), now);
+        assert_eq!(holds(&health), [Some(true), Some(false), None]);
+        health.learn(None, now);
+        health.see(&Seen::Trouble(Trouble::Network("refused".into())), now);
+        assert_eq!(holds(&health), [Some(false), Some(true), Some(true)]);
+    }
 
     #[test]
     fn the_three_are_told_apart() {

@@ -31,6 +31,7 @@ mod exchange;
 mod fetch;
 mod health;
 pub mod policy;
+mod probe;
 mod search;
 mod service;
 

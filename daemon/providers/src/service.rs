@@ -1,7 +1,7 @@
 //! What others hold, and the task that settles what calls have used.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -11,7 +11,7 @@ use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::{Hit, Page};
 use reqwest::Client;
 use secrecy::ExposeSecret;
-use settings::{Calls, ContextLimits, FailOver, Fetch, Period, ProviderKind, Providers, Secrets};
+use settings::{Calls, Fetch, Period, ProviderKind, Providers, Secrets};
 use store::ledger::{self, Entered, Entry, NewCall, Share};
 use store::{Clock, Store};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -93,18 +93,53 @@ pub struct ProviderStatus {
     pub free_at: Option<DateTime<Utc>>,
 }
 
+/// Who is asked, and how.
+pub(crate) struct Set {
+    pub chat: Vec<Candidate>,
+    pub search: Vec<Candidate>,
+    described: Providers,
+    /// The keys that are missing, of either kind, for whoever asks why.
+    missing: (Vec<String>, Vec<String>),
+}
+
+impl Set {
+    /// Those whose keys are there. What is known of them from before stays known.
+    fn of(described: Providers, secrets: &Secrets, before: Option<&Self>) -> Result<Self, Error> {
+        let (mut missing, mut clients) = ((Vec::new(), Vec::new()), Clients::default());
+        let known = |name: &str| {
+            let all = before.into_iter().flat_map(|set| set.chat.iter().chain(&set.search));
+            all.into_iter().find(|candidate| candidate.name == name)
+        };
+        let mut candidates = |chat: bool| -> Result<Vec<Candidate>, Error> {
+            let mut found = Vec::new();
+            for (name, provider) in described.in_order(chat) {
+                if provider.is_configured(secrets) {
+                    let key = secrets.get(&provider.key).cloned();
+                    let new = Candidate::new(name, provider, key, clients.to(&provider.base_url)?);
+                    found.push(match known(name) {
+                        Some(earlier) => new.after(earlier),
+                        None => new,
+                    });
+                } else {
+                    if chat { &mut missing.0 } else { &mut missing.1 }.push(provider.key.clone());
+                }
+            }
+            Ok(found)
+        };
+        let (chat, search) = (candidates(true)?, candidates(false)?);
+        Ok(Self { chat, search, described, missing })
+    }
+}
+
 pub(crate) struct Inner {
     pub clock: Clock,
     pub calls: Calls,
-    pub failover: FailOver,
     pub hosts: BTreeMap<AgentName, Fetch>,
     /// To public addresses, and to any; made when the first page is wanted.
     pages: OnceLock<(Client, Client)>,
-    limits: ContextLimits,
-    chat: Vec<Candidate>,
-    search: Vec<Candidate>,
-    /// The keys that are missing, of either kind, for whoever asks why.
-    missing: (Vec<String>, Vec<String>),
+    /// In effect now; a call goes on with what was when it began.
+    set: RwLock<Arc<Set>>,
+    secrets: Secrets,
     store: Store,
     settlements: mpsc::Sender<Settlement>,
     rates: Mutex<HashMap<AgentName, Bucket>>,
@@ -113,7 +148,7 @@ pub(crate) struct Inner {
 
 /// What calls are made with. Cheap to clone.
 #[derive(Clone)]
-pub struct Handle(Arc<Inner>);
+pub struct Handle(pub(crate) Arc<Inner>);
 
 /// What is left to be done behind a try.
 pub(crate) struct Settlement {
@@ -139,20 +174,7 @@ impl Handle {
     /// [`Error::Client`].
     pub fn open(options: Options) -> Result<(Service, Self), Error> {
         let Options { calls, providers, secrets, hosts, store, clock } = options;
-        let (mut missing, mut clients) = ((Vec::new(), Vec::new()), Clients::default());
-        let mut candidates = |chat: bool| -> Result<Vec<Candidate>, Error> {
-            let mut found = Vec::new();
-            for (name, provider) in providers.in_order(chat) {
-                if provider.is_configured(&secrets) {
-                    let key = secrets.get(&provider.key).cloned();
-                    found.push(Candidate::new(name, provider, key, clients.to(&provider.base_url)?));
-                } else {
-                    if chat { &mut missing.0 } else { &mut missing.1 }.push(provider.key.clone());
-                }
-            }
-            Ok(found)
-        };
-        let (chat, search) = (candidates(true)?, candidates(false)?);
+        let set = Set::of(providers, &secrets, None)?;
         // A place for each call under way: what it used can always be left there.
         let (settlements, waiting) = mpsc::channel(calls.max_calls as usize);
         let closing = Arc::new(Notify::new());
@@ -161,12 +183,9 @@ impl Handle {
             clock,
             pages: OnceLock::new(),
             calls,
-            failover: providers.failover,
-            limits: providers.limits,
             hosts,
-            chat,
-            search,
-            missing,
+            set: RwLock::new(Arc::new(set)),
+            secrets,
             store,
             settlements,
             rates: Mutex::default(),
@@ -181,7 +200,7 @@ impl Handle {
     /// Why it was not answered.
     pub async fn ask(&self, agent: &AgentName, question: &Question) -> Result<String, Refusal> {
         self.0.admit(agent)?;
-        self.0.ask(agent, question).await
+        self.0.ask(agent, question, None).await
     }
 
     /// Searches the web: at most `limit` hits, and never more than 20.
@@ -190,7 +209,7 @@ impl Handle {
     /// Why it was not answered.
     pub async fn search(&self, agent: &AgentName, query: &str, limit: u32) -> Result<Vec<Hit>, Refusal> {
         self.0.admit(agent)?;
-        self.0.search(agent, query, limit).await
+        self.0.search(agent, query, limit, None).await
     }
 
     /// GETs a page.
@@ -200,6 +219,21 @@ impl Handle {
     pub async fn fetch(&self, agent: &AgentName, url: &str) -> Result<Page, Refusal> {
         self.0.admit(agent)?;
         self.0.page(agent, url).await
+    }
+
+    /// From now on calls go to these, with the keys that were there at the start; what is known of those that stay is kept, and
+    /// calls under way go on as they began. Answers whether anything is otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Client`]: all is as before.
+    pub fn reload(&self, providers: Providers) -> Result<bool, Error> {
+        let before = self.0.set();
+        if before.described == providers {
+            return Ok(false);
+        }
+        let set = Arc::new(Set::of(providers, &self.0.secrets, Some(&before))?);
+        *self.0.set.write().unwrap_or_else(PoisonError::into_inner) = set;
+        Ok(true)
     }
 
     /// How each provider stands, those for chat first.
@@ -216,7 +250,8 @@ impl Handle {
                 free_at: state.gate.free_at(now),
             }
         };
-        self.0.chat.iter().chain(&self.0.search).map(status).collect()
+        let set = self.0.set();
+        set.chat.iter().chain(&set.search).map(status).collect()
     }
 
     /// How each budget stands.
@@ -247,6 +282,12 @@ impl Handle {
 }
 
 impl Inner {
+    /// Who is asked now.
+    pub fn set(&self) -> Arc<Set> {
+        // Changed whole: a poisoned lock is still good.
+        self.set.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Who fetches pages: from public addresses, and from any.
     pub fn pages(&self) -> Result<&(Client, Client), NoClient> {
         // Two that make them at once make the same.
@@ -268,22 +309,29 @@ impl Inner {
         until.map_or(Ok(()), |until| Err(Refusal::TooMany { agent: agent.clone(), rate, until }))
     }
 
-    async fn ask(&self, agent: &AgentName, question: &Question) -> Result<String, Refusal> {
-        if self.chat.is_empty() {
-            return Err(not_configured("no language model is configured", &self.missing.0));
+    /// Asks all of them in their order, or the one that is named.
+    pub async fn ask(
+        &self,
+        agent: &AgentName,
+        question: &Question,
+        only: Option<&str>,
+    ) -> Result<String, Refusal> {
+        let set = self.set();
+        if set.chat.is_empty() {
+            return Err(not_configured("no language model is configured", &set.missing.0));
         }
         if question.turns.is_empty() {
             return Err(Refusal::Invalid("there is no question: give `prompt` or `messages`".into()));
         }
         let (mut candidates, mut too_long) = (Vec::new(), None);
-        for candidate in &self.chat {
+        for candidate in set.chat.iter().filter(|one| only.is_none_or(|only| one.name == only)) {
             let mut models = candidate.provider.models.iter();
             let model = match &question.model {
                 Some(name) => models.find(|model| model.name == *name),
                 None => models.next(),
             };
             let Some(model) = model else { continue };
-            match chat::call(question, &model.name, self.limits.of(&model.name)) {
+            match chat::call(question, &model.name, set.described.limits.of(&model.name)) {
                 Err(lengths) => too_long = Some((model.name.clone(), lengths)),
                 Ok(call) => {
                     let request = candidate.http.post(candidate.at("chat/completions")).json(&call.body);
@@ -308,12 +356,20 @@ impl Inner {
             }));
         }
         let read = |_: &Candidate, body: &[u8]| chat::answer(body);
-        self.exchange(agent, "ask", &candidates, read).await
+        self.exchange(agent, "ask", &candidates, &set.described.failover, read).await
     }
 
-    async fn search(&self, agent: &AgentName, query: &str, limit: u32) -> Result<Vec<Hit>, Refusal> {
-        if self.search.is_empty() {
-            return Err(not_configured("no search engine is configured", &self.missing.1));
+    /// As [`ask`](Self::ask).
+    pub async fn search(
+        &self,
+        agent: &AgentName,
+        query: &str,
+        limit: u32,
+        only: Option<&str>,
+    ) -> Result<Vec<Hit>, Refusal> {
+        let set = self.set();
+        if set.search.is_empty() {
+            return Err(not_configured("no search engine is configured", &set.missing.1));
         }
         // Brave's own limit.
         if query.trim().is_empty() || query.chars().count() > 400 {
@@ -341,8 +397,12 @@ impl Inner {
             };
             Attempt { request, model: None, most: Tokens::default() }
         };
-        let candidates: Vec<_> =
-            self.search.iter().map(|candidate| (candidate, attempt(candidate))).collect();
+        let candidates: Vec<_> = set
+            .search
+            .iter()
+            .filter(|one| only.is_none_or(|only| one.name == only))
+            .map(|candidate| (candidate, attempt(candidate)))
+            .collect();
         let read = |candidate: &Candidate, body: &[u8]| {
             let hits = match candidate.provider.kind {
                 ProviderKind::Brave => search::brave(body),
@@ -350,7 +410,7 @@ impl Inner {
             };
             hits.map(|hits| (hits, Some(Tokens::default())))
         };
-        self.exchange(agent, "search", &candidates, read).await
+        self.exchange(agent, "search", &candidates, &set.described.failover, read).await
     }
 
     /// Reserves what a try may take, in all budgets that are about it.

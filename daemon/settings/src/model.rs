@@ -250,6 +250,10 @@ pub struct Calls {
     pub max_page: ByteSize,
     /// Redirects that are followed.
     pub max_redirects: u32,
+    /// How often each provider is asked how it is, without spending a token. Zero: never.
+    #[serde(with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    pub probe: Duration,
     /// A folder, absolute or in the home, in which all that agents are told is kept, for `openclaw replay`. Empty: nowhere.
     pub record: PathBuf,
 }
@@ -266,6 +270,8 @@ impl Default for Calls {
             fetch_timeout: secs(20),
             max_page: ByteSize::mib(1),
             max_redirects: 5,
+            // A key that was taken back is known before an agent needs it.
+            probe: secs(300),
             // What agents are told may be private.
             record: PathBuf::new(),
         }

@@ -8,6 +8,7 @@ use settings::Inputs;
 
 use super::table::{judged, table};
 use super::{print, print_json};
+use crate::control::Ask;
 use crate::control::client::Client;
 use crate::exit::{Code, Failure};
 use crate::systemd;
@@ -16,6 +17,12 @@ use crate::systemd;
 #[derive(Args)]
 #[command(after_help = "Exit code 0 when nothing failed, 1 when a check did. *unknown* is neither.")]
 pub struct HealthArgs {
+    /// Ask the providers first how they are: are they there, do they know our keys. Costs nothing
+    #[arg(long)]
+    probe: bool,
+    /// Ask each of them a question as well, which costs what a question costs
+    #[arg(long, requires = "probe")]
+    ask: bool,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -54,7 +61,13 @@ pub fn run(inputs: &Inputs, args: &HealthArgs) -> Result<(), Failure> {
         }
         Err(error) => checks.push(Check::new("configuration", "failed", error.to_string())),
     }
-    match Client::connect(inputs).and_then(|mut client| client.status()) {
+    let document = Client::connect(inputs).and_then(|mut client| {
+        if args.probe {
+            client.ask::<()>(Ask::Probe { ask: args.ask })?;
+        }
+        client.status()
+    });
+    match document {
         Ok(document) => {
             checks.extend(document.components.iter().map(|component| {
                 let name = format!("{} {}", component.kind, component.name);

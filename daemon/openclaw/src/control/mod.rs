@@ -140,6 +140,12 @@ pub enum Ask {
         #[serde(default)]
         calls: u32,
     },
+    /// Ask the providers how they are, now.
+    Probe {
+        /// By a question, which costs what a question costs.
+        #[serde(default)]
+        ask: bool,
+    },
     /// About the bot, of which the process with the gateway knows.
     Telegram(Bot),
 }
@@ -183,6 +189,7 @@ impl Ask {
             | Self::Cancel { .. }
             | Self::Missions { .. }
             | Self::Decide { .. }
+            | Self::Probe { .. }
             | Self::Budget { .. }
             | Self::Grants { .. }
             | Self::Telegram(_) => None,

@@ -204,6 +204,10 @@ impl Server {
                     &serde_json::json!({"budgets": budgets, "calls": store.calls(agent.as_ref(), calls).await?}),
                 )
             }
+            Ask::Probe { ask } => {
+                provided::probe(&self.board, ask).await;
+                json(&())
+            }
             Ask::Telegram(ask) => {
                 let bot = self.board.telegram.as_ref().ok_or(telegram::Error::Off)?;
                 match ask {

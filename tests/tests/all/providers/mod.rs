@@ -5,6 +5,7 @@ mod budgets;
 mod failover;
 mod fetch;
 mod first;
+mod health;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
