@@ -70,6 +70,8 @@ pub mod methods {
     pub const SUPERVISOR_RESTART: &str = "supervisor.restart";
     pub const SYSTEM_RESOURCES: &str = "system.resources";
     pub const SYSTEM_SERVICES: &str = "system.services";
+    /// `{unit, reason}`: systemd is told to restart one of openclaw's services; whether it then runs, `system.services` shows.
+    pub const SYSTEM_RESTART: &str = "system.restart";
     /// What the heartbeat bridge thinks of each agent.
     pub const SUPERVISOR_HEARTBEATS: &str = "supervisor.heartbeats";
     /// How much of each budget of provider calls is used.
@@ -83,7 +85,7 @@ pub mod methods {
     pub const NOTIFY: &str = "notify";
 
     /// Every method that needs a grant.
-    pub const GRANTED: [&str; 25] = [
+    pub const GRANTED: [&str; 26] = [
         MEMORY_GET,
         MEMORY_SET,
         MEMORY_DELETE,
@@ -104,6 +106,7 @@ pub mod methods {
         SUPERVISOR_RESTART,
         SYSTEM_RESOURCES,
         SYSTEM_SERVICES,
+        SYSTEM_RESTART,
         SUPERVISOR_HEARTBEATS,
         SUPERVISOR_BUDGETS,
         ALERT_RAISE,

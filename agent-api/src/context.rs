@@ -342,6 +342,15 @@ impl<'h> Context<'h> {
         self.call(methods::SYSTEM_SERVICES, json!({}))
     }
 
+    /// Has systemd restart one of openclaw's own services. It is done when `services` shows it. Needs `system.restart`.
+    ///
+    /// # Errors
+    /// [`CallErrorKind::NotConfigured`] where systemd does not run this daemon; `Invalid` for a unit that is none of ours, or this
+    /// one; `TooSoon` after six in an hour; `Failed` when systemd refuses.
+    pub fn restart_unit(&self, unit: &str, reason: &str) -> Result<(), CallError> {
+        self.call(methods::SYSTEM_RESTART, json!({"unit": unit, "reason": reason})).map(drop)
+    }
+
     /// What the heartbeat bridge thought of each agent last: `[{agent, status, at}]`, with the status `fresh`, `late`, `down` or
     /// `unknown`. Needs `supervisor.heartbeats`.
     ///

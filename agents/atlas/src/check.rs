@@ -7,7 +7,7 @@ use openclaw_agent_api::context::{AlertLevel, CallError, CallErrorKind};
 use openclaw_agent_api::prelude::*;
 
 use crate::decide::{self, Action, LastCheck};
-use crate::findings::findings;
+use crate::findings::{Remedy, findings};
 use crate::seen::Seen;
 use crate::uptime::Report;
 use crate::{Atlas, PERIOD};
@@ -71,22 +71,25 @@ impl Atlas {
     }
 }
 
-/// Restarts an agent; where that is not done, the answer is what is said instead.
+/// Restarts an agent or a unit; where that is not done, the answer is what is said instead.
 fn restart(
     ctx: &Context,
     action: &Action,
     unkept: Option<&CallError>,
     next: &mut LastCheck,
 ) -> Option<Action> {
-    let Action::Restart { key, agent, reason } = action else { return None };
+    let Action::Restart { key, remedy, subject, reason } = action else { return None };
     // How often that was done must be known after a death too.
     let done = match unkept {
-        None => ctx.restart(agent, reason),
+        None => match remedy {
+            Remedy::Restart => ctx.restart(subject, reason),
+            Remedy::RestartUnit => ctx.restart_unit(subject, reason),
+        },
         Some(error) => Err(error.clone()),
     };
     match done {
         Ok(()) => {
-            ctx.warn(format!("restarted {agent}: {reason}"));
+            ctx.warn(format!("restarted {subject}: {reason}"));
             None
         }
         Err(error) => decide::not_done(next, key, &error.message),

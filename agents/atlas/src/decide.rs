@@ -45,7 +45,7 @@ pub struct LastCheck {
     /// What is going on, by the alert's key.
     #[serde(default)]
     pub cases: BTreeMap<String, Case>,
-    /// When agents were restarted in the last hour.
+    /// When agents and units were restarted in the last hour.
     #[serde(default)]
     pub acts: Vec<DateTime<Utc>>,
     /// How the components were, day by day.
@@ -90,7 +90,7 @@ pub enum Phase {
         /// Found so often.
         looks: u32,
     },
-    /// The agent was restarted; whether that helped is seen at the next looks.
+    /// The agent or unit was restarted; whether that helped is seen at the next looks.
     Acted {
         /// Looks since then at which it was still found.
         looks: u32,
@@ -123,12 +123,14 @@ pub enum Action {
         /// In a sentence.
         text: String,
     },
-    /// An agent is restarted.
+    /// An agent or a unit is restarted.
     Restart {
         /// The case that it is for.
         key: String,
+        /// Which of them.
+        remedy: Remedy,
         /// Who.
-        agent: String,
+        subject: String,
         /// Why.
         reason: String,
     },
@@ -222,21 +224,20 @@ impl Turn {
     fn confirmed(&mut self, case: &Case) -> Phase {
         let (finding, key) = (&case.finding, case.finding.key());
         let mut text = finding.text.clone();
-        let is_under_way =
-            |action: &Action| matches!(action, Action::Restart { agent, .. } if *agent == finding.subject);
+        let is_under_way = |action: &Action| matches!(action, Action::Restart { subject, .. } if *subject == finding.subject);
         match finding.remedy {
             // Found in two ways: one restart is for both.
-            Some(Remedy::Restart) if self.actions.iter().any(is_under_way) => {
+            Some(_) if self.actions.iter().any(is_under_way) => {
                 return Phase::Acted { looks: 0 };
             }
-            Some(Remedy::Restart) if (self.next.acts.len() as u64) < u64::from(self.limit) => {
+            Some(remedy) if (self.next.acts.len() as u64) < u64::from(self.limit) => {
                 self.next.acts.push(self.now);
-                let agent = finding.subject.clone();
-                self.actions.push(Action::Restart { key, agent, reason: finding.text.clone() });
+                let (subject, reason) = (finding.subject.clone(), finding.text.clone());
+                self.actions.push(Action::Restart { key, remedy, subject, reason });
                 return Phase::Acted { looks: 0 };
             }
-            Some(Remedy::Restart) => {
-                text += &format!("; I may restart {} agents an hour, and have", self.limit);
+            Some(_) => {
+                text += &format!("; I may restart {} agents and units an hour, and have", self.limit);
             }
             None if finding.severity == Severity::Info => {
                 self.actions.push(Action::Note { text });

@@ -136,7 +136,7 @@ fn a_restart_is_verified_and_what_it_does_not_mend_is_escalated() {
     let mut world = World::new();
     assert_eq!(world.look(wedged(), disk(1)), []);
     let acted = world.look(wedged(), disk(1));
-    assert!(matches!(&acted[..], [Action::Restart { agent, .. }] if agent == "scout"), "{acted:?}");
+    assert!(matches!(&acted[..], [Action::Restart { subject, .. }] if subject == "scout"), "{acted:?}");
     let after: Vec<_> = (0..6).flat_map(|_| world.look(json!([agent("ready", "ok", 1)]), disk(1))).collect();
     assert!(matches!(&after[..], [Action::Note { text }] if text.contains("well since")), "{after:?}");
 
@@ -172,7 +172,7 @@ fn past_the_limit_the_operator_is_told_instead() {
     let actions = world.look(two(), disk(1));
     assert!(matches!(&actions[0], Action::Restart { .. }), "{actions:?}");
     assert!(
-        matches!(&actions[1], Action::Raise { text, .. } if text.contains("1 agents an hour")),
+        matches!(&actions[1], Action::Raise { text, .. } if text.contains("1 agents and units an hour")),
         "{actions:?}"
     );
 }

@@ -9,6 +9,8 @@ use crate::thresholds::Thresholds;
 const MIB: u64 = 1024 * 1024;
 /// A disk's finding stays until it is this many points below its threshold, so that a value at the edge is one alarm.
 const DISK_SLACK: f64 = 2.0;
+/// Exit codes of a wrong call, build or configuration: `RestartPreventExitStatus` of the units.
+const NEVER: [i32; 3] = [64, 69, 78];
 /// The same for memory and load, as a factor.
 const SLACK: f64 = 1.1;
 
@@ -46,6 +48,8 @@ pub enum Area {
 pub enum Remedy {
     /// A new process of that agent.
     Restart,
+    /// A start of that unit.
+    RestartUnit,
 }
 
 /// Something that is wrong, or good to know.
@@ -170,12 +174,18 @@ fn units<'a>(units: impl Iterator<Item = &'a Unit>) -> Vec<Finding> {
     let mut found = Vec::new();
     for unit in units {
         let (Some(name), Some(state)) = (unit.unit.as_deref(), unit.state.as_deref()) else { continue };
-        let (problem, severity) = match state {
-            state if state.starts_with("failed") => ("unit_failed", Severity::Critical),
-            state if state.contains("auto-restart") => ("unit_restarting", Severity::Warn),
+        let (problem, severity, remedy) = match state {
+            // systemd has given it up; what made it fail may be over, unless it said that it can never work like this.
+            state if state.starts_with("failed") => {
+                let helps =
+                    name.ends_with(".service") && !unit.exit_code.is_some_and(|code| NEVER.contains(&code));
+                ("unit_failed", Severity::Critical, helps.then_some(Remedy::RestartUnit))
+            }
+            state if state.contains("auto-restart") => ("unit_restarting", Severity::Warn, None),
             _ => continue,
         };
-        found.push(Finding::new(Area::Units, name, problem, severity, format!("{name} is {state}")));
+        let text = format!("{name} is {state}");
+        found.push(Finding { remedy, ..Finding::new(Area::Units, name, problem, severity, text) });
     }
     found
 }

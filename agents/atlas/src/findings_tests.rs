@@ -160,7 +160,8 @@ fn heartbeats_budgets_and_units_are_judged() {
     ]);
     let units = json!([
         {"unit": "a.service", "state": "active (running)"}, {"unit": "b.service", "state": "failed (failed)"},
-        {"unit": "c.service", "state": "activating (auto-restart)"}, {"unit": null, "state": null},
+        {"unit": "c.service", "state": "activating (auto-restart)"}, {"unit": "d.service", "state": "failed (failed)", "exit_code": 78},
+        {"unit": "e.timer", "state": "failed (failed)"}, {"unit": null, "state": null},
     ]);
     let seen = Seen {
         heartbeats: typed(beats).map(Some),
@@ -174,6 +175,8 @@ fn heartbeats_budgets_and_units_are_judged() {
         [
             "c spent Critical",
             "b.service unit_failed Critical",
+            "d.service unit_failed Critical",
+            "e.timer unit_failed Critical",
             "scout silent Warn",
             "far silent Warn",
             "b spent Warn",
@@ -181,9 +184,9 @@ fn heartbeats_budgets_and_units_are_judged() {
             "gone stopped Info",
         ]
     );
-    // Only whom this daemon runs can be restarted.
+    // Only whom this daemon runs can be restarted, and what systemd gave up.
     let remedies: Vec<_> = found.iter().filter(|f| f.remedy.is_some()).map(|f| f.subject.as_str()).collect();
-    assert_eq!(remedies, ["scout"]);
+    assert_eq!(remedies, ["b.service", "scout"]);
 }
 
 #[test]

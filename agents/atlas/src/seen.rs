@@ -153,6 +153,8 @@ pub struct Unit {
     pub unit: Option<String>,
     /// `active (running)`, `failed (failed)`, …
     pub state: Option<String>,
+    /// How its last process exited, where it did.
+    pub exit_code: Option<i32>,
 }
 
 /// The machine.

@@ -17,7 +17,7 @@ pub struct Thresholds {
     pub disk_critical_percent: u8,
     /// MiB of memory available, below which the kernel is about to choose a victim.
     pub memory_critical_mib: u64,
-    /// Agents that Atlas restarts in an hour at the most; 0: none.
+    /// Agents and units that Atlas restarts in an hour at the most; 0: none.
     pub restarts_per_hour: u32,
 }
 
@@ -50,7 +50,7 @@ impl Thresholds {
                 },
                 "restarts_per_hour": {
                     "type": "integer", "minimum": 0, "maximum": MOST_RESTARTS,
-                    "default": defaults.restarts_per_hour, "description": "agents restarted in an hour at the most",
+                    "default": defaults.restarts_per_hour, "description": "agents and units restarted in an hour at the most",
                 },
             },
             "additionalProperties": false,

@@ -1,10 +1,11 @@
 //! `openclaw run`: the boot story. Settings → lock → store → recover → supervise → serve → drain.
 
 use std::io::{IsTerminal, Write};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use gateway::desk::Desk;
+use limits::Bucket;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::Mode;
 use openclaw_agent_api::AgentName;
@@ -22,6 +23,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::capabilities::Doors;
+use crate::capabilities::system::UNITS_AN_HOUR;
 use crate::cli::RunArgs;
 use crate::components::{Components, Service};
 use crate::control::neighbours::Neighbours;
@@ -42,6 +44,9 @@ const FIRST_SCREEN: Duration = Duration::from_secs(3);
 const SETTLED: Duration = Duration::from_secs(2);
 /// Threads beyond the others' in which providers' and pages' names are looked up; they are made when they are needed.
 const LOOKUPS: usize = 4;
+
+/// In which restarts of units are counted.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// The longest that systemd is asked to wait for the database: a large one's migration.
 const MIGRATION: Duration = Duration::from_secs(30 * 60);
@@ -136,6 +141,7 @@ async fn serve(
         tasks: tasks.clone(),
         disk: paths.home.clone(),
         providers: provided.clone(),
+        unit_restarts: Mutex::new(Bucket::new(UNITS_AN_HOUR, HOUR / UNITS_AN_HOUR, clock.now())),
         // The bot may be another process's: what it is to send is a row.
         chats: alerts::chats(
             &settings,
@@ -241,8 +247,15 @@ async fn serve(
     };
     let this = board.get_or_init(|| this).clone();
 
-    let desk =
-        Desk { supervisor: handle.clone(), store: store.clone(), clock, tasks, libraries, neighbours: None };
+    let desk = Desk {
+        supervisor: handle.clone(),
+        store: store.clone(),
+        clock,
+        tasks,
+        libraries,
+        providers: provided.clone(),
+        neighbours: None,
+    };
     let server = Server { board: this.clone(), desk: desk.clone(), redactor };
     services.spawn(Arc::new(server).serve(listener));
     // Who reaches the gateway means the home; who asks at a process's socket means that process.

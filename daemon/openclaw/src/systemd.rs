@@ -14,6 +14,9 @@ pub struct UnitStatus {
     pub unit: String,
     /// `active (running)`, `failed (failed)` and so on.
     pub state: String,
+    /// How its last process exited, where it did so by itself.
+    #[serde(default)]
+    pub exit_code: Option<i32>,
     /// How often systemd has restarted it.
     pub restarts: Option<u64>,
     /// Seconds since its last ping, where it has a watchdog.
@@ -24,11 +27,11 @@ pub struct UnitStatus {
     pub status: String,
 }
 
-const SHOWN: &str = "--property=Id,ActiveState,SubState,NRestarts,WatchdogTimestampMonotonic,WatchdogUSec,StatusText,LoadState";
+const SHOWN: &str = "--property=Id,ActiveState,SubState,NRestarts,WatchdogTimestampMonotonic,WatchdogUSec,StatusText,LoadState,ExecMainCode,ExecMainStatus";
 
 /// Our units; none where there is no systemd, or it does not answer.
 pub fn units(manager: Manager) -> Option<Vec<UnitStatus>> {
-    if !std::path::Path::new("/run/systemd/system").exists() {
+    if !is_there() {
         return None;
     }
     let names = operations::units::UNITS.iter().map(|unit| unit.name).filter(|name| !name.contains('@'));
@@ -56,6 +59,7 @@ pub fn units(manager: Manager) -> Option<Vec<UnitStatus>> {
         Some(UnitStatus {
             unit: key("Id").into(),
             state: format!("{} ({})", key("ActiveState"), key("SubState")),
+            exit_code: (key("ExecMainCode") == "1").then(|| key("ExecMainStatus").parse().ok()).flatten(),
             restarts: key("NRestarts").parse().ok(),
             watchdog_age_seconds: (pinged > 0.0).then(|| (now - pinged / 1e6).max(0.0)),
             has_watchdog: !matches!(key("WatchdogUSec"), "" | "0" | "infinity"),
@@ -65,6 +69,30 @@ pub fn units(manager: Manager) -> Option<Vec<UnitStatus>> {
         })
     });
     Some(shown.collect())
+}
+
+/// Whether systemd runs this machine.
+pub fn is_there() -> bool {
+    std::path::Path::new("/run/systemd/system").exists()
+}
+
+/// Tells systemd to restart a unit, and does not wait for that.
+///
+/// # Errors
+/// It refuses, or is not to be reached: what it says.
+pub fn restart(manager: Manager, unit: &str) -> Result<(), String> {
+    let mut args = vec!["--no-block", "--no-ask-password", "restart", "--", unit];
+    if manager == Manager::User {
+        args.insert(0, "--user");
+    }
+    let output = Command::new("systemctl").args(args).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("systemctl cannot be run: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said: Vec<_> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    Err(format!("systemd does not restart {unit}: {:.300}", said.join(" ")))
 }
 
 /// The unit that this process is, as its file says.

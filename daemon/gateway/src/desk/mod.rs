@@ -41,6 +41,8 @@ pub struct Desk {
     pub tasks: Tasks,
     /// The libraries that are kept.
     pub libraries: Arc<Libraries>,
+    /// Who answers agents' questions, and what that may cost.
+    pub providers: providers::Handle,
     /// Who may lead what this process does not; none: whoever asks finds them by himself.
     pub neighbours: Option<Arc<dyn Neighbours>>,
 }
@@ -64,6 +66,14 @@ pub struct Sending {
 }
 
 impl Desk {
+    /// How each budget of provider calls stands.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn budgets(&self) -> Result<Vec<providers::Standing>, Error> {
+        Ok(self.providers.budgets().await?)
+    }
+
     /// Leaves a message to be stored, of `source`; it is not accepted yet. What is left first is stored first.
     ///
     /// # Errors

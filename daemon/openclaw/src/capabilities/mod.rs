@@ -5,15 +5,16 @@ mod memory;
 mod missions;
 mod notify;
 mod providers;
-mod system;
+pub mod system;
 mod team;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use async_trait::async_trait;
 use bus::{Bus, Channel, Envelope};
+use limits::Bucket;
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::abi::methods;
 use openclaw_agent_api::context::{CallError, CallErrorKind};
@@ -36,6 +37,8 @@ pub struct Doors {
     pub disk: PathBuf,
     /// Who is asked and searched, and how pages are fetched.
     pub providers: ::providers::Handle,
+    /// Restarts of units that are left.
+    pub unit_restarts: Mutex<Bucket>,
     /// The chats on Telegram in which operators are told.
     pub chats: Vec<i64>,
     /// Who on Telegram may decide.
@@ -65,6 +68,7 @@ impl Capabilities for Doors {
             methods::ALERT_RESOLVE => self.resolve(agent, read(payload)?),
             methods::NOTIFY => self.notify(agent, read(payload)?).await,
             methods::SYSTEM_SERVICES => system::services(&self.disk).await,
+            methods::SYSTEM_RESTART => self.restart_unit(agent, read(payload)?).await,
             methods::SYSTEM_RESOURCES => system::resources(&self.disk).await,
             methods::ASK => self.ask(agent, read(payload)?).await,
             methods::SEARCH => self.search(agent, read(payload)?).await,

@@ -1,16 +1,22 @@
 //! `system`: this machine, from `/proc`, and its units, from systemd.
 
 use std::path::Path;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
-use openclaw_agent_api::context::CallError;
+use openclaw_agent_api::AgentName;
+use openclaw_agent_api::context::{CallError, CallErrorKind};
 use procfs::{Current, CurrentSI, KernelStats, LoadAverage, Meminfo, Uptime};
+use serde::Deserialize;
 use serde_json::{Value, json};
+use store::backend::NewEvent;
 
-use super::{failed, not_configured};
+use super::{Doors, failed, invalid, not_configured};
 use crate::systemd;
 
+/// The event type of a restart of a unit.
+const RESTARTED: &str = "unit.restart";
 /// Between two looks at the CPU's counters.
 const SAMPLE: Duration = Duration::from_millis(100);
 
@@ -51,6 +57,53 @@ pub async fn services(home: &Path) -> Result<Value, CallError> {
         None => {
             Err(not_configured("no services to show: systemd does not run this daemon, or does not answer"))
         }
+    }
+}
+
+/// Restarts of units that agents may ask for in an hour: what six have not mended, a seventh will not.
+pub const UNITS_AN_HOUR: u32 = 6;
+
+#[derive(Deserialize)]
+pub struct RestartUnit {
+    unit: String,
+    #[serde(default)]
+    reason: String,
+}
+
+impl Doors {
+    /// Has systemd restart a service of ours; polkit decides whether this user may.
+    pub async fn restart_unit(&self, agent: &AgentName, call: RestartUnit) -> Result<Value, CallError> {
+        let RestartUnit { unit, reason } = call;
+        let ours = operations::units::UNITS.iter().any(|known| known.name == unit);
+        if !ours || !unit.ends_with(".service") || unit.contains('@') {
+            return Err(invalid(format!("`{}` is no service of openclaw's", unit.escape_debug())));
+        }
+        if systemd::own_unit().as_deref() == Some(&unit) {
+            return Err(invalid(format!(
+                "`{unit}` is the unit that runs {agent}: systemd restarts it by itself"
+            )));
+        }
+        let Some(manager) = operations::install::manager(&self.disk).filter(|_| systemd::is_there()) else {
+            return Err(not_configured("no units to restart: systemd does not run this daemon"));
+        };
+        let now = self.clock.now();
+        let allowed = self.unit_restarts.lock().unwrap_or_else(PoisonError::into_inner).take(now);
+        if let Err(until) = allowed {
+            let text =
+                format!("agents have had {UNITS_AN_HOUR} units restarted within an hour: no more for now");
+            return Err(CallError::new(CallErrorKind::TooSoon, text).until(Some(until)));
+        }
+        tracing::warn!(%agent, unit, "restarting a unit: {reason}");
+        let payload = json!({"unit": unit, "reason": reason});
+        self.store.event(NewEvent {
+            agent: agent.clone(),
+            kind: RESTARTED,
+            payload: payload.to_string(),
+            at: now,
+        });
+        let told = tokio::task::spawn_blocking(move || systemd::restart(manager, &unit));
+        told.await.map_err(|error| failed(&error))?.map_err(|why| failed(&why))?;
+        Ok(Value::Null)
     }
 }
 

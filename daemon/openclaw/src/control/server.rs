@@ -199,7 +199,7 @@ impl Server {
             Ask::Grants { name } => json(&provided::grants(&self.board, supervisor.agent(&name)?).await?),
             Ask::Budget { agent, calls } => {
                 let agent = agent.map(|name| supervisor.agent(&name)).transpose()?;
-                let (budgets, calls) = (self.board.providers.budgets().await?, calls.min(CALLS));
+                let (budgets, calls) = (self.desk.budgets().await?, calls.min(CALLS));
                 json(
                     &serde_json::json!({"budgets": budgets, "calls": store.calls(agent.as_ref(), calls).await?}),
                 )

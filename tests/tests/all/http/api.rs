@@ -254,10 +254,16 @@ fn what_is_answered_is_what_the_description_says() -> Result<()> {
     let agent = http.get("/api/v1/agents/scout")?.json()?;
     home.ok(&["alert", "raise", "INFO", "by the way"])?;
     let alert = http.get("/api/v1/alerts")?.json()?["alerts"][0].clone();
+    let budget = http.get("/api/v1/budgets")?.json()?["budgets"][0].clone();
+    assert_eq!(http.get("/api/v1/budgets")?.json()?["budgets"], home.json(&["budget", "--json"])?["budgets"]);
     let problem = http.get("/api/v1/x")?.json()?;
-    for (schema, answer) in
-        [("TaskShown", &task), ("Component", &agent), ("AlertShown", &alert), ("Problem", &problem)]
-    {
+    for (schema, answer) in [
+        ("TaskShown", &task),
+        ("Component", &agent),
+        ("AlertShown", &alert),
+        ("BudgetShown", &budget),
+        ("Problem", &problem),
+    ] {
         let mut told: Vec<_> = answer.as_object().context("an object")?.keys().cloned().collect();
         told.sort();
         // What is empty may be left out.

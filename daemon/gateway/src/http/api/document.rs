@@ -7,7 +7,7 @@ use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder, SecurityRequirement}
 use utoipa::{OpenApi, ToSchema};
 
 use super::super::problem::Problem;
-use super::{agents, alerts, events, messages, tasks, whole};
+use super::{agents, alerts, budgets, events, messages, tasks, whole};
 use crate::status::Document;
 
 const BEARER: &str = "bearer";
@@ -37,10 +37,11 @@ const BEARER: &str = "bearer";
         agents::rollback,
         alerts::list,
         alerts::ack,
+        budgets::list,
         events::listen,
         whole::status,
     ),
-    components(schemas(Problem, Document, tasks::TaskShown, alerts::AlertShown))
+    components(schemas(Problem, Document, tasks::TaskShown, alerts::AlertShown, budgets::BudgetShown))
 )]
 struct Api;
 
@@ -120,7 +121,7 @@ mod tests {
             assert!(document.pointer(pointer).is_some(), "{pointer}");
         }
         let paths = document["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), 16, "{:?}", paths.keys());
+        assert_eq!(paths.len(), 17, "{:?}", paths.keys());
         let mut ids = std::collections::BTreeSet::new();
         for (path, item) in paths {
             for (method, operation) in item.as_object().unwrap() {

@@ -2,6 +2,7 @@
 
 mod agents;
 mod alerts;
+mod budgets;
 mod document;
 mod events;
 mod messages;
@@ -37,6 +38,7 @@ pub(crate) fn routes() -> Router {
         .route("/api/v1/agents/{name}/rollback", post(agents::rollback))
         .route("/api/v1/alerts", get(alerts::list))
         .route("/api/v1/alerts/{id}/ack", post(alerts::ack))
+        .route("/api/v1/budgets", get(budgets::list))
         .route("/api/v1/events", get(events::listen))
         .route("/api/v1/openclaw/status", get(whole::status))
         .fallback(|| async { Problem::nothing_here() })
