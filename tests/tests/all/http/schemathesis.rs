@@ -49,7 +49,7 @@ fn nothing_is_found_that_the_description_does_not_say() -> Result<()> {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     // Each operation of the description, but for the stream.
-    assert!(said.contains("Tested: 15"), "{said}");
+    assert!(said.contains("Tested: 16"), "{said}");
     assert!(daemon.stop()?.success());
     Ok(())
 }
