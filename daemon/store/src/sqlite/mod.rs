@@ -25,12 +25,12 @@ use sqlx::sqlite::{
 use tokio::sync::Mutex;
 
 use self::pipeline::Pipeline;
-use crate::Error;
 use crate::alert::{Alert, Level};
 use crate::backend::{Applied, Backend, Batch, Claimant, Depth, Event, Heartbeat};
 use crate::ledger::{Call, Usage};
 use crate::task::{Filter, NewTask, Task, TaskId};
 use crate::transaction::{self, Moment};
+use crate::{Error, stamp};
 
 pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 
@@ -110,6 +110,14 @@ impl Backend for Sqlite {
     async fn recover(&self, claimant: &Claimant, now: DateTime<Utc>) -> Result<u64, Error> {
         let db = &mut *self.writer.lock().await;
         transaction(db, async |db| transaction::free(db, claimant, now).await).await
+    }
+
+    async fn set_back(&self, before: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), Error> {
+        let sql = "update task_queue set run_at = $1
+                   where state = 'queued' and run_at > $1 and (run_at <= $2 or attempts > 0)";
+        let set_back = sqlx::query(sql).bind(stamp(now)).bind(stamp(before));
+        set_back.execute(&mut *self.writer.lock().await).await?;
+        Ok(())
     }
 
     async fn next_due(&self, after: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Error> {

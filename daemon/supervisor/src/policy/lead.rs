@@ -7,7 +7,7 @@
 //!     └──────────────────└──────────────────────────────┘
 //! ```
 //!
-//! `until` counts from before the question was asked, by this machine's monotonic clock, so it is never later than the
+//! `until` counts from before the question was asked, by the clock of this machine's boot ([`Clock::steady`](store::Clock::steady)), so it is never later than the
 //! database's own: whoever stops its hosts a margin before it has stopped them before another may claim.
 //! While the database is down for everybody nobody can claim either, and once it is up again it lets nobody claim for as
 //! long as a lease lasts: the lead is kept then. A proxy may refuse for a server that others reach: `[database] proxied`
@@ -23,7 +23,7 @@ use openclaw_agent_api::AgentName;
 
 use super::Time;
 
-/// A machine whose clocks drift apart by more than this between two looks was suspended.
+/// A suspension that is shorter is none.
 const SLEPT: Duration = Duration::from_secs(1);
 
 /// What the database said to a question.
@@ -69,8 +69,8 @@ pub struct Leads {
     /// Hosts are gone within this.
     margin: Duration,
     groups: Vec<Vec<AgentName>>,
-    /// How far the clock of the boot was ahead of the monotonic one at the last look.
-    ahead: Option<Duration>,
+    /// How long the machine had been suspended at the last look.
+    suspended: Option<Duration>,
     held: BTreeMap<AgentName, Held>,
     wanted: BTreeSet<AgentName>,
 }
@@ -80,7 +80,7 @@ impl Leads {
     /// wanted here are to be wanted before the first claim.
     pub fn new(ttl: Duration, kill: Duration, groups: Vec<Vec<AgentName>>) -> Self {
         let margin = (kill + ttl / 10).min(ttl / 2);
-        Self { ttl, margin, groups, ahead: None, held: BTreeMap::new(), wanted: BTreeSet::new() }
+        Self { ttl, margin, groups, suspended: None, held: BTreeMap::new(), wanted: BTreeSet::new() }
     }
 
     /// An agent that is to be led here.
@@ -211,11 +211,11 @@ impl Leads {
         self.lose(agents, &format!("the lead could not be renewed in time: {why}"))
     }
 
-    /// How far the clock of the boot is ahead of the monotonic one now. It goes on while the machine is suspended, as leases
-    /// do, and the monotonic one, by which their time is counted here, does not: then all are given up.
-    pub fn awake(&mut self, ahead: Duration) -> Vec<(AgentName, Change)> {
-        let before = self.ahead.replace(ahead);
-        if before.is_none_or(|before| ahead <= before + SLEPT) {
+    /// How long the machine has been suspended by now. Leases go on meanwhile, and the timers by which they are kept here do
+    /// not: then all are given up.
+    pub fn awake(&mut self, suspended: Duration) -> Vec<(AgentName, Change)> {
+        let before = self.suspended.replace(suspended);
+        if before.is_none_or(|before| suspended <= before + SLEPT) {
             return Vec::new();
         }
         self.lose(self.held.keys().cloned().collect(), "the machine was suspended")
