@@ -14,7 +14,9 @@
 //! says that there is one, and then nothing is concluded from a refusal.
 //!
 //! A group is led as one. Of its members the first is claimed before all others, so that of two who claim one wins all; none
-//! runs before all are held, and with one that is lost all are.
+//! runs before all are held, and with one that is lost all are. Who has had only some of them for as long as a lease lasts,
+//! since others are led elsewhere on their own, gives back what it has, and rests before it claims again: for half to one and
+//! a half leases, by chance, so that two of whom each has what the other needs do not meet for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -52,12 +54,19 @@ pub enum Change {
         /// Who leads it, or why nobody here does.
         why: String,
     },
+    /// It is not led here, and was given back so that it can be led elsewhere: the group cannot run here.
+    GivenBack {
+        /// Which of the group are led elsewhere, and by whom.
+        why: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Held {
     token: i64,
     until: Time,
+    /// When it was won.
+    since: Time,
     /// It was told: all of its group are held.
     led: bool,
 }
@@ -73,6 +82,10 @@ pub struct Leads {
     suspended: Option<Duration>,
     held: BTreeMap<AgentName, Held>,
     wanted: BTreeSet<AgentName>,
+    /// Why the last claim was in vain.
+    refusals: BTreeMap<AgentName, String>,
+    /// Those that are not claimed before then, after they were given back.
+    resting: BTreeMap<AgentName, Time>,
 }
 
 impl Leads {
@@ -80,7 +93,9 @@ impl Leads {
     /// wanted here are to be wanted before the first claim.
     pub fn new(ttl: Duration, kill: Duration, groups: Vec<Vec<AgentName>>) -> Self {
         let margin = (kill + ttl / 10).min(ttl / 2);
-        Self { ttl, margin, groups, suspended: None, held: BTreeMap::new(), wanted: BTreeSet::new() }
+        let (held, wanted) = (BTreeMap::new(), BTreeSet::new());
+        let (refusals, resting) = (BTreeMap::new(), BTreeMap::new());
+        Self { ttl, margin, groups, suspended: None, held, wanted, refusals, resting }
     }
 
     /// An agent that is to be led here.
@@ -96,12 +111,13 @@ impl Leads {
     }
 
     /// Those to ask for now: of a group the first, and the others once that is held.
-    pub fn wanted(&self) -> Vec<AgentName> {
-        let now = |agent: &&AgentName| {
+    pub fn wanted(&self, now: Time) -> Vec<AgentName> {
+        let its_turn = |agent: &&AgentName| {
             let first = self.group(agent).into_iter().next();
-            first.is_none_or(|first| first == **agent || self.held.contains_key(&first))
+            let rests = self.resting.get(*agent).is_some_and(|until| *until > now);
+            !rests && first.is_none_or(|first| first == **agent || self.held.contains_key(&first))
         };
-        self.wanted.iter().filter(now).cloned().collect()
+        self.wanted.iter().filter(its_turn).cloned().collect()
     }
 
     /// Those that are not led here, though they are to be.
@@ -149,10 +165,14 @@ impl Leads {
             match claim {
                 Ok(token) => {
                     self.wanted.remove(&agent);
-                    let until = asked + self.ttl;
-                    self.held.insert(agent.clone(), Held { token, until, led: false });
+                    self.refusals.remove(&agent);
+                    self.resting.remove(&agent);
+                    let held = Held { token, until: asked + self.ttl, since: asked, led: false };
+                    self.held.insert(agent, held);
                 }
                 Err(why) => {
+                    self.refusals.insert(agent.clone(), why);
+                    let why = self.refusal(&agent);
                     let stands = |member| (member, Change::StandsBy { why: why.clone() });
                     changes.extend(self.group(&agent).into_iter().map(stands));
                 }
@@ -160,6 +180,42 @@ impl Leads {
         }
         changes.extend(self.complete());
         changes
+    }
+
+    /// Why an agent's group does not run here.
+    fn refusal(&self, agent: &AgentName) -> String {
+        let refused = |member: &AgentName| Some((member.clone(), self.refusals.get(member)?));
+        let group = self.group(agent);
+        let refused: Vec<_> = group.iter().filter_map(refused).collect();
+        match &refused[..] {
+            // Whoever has the first has all, or soon will.
+            [(first, why)] if group.first() == Some(first) => (*why).clone(),
+            _ => {
+                let each: Vec<_> = refused.iter().map(|(member, why)| format!("`{member}`: {why}")).collect();
+                format!("its group runs as one, and not all of it is to be had: {}", each.join(", "))
+            }
+        }
+    }
+
+    /// What is to be given back now: of a group of which others are led elsewhere, what was held for as long as a lease lasts.
+    /// `jitter` is 0 to 1.
+    pub fn give_back(&mut self, now: Time, jitter: f64) -> (Vec<(AgentName, i64)>, Vec<(AgentName, Change)>) {
+        let stuck = |held: &Held| !held.led && held.since + self.ttl <= now;
+        let stuck: Vec<_> =
+            self.held.iter().filter(|(_, h)| stuck(h)).map(|(agent, _)| agent.clone()).collect();
+        let (mut given, mut changes) = (Vec::new(), Vec::new());
+        for agent in stuck {
+            let why = self.refusal(&agent);
+            for member in self.group(&agent) {
+                self.resting.insert(member.clone(), now + self.ttl.mul_f64(0.5 + jitter.clamp(0.0, 1.0)));
+                if let Some(held) = self.held.remove(&member) {
+                    given.push((member.clone(), held.token));
+                    self.wanted.insert(member.clone());
+                    changes.push((member, Change::GivenBack { why: why.clone() }));
+                }
+            }
+        }
+        (given, changes)
     }
 
     /// Those that are led from now on, since all of their group are held.

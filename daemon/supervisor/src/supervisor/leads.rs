@@ -101,9 +101,11 @@ impl Keeper {
 
     /// Answers when to claim next.
     async fn claim(&mut self) -> Duration {
-        let wanted = self.leads.wanted();
+        self.give_back().await;
+        let wanted = self.leads.wanted(self.clock.steady());
         if wanted.is_empty() {
-            return self.leads.ttl();
+            // Those that rest are claimed again in time.
+            return self.pace();
         }
         let asked = self.clock.steady();
         let answer = timeout_at(self.deadline(), self.store.claim_agents(&wanted, self.leads.ttl())).await;
@@ -118,7 +120,7 @@ impl Keeper {
                 self.claimed_at = Instant::now();
                 self.tell(changes).await;
                 // The first of a group is held: now the others.
-                if self.leads.wanted().iter().any(|agent| !wanted.contains(agent)) {
+                if self.leads.wanted(asked).iter().any(|agent| !wanted.contains(agent)) {
                     return Duration::ZERO;
                 }
             }
@@ -130,7 +132,25 @@ impl Keeper {
                 self.unclaimed(why).await;
             }
         }
+        self.pace()
+    }
+
+    fn pace(&self) -> Duration {
         POLL.min(self.leads.ttl() / 4)
+    }
+
+    /// Where the rest of a group is led elsewhere.
+    async fn give_back(&mut self) {
+        let (given, changes) = self.leads.give_back(self.clock.steady(), fastrand::f64());
+        if given.is_empty() {
+            return;
+        }
+        // Where this fails they run out by themselves: nobody renews them any more.
+        let released = timeout_at(self.deadline(), self.store.release_agents(&given)).await;
+        if !matches!(released, Ok(Ok(()))) {
+            tracing::debug!("leads could not be given back, and run out");
+        }
+        self.tell(changes).await;
     }
 
     /// Whoever led may be gone by now, and nobody here can tell.
@@ -201,6 +221,11 @@ impl Supervisor {
                     slot.reason = reason;
                     self.changed.send_modify(|count| *count += 1);
                 }
+            }
+            Change::GivenBack { why } => {
+                let text = format!("it does not run anywhere with its group, and was given back: {why}");
+                self.alert(&name, Level::Warning, Topic::Lead, &text);
+                self.lead_changed((name, Change::StandsBy { why }));
             }
             Change::Lost { why } => {
                 let text = format!("it is stopped here: {why}");
