@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use settings::Breaker as Config;
 
-use crate::Time;
+use crate::{Time, shift};
 
 /// How one call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +93,12 @@ impl Breaker {
         self.buckets.clear();
         self.restarts.clear();
         now + doubled.min(config.open_max).max(config.open)
+    }
+
+    /// As it is by a clock that was set forward by so much.
+    pub fn shift(&mut self, by: TimeDelta) {
+        let buckets = self.buckets.iter_mut().map(|bucket| &mut bucket.from);
+        buckets.chain(&mut self.restarts).for_each(|at| shift(at, by));
     }
 
     /// What answered the calls is gone for good; restarts and trips are the agent's.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::Time;
+use chrono::TimeDelta;
+
+use crate::{Time, shift};
 
 /// A token bucket: `capacity` at once, then one per `refill`.
 #[derive(Clone, Debug)]
@@ -33,6 +35,11 @@ impl Bucket {
             }
             None => Err(self.counted_at + self.refill),
         }
+    }
+
+    /// As it is by a clock that was set forward by so much.
+    pub fn shift(&mut self, by: TimeDelta) {
+        shift(&mut self.counted_at, by);
     }
 
     fn count(&mut self, now: Time) {

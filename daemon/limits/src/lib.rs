@@ -8,3 +8,8 @@ pub use bucket::Bucket;
 
 /// Wall clock, since what is counted outlives processes.
 pub type Time = chrono::DateTime<chrono::Utc>;
+
+/// Moves a time along with a clock that was set forward by so much; one that would leave the calendar stays.
+pub fn shift(at: &mut Time, by: chrono::TimeDelta) {
+    *at = at.checked_add_signed(by).unwrap_or(*at);
+}

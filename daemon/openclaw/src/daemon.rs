@@ -121,6 +121,7 @@ async fn serve(
         max_queued: tasks.max_queued,
         keep: tasks.keep,
         keep_rows: tasks.keep_rows,
+        clock,
     };
     let (store, mut engine) = Store::start(backend, options).await?;
 
@@ -141,7 +142,7 @@ async fn serve(
         tasks: tasks.clone(),
         disk: paths.home.clone(),
         providers: provided.clone(),
-        unit_restarts: Mutex::new(Bucket::new(UNITS_AN_HOUR, HOUR / UNITS_AN_HOUR, clock.now())),
+        unit_restarts: Mutex::new(Bucket::new(UNITS_AN_HOUR, HOUR / UNITS_AN_HOUR, clock.steady())),
         // The bot may be another process's: what it is to send is a row.
         chats: alerts::chats(
             &settings,

@@ -137,6 +137,7 @@ impl From<store::Error> for Failure {
             | Error::Away(_)
             | Error::Down(_)
             | Error::Busy
+            | Error::Locked
             | Error::ReadOnly(_)
             | Error::InTheWay(_)
             | Error::Doubtful(_) => Code::TryAgain,

@@ -137,7 +137,7 @@ fn seen(
     if !state.is_ready() && !matches!(state, policy::State::Draining { .. }) {
         return Some(now);
     }
-    proof.map(|at| if (now - at).to_std().unwrap_or_default() <= stale { now } else { at })
+    proof.map(|at| if (now - at).abs().to_std().is_ok_and(|age| age <= stale) { now } else { at })
 }
 
 const fn open(state: &policy::State) -> Breaker {

@@ -112,7 +112,7 @@ impl Board {
                 let why = "all connections for lookups are in use, and some were refused; work goes on";
                 ("ready", "degraded", why.to_owned())
             }
-            None if (now - health.committed_at).to_std().unwrap_or_default() > self.stale => {
+            None if (now - health.committed_at).abs().to_std().is_ok_and(|age| age > self.stale) => {
                 ("ready", "unknown", "nothing has been committed for longer than it should take".to_owned())
             }
             None => ("ready", "ok", "results and new tasks are stored".to_owned()),

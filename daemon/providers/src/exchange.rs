@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chrono::DateTime;
+use chrono::{DateTime, TimeDelta};
 use openclaw_agent_api::AgentName;
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, RequestBuilder, Response};
@@ -196,10 +196,10 @@ impl Inner {
         rules: &FailOver,
         read: impl Fn(&Candidate, &[u8]) -> Result<(A, Option<Tokens>), Trouble>,
     ) -> Result<A, Refusal> {
-        let mut progress = Progress::new(candidates.len(), rules, self.clock.now());
+        let mut progress = Progress::new(candidates.len(), rules, self.clock.steady());
         let mut last = None;
         loop {
-            let now = self.clock.now();
+            let now = self.clock.steady();
             let free: Vec<_> =
                 candidates.iter().map(|(candidate, _)| candidate.state().gate.free_at(now)).collect();
             match progress.next(&free, rules, fastrand::f64(), now) {
@@ -217,8 +217,11 @@ impl Inner {
                         }
                     }
                 }
-                Step::Wait(until) => tokio::time::sleep_until(self.clock.instant(until)).await,
-                Step::GiveUp(why) => return Err(given_up(why, last)),
+                Step::Wait(until) => {
+                    let until = until + self.clock.step();
+                    tokio::time::sleep_until(self.clock.instant(until)).await;
+                }
+                Step::GiveUp(why) => return Err(given_up(why, last, self.clock.step())),
             }
         }
     }
@@ -232,7 +235,7 @@ impl Inner {
         breaker: &Breaker,
         read: impl Fn(&Candidate, &[u8]) -> Result<(A, Option<Tokens>), Trouble>,
     ) -> Result<Result<A, Trouble>, Refusal> {
-        candidate.state().gate.pass(within, self.clock.now());
+        candidate.state().gate.pass(within, self.clock.steady());
         let base = micros(candidate.provider.request);
         let cost = |tokens: Tokens| base + attempt.model.as_ref().map_or(0, |model| tokens.cost(model));
         let most = Cost { requests: 1, micros: cost(attempt.most) };
@@ -274,7 +277,7 @@ impl Inner {
         let knew = state.health.authenticated.holds;
         let worked = state.health.functional.holds;
         state.health.learn(trouble, now);
-        let opened = state.gate.ended(trouble, took, breaker, now);
+        let opened = state.gate.ended(trouble, took, breaker, self.clock.steady());
         drop(state);
         let Some(trouble) = trouble else { return };
         let name = &candidate.name;
@@ -282,7 +285,7 @@ impl Inner {
         if trouble.is_ours() && (worked != Some(false) || knew != Some(false)) {
             notices.push(misconfigured(candidate, trouble));
         }
-        if let Some(until) = opened {
+        if let Some(until) = opened.map(|until| until + self.clock.step()) {
             let text = format!("the provider `{name}` is left alone until {until:.0}: {trouble}");
             let key = format!("provider:{name}:breaker");
             notices.push(Notice { agent: None, level: Level::Warning, key, text });
@@ -314,13 +317,15 @@ fn remedy(candidate: &Candidate, trouble: &Trouble) -> String {
     }
 }
 
-fn given_up(why: Why, last: Option<(&Candidate, Trouble)>) -> Refusal {
+/// `step`: what is added to a steady time for people.
+fn given_up(why: Why, last: Option<(&Candidate, Trouble)>, step: TimeDelta) -> Refusal {
     match (why, last) {
         (Why::Fatal, Some((candidate, trouble))) => {
             let remedy = remedy(candidate, &trouble);
             Refusal::Misconfigured { provider: candidate.name.clone(), trouble, remedy }
         }
         (Why::Nobody { free_at }, last) => {
+            let free_at = free_at.map(|at| at + step);
             let last = last.map(|(candidate, trouble)| format!("; last `{}`: {trouble}", candidate.name));
             let retry = free_at.map(|at| format!("; worth another try at {at:.0}")).unwrap_or_default();
             let why = format!("no provider has answered{}{retry}", last.unwrap_or_default());

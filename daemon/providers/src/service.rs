@@ -238,7 +238,7 @@ impl Handle {
 
     /// How each provider stands, those for chat first.
     pub fn providers(&self) -> Vec<ProviderStatus> {
-        let now = self.0.clock.now();
+        let (now, step) = (self.0.clock.steady(), self.0.clock.step());
         let status = |candidate: &Candidate| {
             let state = candidate.state();
             ProviderStatus {
@@ -247,7 +247,7 @@ impl Handle {
                 health: state.health.clone(),
                 position: state.gate.position(),
                 failures: state.gate.failures(),
-                free_at: state.gate.free_at(now),
+                free_at: state.gate.free_at(now).map(|at| at + step),
             }
         };
         let set = self.0.set();
@@ -299,13 +299,13 @@ impl Inner {
 
     /// The agent's rate, before anything else.
     fn admit(&self, agent: &AgentName) -> Result<(), Refusal> {
-        let (rate, now) = (self.calls.rate, self.clock.now());
+        let (rate, now) = (self.calls.rate, self.clock.steady());
         // A bucket each, changed whole: a poisoned lock is still good. There are as many as agents.
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         let minute = Duration::from_secs(60);
         let bucket =
             rates.entry(agent.clone()).or_insert_with(|| Bucket::new(rate, minute / rate.max(1), now));
-        let until = bucket.take(now).err();
+        let until = bucket.take(now).err().map(|until| until + self.clock.step());
         until.map_or(Ok(()), |until| Err(Refusal::TooMany { agent: agent.clone(), rate, until }))
     }
 

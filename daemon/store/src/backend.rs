@@ -327,6 +327,11 @@ pub trait Backend: Send + Sync + 'static {
     async fn release_agents(&self, _held: &[(AgentName, i64)]) -> Result<(), Error> {
         Ok(())
     }
+    /// The clock that decides was set back from `before` to `now`: what was due is due, and so is what waits for another try,
+    /// of which nobody could tell any more how long it is to wait. Where the database's own decides, nothing.
+    async fn set_back(&self, _before: DateTime<Utc>, _now: DateTime<Utc>) -> Result<(), Error> {
+        Ok(())
+    }
     /// Frees what an earlier life of this daemon had leased; those tries do not count.
     async fn recover(&self, claimant: &Claimant, now: DateTime<Utc>) -> Result<u64, Error>;
     /// When the next task that waits for its time is due, if later than `after`; blocked or not.

@@ -37,6 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const BYTES_A_SECOND: usize = 4 << 20;
 /// An idle store proves no oftener than this that it can write.
 const IDLE_PROOF: TimeDelta = TimeDelta::seconds(10);
+/// A wall clock that goes apart from the timers' by more than this between two turns was set, or the machine was suspended.
+const JUMP: TimeDelta = TimeDelta::seconds(1);
 
 /// How the store is to work.
 #[derive(Clone, Debug)]
@@ -51,6 +53,8 @@ pub struct Options {
     pub keep: Duration,
     /// How many of each are kept at the most.
     pub keep_rows: u32,
+    /// The daemon's.
+    pub clock: Clock,
 }
 
 /// What the store last proved.
@@ -143,6 +147,12 @@ pub(crate) struct Engine {
     others: Others,
     abroad: Arc<Abroad>,
     next_due: Option<DateTime<Utc>>,
+    /// The last turn's time, by the wall clock and by the timers'.
+    looked: (DateTime<Utc>, Instant),
+    /// From when the wall clock was set back, before the backend knows.
+    set_back: Option<DateTime<Utc>>,
+    /// The last proof says nothing by this clock any more.
+    unproved: bool,
     /// Whether a lease may be out: an idle store has nothing to sweep.
     lent: bool,
     sweep_at: Instant,
@@ -160,7 +170,7 @@ impl Engine {
         claimant: Claimant,
         abroad: Arc<Abroad>,
     ) -> Result<(Self, watch::Receiver<Health>), Error> {
-        let clock = Clock::new();
+        let clock = options.clock;
         let now = clock.now();
         if backend.recover(&claimant, now).await? > 0 {
             reach(Boundary::RecoverCommitted).await;
@@ -188,6 +198,9 @@ impl Engine {
             health,
             waiting: HashMap::new(),
             next_due,
+            looked: (now, Instant::now()),
+            set_back: None,
+            unproved: false,
             lent: false,
         };
         engine.count(depths);
@@ -218,7 +231,7 @@ impl Engine {
     }
 
     async fn wait(&self) {
-        let due = self.next_due.map(|at| self.clock.instant(at));
+        let due = self.next_due.map(|at| self.clock.alarm(at));
         // While the database is away, only the retry matters: a claim would fail as well.
         let alarm = match self.retry_at {
             Some(at) => at,
@@ -241,6 +254,7 @@ impl Engine {
     /// its key; what was leased is freed by the next life) → told.
     async fn turn(&mut self, mut arrived: Pending) {
         let now = self.clock.now();
+        self.look_at_the_clock(now);
         let left = self.lanes.change(std::mem::take(&mut arrived.lanes));
         arrived.completions.extend(left.into_iter().map(Completion::released));
         self.hold(&mut arrived);
@@ -260,6 +274,25 @@ impl Engine {
         });
         for asker in asked {
             let _ = asker.send(());
+        }
+    }
+
+    /// Where the wall clock was set or the machine suspended since the last turn, leases and waits look other than they are:
+    /// those at work may renew before any lease counts as lost, and what is due is looked up anew.
+    fn look_at_the_clock(&mut self, now: DateTime<Utc>) {
+        let (wall, at) = std::mem::replace(&mut self.looked, (now, Instant::now()));
+        // A turn is never so long ago that this does not fit.
+        let expected = wall + TimeDelta::from_std(at.elapsed()).unwrap_or_default();
+        if (now - expected).abs() > JUMP {
+            tracing::info!(
+                "the wall clock was set, or the machine suspended: no lease counts as lost before it could be renewed"
+            );
+            self.sweep_at = Instant::now() + self.options.lease;
+            self.next_due = Some(now);
+            self.unproved = true;
+            if now < expected {
+                self.set_back.get_or_insert(expected);
+            }
         }
     }
 
@@ -332,7 +365,7 @@ impl Engine {
             alerts: arrived.alerts.iter().map(|(change, _)| change.clone()).collect(),
             missions: arrived.missions.iter().map(|(change, _)| change.clone()).collect(),
             ledger: arrived.ledger.iter().map(|(entry, _)| entry.clone()).collect(),
-            proof: retry_due,
+            proof: retry_due || std::mem::take(&mut self.unproved),
             ..Batch::default()
         };
         // While the database is away nobody can renew, so no lease is lost either.
@@ -365,7 +398,7 @@ impl Engine {
         self.sweep_at = at + lease / 3;
         // Where others lease as well, anybody sweeps for all.
         batch.sweep = self.lent || self.backend.shared();
-        batch.proof |= batch.sweep || now - self.health.borrow().committed_at >= IDLE_PROOF;
+        batch.proof |= batch.sweep || (now - self.health.borrow().committed_at).abs() >= IDLE_PROOF;
     }
 
     /// What the batch adds or frees can be claimed in the same transaction.
@@ -379,6 +412,11 @@ impl Engine {
     }
 
     async fn wake_due(&mut self, now: DateTime<Utc>) {
+        if let Some(before) = self.set_back
+            && self.backend.set_back(before, now).await.is_ok()
+        {
+            self.set_back = None;
+        }
         if self.next_due.is_some_and(|at| at <= now) {
             self.lanes.touch_all();
             // What is due now is claimed now; the next one counts from here. A read that fails is asked again soon.

@@ -30,6 +30,12 @@ pub enum Error {
     /// It is there, and all our connections for lookups are busy.
     #[error("the database is too busy to look anything up: all connections for that are in use; try again")]
     Busy,
+    /// Another program has locked the file.
+    #[error(
+        "another program holds the database's file locked: nothing was stored and results wait; find it with `fuser -v` and \
+         end it, service resumes by itself"
+    )]
+    Locked,
     /// It lets us in, but not to write.
     #[error(
         "the database is read-only ({0}): nothing was stored; make it writable, or name its primary in `url`"
@@ -105,7 +111,13 @@ impl Error {
     fn of_sqlite(code: u32, error: &sqlx::Error) -> Self {
         // The primary result code is the low byte: 13 is SQLITE_FULL. A full disk that strikes in the write-ahead
         // log's index is SQLITE_IOERR_SHMSIZE.
-        if code & 0xff == 13 || code == 4874 { Self::Full } else { Self::Database(error.to_string()) }
+        // 5 and 6 are SQLITE_BUSY and SQLITE_LOCKED.
+        match code & 0xff {
+            13 => Self::Full,
+            _ if code == 4874 => Self::Full,
+            5 | 6 => Self::Locked,
+            _ => Self::Database(error.to_string()),
+        }
     }
 
     /// After the table of SQLSTATEs: <https://www.postgresql.org/docs/15/errcodes-appendix.html>.

@@ -82,7 +82,7 @@ impl Boundary {
 }
 
 #[cfg(debug_assertions)]
-pub use armed::{reach, reach_now};
+pub use armed::{is_armed, reach, reach_now};
 
 #[cfg(debug_assertions)]
 mod armed {
@@ -128,6 +128,11 @@ mod armed {
     fn die(said: &str) -> ! {
         let _ = std::io::stderr().write_all(said.as_bytes());
         std::process::abort()
+    }
+
+    /// Whether something is to happen there, sooner or later.
+    pub fn is_armed(at: Boundary) -> bool {
+        ARMED.as_ref().is_some_and(|armed| armed.at == at)
     }
 
     /// Whether whoever comes here is to wait for ever. Does not return where it is to die.
@@ -204,6 +209,13 @@ mod armed {
             }
         }
     }
+}
+
+/// Nothing is armed in a release build.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub const fn is_armed(_: Boundary) -> bool {
+    false
 }
 
 /// Nothing happens here in a release build.

@@ -36,7 +36,7 @@ use self::database::{Database, On, on_both};
 use crate::backend::{Applied, Backend, Batch, Claimant};
 use crate::sqlite::Sqlite;
 use crate::task::{Completion, Ended, LeasedTask, NewTask, Outcome, Submitted, TaskId, TaskState};
-use crate::{Consumer, Error, Options, Store};
+use crate::{Clock, Consumer, Error, Options, Store};
 
 /// No condition here takes a tenth of it.
 const BOUND: Duration = Duration::from_secs(20);
@@ -47,7 +47,14 @@ async fn within<T>(what: impl Future<Output = T>) -> T {
 
 fn options() -> Options {
     let hour = Duration::from_secs(3600);
-    Options { installation: "test".into(), lease: hour, max_queued: 1000, keep: 24 * hour, keep_rows: 1000 }
+    Options {
+        installation: "test".into(),
+        lease: hour,
+        max_queued: 1000,
+        keep: 24 * hour,
+        keep_rows: 1000,
+        clock: Clock::new(),
+    }
 }
 
 fn agent(name: &str) -> AgentName {

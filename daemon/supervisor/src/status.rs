@@ -84,8 +84,10 @@ impl AgentStatus {
     pub fn health(&self, now: DateTime<Utc>) -> Health {
         match &self.record.state {
             State::Ready { .. } => {
-                let fresh =
-                    self.evidence().1.is_some_and(|at| (now - at).to_std().unwrap_or_default() <= self.stale);
+                let fresh = self
+                    .evidence()
+                    .1
+                    .is_some_and(|at| (now - at).abs().to_std().is_ok_and(|age| age <= self.stale));
                 if fresh { Health::Ok } else { Health::Unknown }
             }
             State::Starting { .. }

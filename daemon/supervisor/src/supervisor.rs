@@ -37,6 +37,9 @@ use slot::{Host, Lead, Slot, Source};
 
 /// Reports and requests that wait for the supervisor.
 const INBOX: usize = 1024;
+/// A wall clock that goes apart from the steady one by this was set; one that is steered back gently is followed when it comes to as
+/// much.
+const STEP: TimeDelta = TimeDelta::seconds(1);
 /// How long the end waits for looks at files.
 const LAST_LOOKS: Duration = Duration::from_secs(1);
 /// Orders that wait for an instance; it takes them as they come.
@@ -96,6 +99,8 @@ pub struct Supervisor {
     lead_changes: mpsc::Receiver<leads::Changed>,
     /// Whose record is being read.
     reading: BTreeSet<AgentName>,
+    /// By how much the wall clock had been set when its times were last moved.
+    step: TimeDelta,
     changed: watch::Sender<u64>,
     /// The daemon ends: nothing is started any more.
     ending: bool,
@@ -150,6 +155,7 @@ impl Supervisor {
             groups: settings.groups.values().cloned().collect(),
             budget: Budget::new(daemon.restart_budget, daemon.restart_refill, now),
             drain_timeout: daemon.drain_timeout,
+            step: around.clock.step(),
             around,
             reports,
             reporter,
@@ -262,11 +268,12 @@ impl Supervisor {
         }
         while !(self.ending && self.slots.values().all(|slot| !slot.lives())) {
             reach(Boundary::SupervisorTurn).await;
+            self.follow_the_clock();
             let due = self.next_due();
             let clock = self.around.clock;
             let alarm = async {
                 match due {
-                    Some(at) => tokio::time::sleep_until(clock.instant(at)).await,
+                    Some(at) => tokio::time::sleep_until(clock.alarm(at)).await,
                     None => std::future::pending().await,
                 }
             };
@@ -473,6 +480,7 @@ impl Supervisor {
     }
 
     fn due(&mut self) {
+        self.follow_the_clock();
         let now = self.around.clock.now();
         let is_due = |slot: &Slot| {
             self.has_moments(slot)
@@ -543,7 +551,25 @@ impl Supervisor {
         }
     }
 
+    /// Moves every time that it knows along with a wall clock that was set: waits and deadlines stay as long as they are.
+    fn follow_the_clock(&mut self) {
+        let step = self.around.clock.step();
+        let by = step - self.step;
+        // A clock that is only slowed down or sped up is left behind by so much.
+        if by.abs() < STEP {
+            return;
+        }
+        self.step = step;
+        tracing::warn!("the wall clock was set by {} s: waits stay as long as they are", by.num_seconds());
+        self.budget.shift(by);
+        for slot in self.slots.values_mut() {
+            slot.shift(by);
+        }
+        self.changed.send_modify(|count| *count += 1);
+    }
+
     fn decide(&mut self, name: &AgentName, event: Event) {
+        self.follow_the_clock();
         let Some(slot) = self.slots.get_mut(name) else { return };
         // A trip could start a predecessor.
         if self.ending && matches!(event, Event::TaskEnded { .. }) {

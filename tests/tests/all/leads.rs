@@ -211,6 +211,47 @@ fn of_two_that_run_all_one_leads_the_whole_group() -> Result<()> {
 }
 
 #[test]
+fn what_is_of_no_use_without_the_rest_of_its_group_is_given_back() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let config = on(&server.url("postgres"));
+    let group = "[groups.pair]\nagents = ['scout', 'misbehaving']\n";
+    let [whole, single] = [format!("{config}{group}"), config];
+    let whole = Home::new(&whole, &["scout", "misbehaving"])?;
+    let single = Home::new(&single, &["scout", "misbehaving"])?;
+    // Elsewhere nobody knows of a group, and one of it is led on its own.
+    let scout = single.spawn_by(single.command(&["run", "scout"])?)?;
+    // Its daemon may not answer yet.
+    let ready = |agent: &str| {
+        wait_for("it to be led on its own", || {
+            let found = single.component(agent).ok();
+            Ok(found.filter(|found| found["state"] == "ready"))
+        })
+    };
+    ready("scout")?;
+    let pair = whole.start()?;
+    let why = wait_for("the other of the pair to be held in vain", || {
+        let held = whole.component("misbehaving")?;
+        let why = held["reason"].as_str().unwrap_or_default().to_owned();
+        Ok(why.contains("its group runs as one").then_some(why))
+    })?;
+    ensure!(why.contains("`scout`: ") && why.contains("leads it"), "{why}");
+    ensure!(whole.hosts()?.is_empty());
+    // Whoever can run it gets it.
+    let other = single.spawn_by(single.command(&["run", "misbehaving"])?)?;
+    ready("misbehaving")?;
+    let told = "select count(*) from agent_events where event_type = 'agent.alert' and payload::text like '%group runs as one%'";
+    ensure!(server.number("postgres", told)? > 0, "no event tells of it");
+    ensure!(single.ok(&["send", "misbehaving", "echo alone"])?.contains("alone"));
+    // And all of it, once it is to be had.
+    ensure!(scout.stop()?.success() && other.stop()?.success());
+    for agent in ["scout", "misbehaving"] {
+        whole.until(agent, "ready")?;
+    }
+    ensure!(pair.stop()?.success(), "{}", whole.log());
+    Ok(())
+}
+
+#[test]
 fn a_process_that_does_not_answer_is_named_and_hides_nobody() -> Result<()> {
     let Some(server) = Postgres::start()? else { return Ok(()) };
     let home = Home::new(&on(&server.url("postgres")), &["scout", "misbehaving"])?;

@@ -4,6 +4,7 @@ mod agents;
 mod breaker;
 mod bridge;
 mod chaos;
+mod clock;
 mod configuration;
 mod database;
 mod degraded;

@@ -16,7 +16,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 /// Beats on time, in a row, after which one who was late is fresh: one alone may be chance.
 const ON_TIME: u8 = 2;
@@ -91,12 +91,15 @@ impl Judgement {
     }
 
     /// What is thought after a look at `now`. Beats, and looks, come every `interval`; `now` is of the clock of the
-    /// one who looks, and should it run back it stands still here.
+    /// one who looks, and should it be set back, what was is moved back with it.
     #[must_use]
     pub fn after(&self, look: Look, now: DateTime<Utc>, interval: Duration) -> Self {
-        let now = now.max(self.looked_at);
         let (late, down) = (interval.saturating_mul(9) / 4, interval.saturating_mul(13) / 4);
         let mut next = Self { looked_at: now, ..self.clone() };
+        let back = (self.looked_at - now).max(TimeDelta::zero());
+        for at in [&mut next.since, &mut next.quiet_since] {
+            *at = at.checked_sub_signed(back).unwrap_or(now);
+        }
         let blind = look == Look::Unreadable || between(self.looked_at, now) > late;
         if blind {
             (next.quiet_since, next.on_time) = (now, 0);

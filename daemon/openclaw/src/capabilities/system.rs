@@ -86,12 +86,12 @@ impl Doors {
         let Some(manager) = operations::install::manager(&self.disk).filter(|_| systemd::is_there()) else {
             return Err(not_configured("no units to restart: systemd does not run this daemon"));
         };
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let allowed = self.unit_restarts.lock().unwrap_or_else(PoisonError::into_inner).take(now);
         if let Err(until) = allowed {
             let text =
                 format!("agents have had {UNITS_AN_HOUR} units restarted within an hour: no more for now");
-            return Err(CallError::new(CallErrorKind::TooSoon, text).until(Some(until)));
+            return Err(CallError::new(CallErrorKind::TooSoon, text).until(Some(until + self.clock.step())));
         }
         tracing::warn!(%agent, unit, "restarting a unit: {reason}");
         let payload = json!({"unit": unit, "reason": reason});

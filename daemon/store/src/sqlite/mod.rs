@@ -22,16 +22,16 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use self::pipeline::Pipeline;
-use crate::Error;
 use crate::alert::{Alert, Level};
 use crate::backend::{Applied, Backend, Batch, Claimant, Depth, Event, Heartbeat};
 use crate::ledger::{Call, Usage};
 use crate::mission::Mission;
 use crate::task::{Filter, NewTask, Task, TaskId};
 use crate::transaction::{self, Moment};
+use crate::{Error, stamp};
 
 pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 
@@ -39,10 +39,17 @@ pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 /// middle of a transaction until it is listened to.
 const ROWS: usize = 4096;
 
+/// Readers at the most: people and agents that look something up.
+const READERS: u32 = 2;
+/// Nobody waits longer for one that is free.
+const FREE: Duration = Duration::from_secs(3);
+/// How long another program may hold the file locked before that is told: below what callers wait for.
+const LOCKED: Duration = Duration::from_secs(2);
+
 /// An open database.
 pub(crate) struct Sqlite {
     pub(crate) writer: Mutex<SqliteConnection>,
-    readers: SqlitePool,
+    pub(crate) readers: SqlitePool,
 }
 
 /// Opens or makes the database and brings it to this binary's form.
@@ -63,7 +70,7 @@ impl Sqlite {
             .journal_mode(SqliteJournalMode::Wal)
             // A commit is on the disk when it returns: accepted work is never bought off.
             .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(5))
+            .busy_timeout(LOCKED)
             .pragma("temp_store", "memory")
             .row_buffer_size(ROWS)
             .disable_statement_logging();
@@ -72,9 +79,26 @@ impl Sqlite {
             MigrateError::VersionMissing(version) => Error::Newer { path: shown.clone(), version },
             other => Error::Open { path: shown.clone(), reason: other.to_string() },
         })?;
-        let readers = SqlitePoolOptions::new().max_connections(2).min_connections(0);
+        let readers =
+            SqlitePoolOptions::new().max_connections(READERS).min_connections(0).acquire_timeout(FREE);
         let readers = readers.connect_lazy_with(options.read_only(true));
         Ok(Self { writer: Mutex::new(writer), readers })
+    }
+
+    /// The connection that writes, for what the engine asks besides: it must not wait for somebody's long list.
+    async fn writer(&self) -> Result<MutexGuard<'_, SqliteConnection>, Error> {
+        if self.readers.is_closed() {
+            return Err(Error::Closed);
+        }
+        Ok(self.writer.lock().await)
+    }
+
+    /// By a connection for lookups: one that is not to be had is wanted by too many, or made in vain.
+    async fn read<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        match work.await {
+            Err(Error::Busy) if !self.crowded() => Err(Error::Locked),
+            done => done,
+        }
     }
 }
 
@@ -113,45 +137,52 @@ impl Backend for Sqlite {
         transaction(db, async |db| transaction::free(db, claimant, now).await).await
     }
 
+    async fn set_back(&self, before: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), Error> {
+        let sql = "update task_queue set run_at = $1
+                   where state = 'queued' and run_at > $1 and (run_at <= $2 or attempts > 0)";
+        let set_back = sqlx::query(sql).bind(stamp(now)).bind(stamp(before));
+        set_back.execute(&mut *self.writer().await?).await?;
+        Ok(())
+    }
+
     async fn next_due(&self, after: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Error> {
-        // Not by a reader: the engine must not wait for somebody's long list.
-        shared::next_due(&mut *self.writer.lock().await, after).await
+        shared::next_due(&mut *self.writer().await?, after).await
     }
 
     async fn depths(&self) -> Result<Vec<(String, Depth)>, Error> {
-        shared::depths(&self.readers).await
+        shared::depths(&mut *self.writer().await?).await
     }
 
     async fn task(&self, id: TaskId) -> Result<Option<Task>, Error> {
-        shared::task(&self.readers, id).await
+        shared::task(&mut *self.writer().await?, id).await
     }
 
     async fn stored(&self, tasks: &[&NewTask]) -> Result<Vec<TaskId>, Error> {
-        transaction::stored(&mut Pipeline::new(&mut *self.writer.lock().await), tasks).await
+        transaction::stored(&mut Pipeline::new(&mut *self.writer().await?), tasks).await
     }
 
     async fn tasks(&self, filter: &Filter) -> Result<Vec<Task>, Error> {
-        list::tasks(&self.readers, filter).await
+        self.read(list::tasks(&self.readers, filter)).await
     }
 
     async fn records(&self) -> Result<Vec<(String, String)>, Error> {
-        shared::records(&self.readers).await
+        self.read(shared::records(&self.readers)).await
     }
 
     async fn events(&self, agent: &AgentName, kind: &str, limit: u32) -> Result<Vec<Event>, Error> {
-        shared::events(&self.readers, agent, kind, limit).await
+        self.read(shared::events(&self.readers, agent, kind, limit)).await
     }
 
     async fn events_after(&self, id: i64, limit: u32) -> Result<Vec<Event>, Error> {
-        shared::events_after(&self.readers, id, limit).await
+        self.read(shared::events_after(&self.readers, id, limit)).await
     }
 
     async fn last_event(&self) -> Result<i64, Error> {
-        shared::last_event(&self.readers).await
+        self.read(shared::last_event(&self.readers)).await
     }
 
     async fn alerts(&self, limit: u32) -> Result<Vec<Alert>, Error> {
-        shared::alerts(&self.readers, limit).await
+        self.read(shared::alerts(&self.readers, limit)).await
     }
 
     async fn missions(&self, limit: u32) -> Result<Vec<Mission>, Error> {
@@ -159,55 +190,59 @@ impl Backend for Sqlite {
     }
 
     async fn open_alerts(&self) -> Result<Vec<(Level, u64)>, Error> {
-        shared::open_alerts(&self.readers).await
+        self.read(shared::open_alerts(&self.readers)).await
     }
 
     async fn alerts_due(&self, by: DateTime<Utc>) -> Result<Vec<Alert>, Error> {
-        shared::alerts_due(&self.readers, by).await
+        self.read(shared::alerts_due(&self.readers, by)).await
     }
 
     async fn next_alert(&self) -> Result<Option<DateTime<Utc>>, Error> {
-        shared::next_alert(&self.readers).await
+        self.read(shared::next_alert(&self.readers)).await
     }
 
     async fn alerts_arrived(&self) -> Result<Vec<(i64, DateTime<Utc>)>, Error> {
-        shared::alerts_arrived(&self.readers).await
+        self.read(shared::alerts_arrived(&self.readers)).await
     }
 
     async fn heartbeats(&self, agent: &AgentName, limit: u32) -> Result<Vec<Heartbeat>, Error> {
-        shared::heartbeats(&self.readers, agent, limit).await
+        self.read(shared::heartbeats(&self.readers, agent, limit)).await
     }
 
     async fn last_heartbeats(&self) -> Result<Vec<Heartbeat>, Error> {
-        shared::last_heartbeats(&self.readers).await
+        self.read(shared::last_heartbeats(&self.readers)).await
     }
 
     async fn agents_since(&self, since: DateTime<Utc>) -> Result<Vec<String>, Error> {
-        shared::agents_since(&self.readers, since).await
+        self.read(shared::agents_since(&self.readers, since)).await
     }
 
     async fn recall(&self, agent: &AgentName, key: &str) -> Result<Option<String>, Error> {
-        shared::recall(&self.readers, agent, key).await
+        self.read(shared::recall(&self.readers, agent, key)).await
     }
 
     async fn keys(&self, agent: &AgentName, prefix: &str, limit: u32) -> Result<Vec<String>, Error> {
-        shared::keys(&self.readers, agent, prefix, limit).await
+        self.read(shared::keys(&self.readers, agent, prefix, limit)).await
     }
 
     async fn memory_keys(&self, agent: &AgentName) -> Result<u32, Error> {
-        shared::memory_keys(&self.readers, agent).await
+        self.read(shared::memory_keys(&self.readers, agent)).await
     }
 
     async fn turns(&self, agent: &AgentName, session: &str, limit: u32) -> Result<Vec<Turn>, Error> {
-        shared::turns(&self.readers, agent, session, limit).await
+        self.read(shared::turns(&self.readers, agent, session, limit)).await
     }
 
     async fn usage(&self, periods: &[String]) -> Result<Vec<Usage>, Error> {
-        shared::usage(&self.readers, periods).await
+        self.read(shared::usage(&self.readers, periods)).await
     }
 
     async fn calls(&self, agent: Option<&AgentName>, limit: u32) -> Result<Vec<Call>, Error> {
-        shared::calls(&self.readers, agent, limit).await
+        self.read(shared::calls(&self.readers, agent, limit)).await
+    }
+
+    fn crowded(&self) -> bool {
+        self.readers.num_idle() == 0 && self.readers.size() >= READERS
     }
 
     async fn close(&self) {

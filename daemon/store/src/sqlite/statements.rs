@@ -345,6 +345,10 @@ impl Statements for Pipeline<'_> {
         Ok(claimed)
     }
 
+    async fn sent(&mut self) -> Result<(), Error> {
+        self.flushed().await.map(|_| ())
+    }
+
     async fn prove(&mut self, now: DateTime<Utc>) -> Result<(), Error> {
         shared::prove(self.flushed().await?, now).await
     }

@@ -1,5 +1,6 @@
 //! A database that cannot be written for a while: what the engine does meanwhile and after.
 
+use std::cell::Cell;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,6 +10,7 @@ use openclaw_agent_api::context::Turn;
 use super::*;
 use crate::alert::{Alert, Level};
 use crate::backend::{Depth, Event, Heartbeat, MemoryChange, NewHeartbeat};
+use crate::clock::Reading;
 use crate::ledger;
 use crate::task::{Filter, Task};
 
@@ -53,6 +55,10 @@ impl Backend for Flaky {
             return Err(Error::Database("away".into()));
         }
         self.inner.apply(batch, claimant, now).await
+    }
+
+    async fn set_back(&self, before: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), Error> {
+        self.inner.set_back(before, now).await
     }
 
     async fn recover(&self, claimant: &Claimant, now: DateTime<Utc>) -> Result<u64, Error> {
@@ -168,6 +174,10 @@ struct Outage {
 impl Outage {
     /// With one task in work, and credit for more.
     async fn new(on: On, lease: Duration) -> Self {
+        Self::with(on, Options { lease, ..options() }).await
+    }
+
+    async fn with(on: On, options: Options) -> Self {
         let database = Database::new(on).await;
         let inner = database.open().await.unwrap();
         let flaky = Arc::new(Flaky {
@@ -178,7 +188,7 @@ impl Outage {
             at_gate: false.into(),
             seen: Mutex::default(),
         });
-        let (store, engine) = Store::start(flaky.clone(), Options { lease, ..options() }).await.unwrap();
+        let (store, engine) = Store::start(flaky.clone(), options).await.unwrap();
         let mut consumer = store.consumer(agent("milkbot"));
         consumer.credit(5);
         store.submit(task()).await.unwrap();
@@ -267,6 +277,56 @@ async fn no_lease_is_lost_while_nobody_can_renew(on: On) {
     // Claims are made again.
     let id = within(outage.store.submit(task())).await.unwrap().id;
     assert_eq!(next(&mut outage.consumer).await.id, id);
+}
+
+thread_local! {
+    /// By how much the wall clock was set.
+    static STEP: Cell<TimeDelta> = const { Cell::new(TimeDelta::zero()) };
+}
+
+/// Forward it looks as if all leases had run out, back as if none ever would.
+async fn a_wall_clock_that_is_set_ends_no_lease_and_lengthens_none(on: On) {
+    for step in [TimeDelta::hours(3), TimeDelta::hours(-6)] {
+        let lease = Duration::from_millis(900);
+        let clock = Clock::of(|| {
+            let reading = Reading::of_system();
+            Reading { wall: reading.wall + STEP.get(), ..reading }
+        });
+        let mut outage = Outage::with(on, Options { lease, clock, ..options() }).await;
+        // To be tried again.
+        let failed = within(outage.store.submit(task())).await.unwrap().id;
+        let again = next(&mut outage.consumer).await;
+        let soon = Utc::now() + STEP.get() + lease / 3;
+        outage.store.complete(fails(&again, Some(soon)));
+        flush(&outage.store).await;
+        let before = outage.flaky.seen().len();
+        STEP.set(STEP.get() + step);
+        let seen = async |sweep: bool| {
+            let seen = || outage.flaky.seen()[before..].to_vec();
+            within(async {
+                while !seen().iter().any(|(_, swept, proof, _)| *swept == sweep && *proof) {
+                    flush(&outage.store).await;
+                }
+            })
+            .await;
+            seen()
+        };
+        assert!(
+            seen(false).await.iter().all(|(_, sweep, ..)| !sweep),
+            "it sweeps before anybody could renew"
+        );
+        let renewed = outage.store.renew(vec![(outage.leased.id, outage.leased.token)]);
+        assert!(within(renewed).await.is_empty(), "it was taken away");
+        let new = within(outage.store.submit(task())).await.unwrap().id;
+        // What was due is due, and what nobody renews is free again in its time, by the new clock.
+        let mut expected = vec![(outage.leased.id, 2), (failed, 2), (new, 1)];
+        while !expected.is_empty() {
+            let task = next(&mut outage.consumer).await;
+            let is = |(id, attempts): &(TaskId, u32)| (*id, *attempts) == (task.id, task.attempts);
+            expected.remove(expected.iter().position(is).expect("each once"));
+            outage.store.complete(done(&task, "1"));
+        }
+    }
 }
 
 async fn a_watcher_of_what_cannot_be_read_is_dropped(on: On) {
@@ -374,6 +434,7 @@ on_both! {
     what_fails_in_between_does_not_put_the_retry_off
     heartbeats_wait_for_the_database
     no_lease_is_lost_while_nobody_can_renew
+    a_wall_clock_that_is_set_ends_no_lease_and_lengthens_none
     a_watcher_of_what_cannot_be_read_is_dropped
     after_a_pause_of_all_who_is_at_work_may_renew_first
     while_the_database_stands_nobody_waits_for_it

@@ -191,7 +191,7 @@ impl Database {
         }
     }
 
-    async fn outside(&self) -> sqlx::SqliteConnection {
+    pub async fn outside(&self) -> sqlx::SqliteConnection {
         let options = SqliteConnectOptions::new().filename(self.path());
         options.connect().await.expect("it opens")
     }

@@ -71,6 +71,39 @@ async fn a_database_at_its_bound_resumes_by_itself() {
         .await;
 }
 
+/// Each says what it is, and nothing is "away".
+#[tokio::test]
+async fn lookups_that_are_too_many_and_a_file_that_is_locked_are_told_apart() {
+    let database = Database::new(On::Sqlite).await;
+    let sqlite = Arc::new(Sqlite::open(&database.path()).await.unwrap());
+    let (store, engine) = Store::start(sqlite.clone(), options()).await.unwrap();
+    let rig = Rig { database, backend: sqlite.clone(), store, engine };
+    let taken = [sqlite.readers.acquire().await.unwrap(), sqlite.readers.acquire().await.unwrap()];
+    let refused = within(rig.store.events(&agent("milkbot"), "x", 1)).await.unwrap_err();
+    assert!(matches!(refused, Error::Busy) && rig.store.health().crowded, "{refused}");
+    // Work goes on beside that.
+    let id = rig.submit(task()).await;
+    assert_eq!(within(rig.store.task(id)).await.unwrap().state, TaskState::Queued);
+    drop(taken);
+    within(rig.store.events(&agent("milkbot"), "x", 1)).await.unwrap();
+    assert!(!rig.store.health().crowded);
+
+    let mut other = rig.database.outside().await;
+    sqlx::raw_sql("begin immediate").execute(&mut other).await.unwrap();
+    let refused = within(rig.store.submit(task())).await.unwrap_err();
+    assert!(matches!(refused, Error::Locked), "{refused}");
+    let told = rig.store.health();
+    assert!(!told.crowded && told.error.is_some_and(|error| error.contains("locked")));
+    sqlx::raw_sql("rollback").execute(&mut other).await.unwrap();
+    within(async {
+        while rig.store.health().error.is_some() {
+            rig.settle().await;
+        }
+    })
+    .await;
+    assert_eq!(rig.number("select count(*) from task_queue").await, 1);
+}
+
 /// A small disk of its own, unmounted when dropped.
 struct SmallDisk(TempDir);
 

@@ -11,7 +11,7 @@ use super::submit::submit;
 use super::{Held, Moment, OutcomeRow, Sessions, Statements, Try};
 use crate::Error;
 use crate::backend::{Applied, NewEvent};
-use crate::failpoint::{Boundary, reach};
+use crate::failpoint::Boundary;
 use crate::task::{Completion, Ended, Outcome, TaskId, TaskState};
 
 pub(super) async fn complete(
@@ -59,7 +59,7 @@ pub(super) async fn complete(
         let submitted = submit(db, &follow_ups, moment).await?;
         let new = follow_ups.iter().zip(submitted).filter(|(_, submitted)| !submitted.existing);
         applied.followed.extend(new.map(|(task, _)| task.queue.clone()));
-        reach(Boundary::FollowUpWritten).await;
+        db.written(Boundary::FollowUpWritten).await?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use super::complete::{millis, task_event};
 use super::{Lost, Moment, OutcomeRow, Sessions, Statements};
 use crate::Error;
 use crate::backend::{Applied, Claimant};
-use crate::failpoint::{Boundary, reach};
+use crate::failpoint::Boundary;
 use crate::task::{Ended, LeasedTask, TaskState};
 
 const SILENT: &str = "the worker stopped renewing its lease";
@@ -87,7 +87,7 @@ pub(crate) async fn free(
         db.unblock(&sessions).await?;
     }
     if !freed.is_empty() {
-        reach(Boundary::RecoverWritten).await;
+        db.written(Boundary::RecoverWritten).await?;
     }
     Ok(freed.len() as u64)
 }

@@ -14,7 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::Error;
 use crate::backend::{Applied, Batch, Claimant};
-use crate::failpoint::{Boundary, reach};
+use crate::failpoint::Boundary;
 pub(crate) use lease::free;
 pub(crate) use statements::{
     Claimed, Found, Freed, Held, Lost, NewRow, OutcomeRow, Sessions, Statements, Stored, Try,
@@ -63,7 +63,7 @@ pub(crate) async fn apply(
     let mut applied = Applied::default();
     if !batch.completions.is_empty() {
         complete::complete(db, &batch.completions, moment, &mut applied).await?;
-        reach(Boundary::CompleteWritten).await;
+        db.written(Boundary::CompleteWritten).await?;
     }
     for order in &batch.orders {
         let done = order::carry_out(db, order, moment, &mut applied).await?;
@@ -72,7 +72,7 @@ pub(crate) async fn apply(
     if !batch.submissions.is_empty() {
         let tasks: Vec<_> = batch.submissions.iter().collect();
         applied.submitted = submit::submit(db, &tasks, moment).await?;
-        reach(Boundary::SubmitWritten).await;
+        db.written(Boundary::SubmitWritten).await?;
     }
     if !batch.renewals.is_empty() {
         let held = db.renew(&batch.renewals, moment.now + claimant.lease).await?;
@@ -108,7 +108,7 @@ pub(crate) async fn apply(
     if batch.sweep {
         lease::sweep(db, moment, &mut applied).await?;
         if applied.swept {
-            reach(Boundary::SweepWritten).await;
+            db.written(Boundary::SweepWritten).await?;
         }
     }
     if let Some((before, rows)) = batch.prune {
@@ -117,7 +117,7 @@ pub(crate) async fn apply(
     if !batch.claims.is_empty() {
         applied.claimed = lease::claim(db, &batch.claims, claimant, moment).await?;
         if !applied.claimed.is_empty() {
-            reach(Boundary::ClaimWritten).await;
+            db.written(Boundary::ClaimWritten).await?;
         }
     }
     if batch.proof {

@@ -10,6 +10,7 @@ use super::Moment;
 use crate::Error;
 use crate::alert::{Report, Told, Which};
 use crate::backend::{Claimant, MemoryChange, NewEvent, NewHeartbeat, Record};
+use crate::failpoint::{Boundary, is_armed, reach};
 use crate::ledger::{BudgetKey, Kept, NewCall};
 use crate::mission::Mission;
 use crate::task::{LeasedTask, NewTask, TaskId, TaskState};
@@ -179,6 +180,18 @@ pub(crate) trait Statements {
         claimant: &Claimant,
         now: DateTime<Utc>,
     ) -> Result<Vec<Claimed>, Error>;
+    /// What is said so far has been carried out, also where it is saved up to be sent together.
+    async fn sent(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+    /// All that was said so far is written, if this is where the process is to die.
+    async fn written(&mut self, at: Boundary) -> Result<(), Error> {
+        if is_armed(at) {
+            self.sent().await?;
+        }
+        reach(at).await;
+        Ok(())
+    }
     /// Writes a row, to prove that it can.
     async fn prove(&mut self, now: DateTime<Utc>) -> Result<(), Error>;
 }

@@ -22,7 +22,7 @@ pub async fn slot(store: &Store, clock: Clock, agent: &AgentName, schedule: &Sch
     let (_, ended) = store.submit_and_watch(task).await?;
     // An error says that the engine no longer watches: the next slot is a fresh start.
     let _ = ended.await;
-    tokio::time::sleep_until(clock.instant(next)).await;
+    clock.sleep_until(next).await;
     Ok(())
 }
 

@@ -7,14 +7,16 @@
 //!     └──────────────────└──────────────────────────────┘
 //! ```
 //!
-//! `until` counts from before the question was asked, by this machine's monotonic clock, so it is never later than the
+//! `until` counts from before the question was asked, by the clock of this machine's boot ([`Clock::steady`](store::Clock::steady)), so it is never later than the
 //! database's own: whoever stops its hosts a margin before it has stopped them before another may claim.
 //! While the database is down for everybody nobody can claim either, and once it is up again it lets nobody claim for as
 //! long as a lease lasts: the lead is kept then. A proxy may refuse for a server that others reach: `[database] proxied`
 //! says that there is one, and then nothing is concluded from a refusal.
 //!
 //! A group is led as one. Of its members the first is claimed before all others, so that of two who claim one wins all; none
-//! runs before all are held, and with one that is lost all are.
+//! runs before all are held, and with one that is lost all are. Who has had only some of them for as long as a lease lasts,
+//! since others are led elsewhere on their own, gives back what it has, and rests before it claims again: for half to one and
+//! a half leases, by chance, so that two of whom each has what the other needs do not meet for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,7 +25,7 @@ use openclaw_agent_api::AgentName;
 
 use super::Time;
 
-/// A machine whose clocks drift apart by more than this between two looks was suspended.
+/// A suspension that is shorter is none.
 const SLEPT: Duration = Duration::from_secs(1);
 
 /// What the database said to a question.
@@ -36,6 +38,9 @@ pub enum Said<T> {
     /// Nothing: others may well ask it.
     Nothing(String),
 }
+
+/// What changes, in order, and for whom.
+pub type Changes = Vec<(AgentName, Change)>;
 
 /// What changed for an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,12 +57,19 @@ pub enum Change {
         /// Who leads it, or why nobody here does.
         why: String,
     },
+    /// It is not led here, and was given back so that it can be led elsewhere: the group cannot run here.
+    GivenBack {
+        /// Which of the group are led elsewhere, and by whom.
+        why: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Held {
     token: i64,
     until: Time,
+    /// When it was won.
+    since: Time,
     /// It was told: all of its group are held.
     led: bool,
 }
@@ -69,10 +81,14 @@ pub struct Leads {
     /// Hosts are gone within this.
     margin: Duration,
     groups: Vec<Vec<AgentName>>,
-    /// How far the clock of the boot was ahead of the monotonic one at the last look.
-    ahead: Option<Duration>,
+    /// How long the machine had been suspended at the last look.
+    suspended: Option<Duration>,
     held: BTreeMap<AgentName, Held>,
     wanted: BTreeSet<AgentName>,
+    /// Why the last claim was in vain.
+    refusals: BTreeMap<AgentName, String>,
+    /// Those that are not claimed before then, after they were given back.
+    resting: BTreeMap<AgentName, Time>,
 }
 
 impl Leads {
@@ -80,7 +96,9 @@ impl Leads {
     /// wanted here are to be wanted before the first claim.
     pub fn new(ttl: Duration, kill: Duration, groups: Vec<Vec<AgentName>>) -> Self {
         let margin = (kill + ttl / 10).min(ttl / 2);
-        Self { ttl, margin, groups, ahead: None, held: BTreeMap::new(), wanted: BTreeSet::new() }
+        let (held, wanted) = (BTreeMap::new(), BTreeSet::new());
+        let (refusals, resting) = (BTreeMap::new(), BTreeMap::new());
+        Self { ttl, margin, groups, suspended: None, held, wanted, refusals, resting }
     }
 
     /// An agent that is to be led here.
@@ -96,12 +114,13 @@ impl Leads {
     }
 
     /// Those to ask for now: of a group the first, and the others once that is held.
-    pub fn wanted(&self) -> Vec<AgentName> {
-        let now = |agent: &&AgentName| {
+    pub fn wanted(&self, now: Time) -> Vec<AgentName> {
+        let its_turn = |agent: &&AgentName| {
             let first = self.group(agent).into_iter().next();
-            first.is_none_or(|first| first == **agent || self.held.contains_key(&first))
+            let rests = self.resting.get(*agent).is_some_and(|until| *until > now);
+            !rests && first.is_none_or(|first| first == **agent || self.held.contains_key(&first))
         };
-        self.wanted.iter().filter(now).cloned().collect()
+        self.wanted.iter().filter(its_turn).cloned().collect()
     }
 
     /// Those that are not led here, though they are to be.
@@ -136,11 +155,7 @@ impl Leads {
     }
 
     /// What the database said when it was asked at `asked` for those that are wanted.
-    pub fn claimed(
-        &mut self,
-        said: Vec<(AgentName, Result<i64, String>)>,
-        asked: Time,
-    ) -> Vec<(AgentName, Change)> {
+    pub fn claimed(&mut self, said: Vec<(AgentName, Result<i64, String>)>, asked: Time) -> Changes {
         let mut changes = Vec::new();
         for (agent, claim) in said {
             if !self.wanted.contains(&agent) {
@@ -149,10 +164,14 @@ impl Leads {
             match claim {
                 Ok(token) => {
                     self.wanted.remove(&agent);
-                    let until = asked + self.ttl;
-                    self.held.insert(agent.clone(), Held { token, until, led: false });
+                    self.refusals.remove(&agent);
+                    self.resting.remove(&agent);
+                    let held = Held { token, until: asked + self.ttl, since: asked, led: false };
+                    self.held.insert(agent, held);
                 }
                 Err(why) => {
+                    self.refusals.insert(agent.clone(), why);
+                    let why = self.refusal(&agent);
                     let stands = |member| (member, Change::StandsBy { why: why.clone() });
                     changes.extend(self.group(&agent).into_iter().map(stands));
                 }
@@ -162,8 +181,44 @@ impl Leads {
         changes
     }
 
+    /// Why an agent's group does not run here.
+    fn refusal(&self, agent: &AgentName) -> String {
+        let refused = |member: &AgentName| Some((member.clone(), self.refusals.get(member)?));
+        let group = self.group(agent);
+        let refused: Vec<_> = group.iter().filter_map(refused).collect();
+        match &refused[..] {
+            // Whoever has the first has all, or soon will.
+            [(first, why)] if group.first() == Some(first) => (*why).clone(),
+            _ => {
+                let each: Vec<_> = refused.iter().map(|(member, why)| format!("`{member}`: {why}")).collect();
+                format!("its group runs as one, and not all of it is to be had: {}", each.join(", "))
+            }
+        }
+    }
+
+    /// What is to be given back now: of a group of which others are led elsewhere, what was held for as long as a lease lasts.
+    /// `jitter` is 0 to 1.
+    pub fn give_back(&mut self, now: Time, jitter: f64) -> (Vec<(AgentName, i64)>, Changes) {
+        let stuck = |held: &Held| !held.led && held.since + self.ttl <= now;
+        let stuck: Vec<_> =
+            self.held.iter().filter(|(_, h)| stuck(h)).map(|(agent, _)| agent.clone()).collect();
+        let (mut given, mut changes) = (Vec::new(), Vec::new());
+        for agent in stuck {
+            let why = self.refusal(&agent);
+            for member in self.group(&agent) {
+                self.resting.insert(member.clone(), now + self.ttl.mul_f64(0.5 + jitter.clamp(0.0, 1.0)));
+                if let Some(held) = self.held.remove(&member) {
+                    given.push((member.clone(), held.token));
+                    self.wanted.insert(member.clone());
+                    changes.push((member, Change::GivenBack { why: why.clone() }));
+                }
+            }
+        }
+        (given, changes)
+    }
+
     /// Those that are led from now on, since all of their group are held.
-    fn complete(&mut self) -> Vec<(AgentName, Change)> {
+    fn complete(&mut self) -> Changes {
         let all = |agent: &AgentName| self.group(agent).iter().all(|one| self.held.contains_key(one));
         let new = self.held.iter().filter(|(agent, held)| !held.led && all(agent));
         let new: Vec<_> = new.map(|(agent, held)| (agent.clone(), Change::Won(held.token))).collect();
@@ -179,7 +234,7 @@ impl Leads {
         said: Said<(Vec<AgentName>, Vec<AgentName>)>,
         asked: Time,
         now: Time,
-    ) -> Vec<(AgentName, Change)> {
+    ) -> Changes {
         let mut gone = Vec::new();
         for (agent, token) in held {
             let Some(lead) = self.held.get_mut(agent).filter(|lead| lead.token == *token) else { continue };
@@ -204,25 +259,25 @@ impl Leads {
     }
 
     /// Those whose time is up: nothing was heard of the database, for the reason `why`.
-    pub fn expired(&mut self, now: Time, why: &str) -> Vec<(AgentName, Change)> {
+    pub fn expired(&mut self, now: Time, why: &str) -> Changes {
         let late = |held: &Held| held.until - self.margin <= now;
         let agents: Vec<_> =
             self.held.iter().filter(|(_, held)| late(held)).map(|(agent, _)| agent.clone()).collect();
         self.lose(agents, &format!("the lead could not be renewed in time: {why}"))
     }
 
-    /// How far the clock of the boot is ahead of the monotonic one now. It goes on while the machine is suspended, as leases
-    /// do, and the monotonic one, by which their time is counted here, does not: then all are given up.
-    pub fn awake(&mut self, ahead: Duration) -> Vec<(AgentName, Change)> {
-        let before = self.ahead.replace(ahead);
-        if before.is_none_or(|before| ahead <= before + SLEPT) {
+    /// How long the machine has been suspended by now. Leases go on meanwhile, and the timers by which they are kept here do
+    /// not: then all are given up.
+    pub fn awake(&mut self, suspended: Duration) -> Changes {
+        let before = self.suspended.replace(suspended);
+        if before.is_none_or(|before| suspended <= before + SLEPT) {
             return Vec::new();
         }
         self.lose(self.held.keys().cloned().collect(), "the machine was suspended")
     }
 
     /// These, and their groups with them.
-    fn lose(&mut self, agents: Vec<AgentName>, why: &str) -> Vec<(AgentName, Change)> {
+    fn lose(&mut self, agents: Vec<AgentName>, why: &str) -> Changes {
         let mut changes = Vec::new();
         for agent in agents.iter().flat_map(|agent| self.group(agent)).collect::<BTreeSet<_>>() {
             let Some(held) = self.held.remove(&agent) else { continue };

@@ -116,7 +116,12 @@ const HAND_OVER: Duration = Duration::from_secs(2);
 const FALLBACKS: usize = 3;
 
 impl Phase {
-    const fn due(self) -> Time {
+    const fn due(mut self) -> Time {
+        *self.time()
+    }
+
+    /// When it is due.
+    pub(super) const fn time(&mut self) -> &mut Time {
         match self {
             Self::Waiting { until: at }
             | Self::Canary { deadline: at }

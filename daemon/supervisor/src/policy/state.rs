@@ -6,7 +6,7 @@ use chrono::Duration as Span;
 use serde::{Deserialize, Serialize};
 use settings::Supervision;
 
-use super::{Breaker, Exit, Installed, Reload, Time};
+use super::{Breaker, Exit, Installed, Probation, Reload, Time};
 
 /// Where an agent is in its life. Each state holds only what that state has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -264,6 +264,41 @@ impl Record {
             library: Installed::default(),
             reload: None,
         }
+    }
+
+    /// As it is by a clock that was set forward by so much: no wait and no deadline is nearer or farther for that.
+    pub fn shift(&mut self, by: Span) {
+        self.times().into_iter().for_each(|at| limits::shift(at, by));
+        self.breaker.shift(by);
+    }
+
+    /// All times in it, but the breaker's.
+    fn times(&mut self) -> Vec<&mut Time> {
+        let mut times = vec![&mut self.since];
+        times.extend(self.last_exit.as_mut().map(|exit| &mut exit.at));
+        if let Some(Probation::Until(at)) = &mut self.library.probation {
+            times.push(at);
+        }
+        times.extend(self.reload.as_mut().map(|reload| reload.phase.time()));
+        match &mut self.state {
+            State::Starting { deadline: at }
+            | State::HalfOpen { probe: Probe::Starting { deadline: at } | Probe::Running { since: at } }
+            | State::Ready { since: at }
+            | State::Backoff { until: at, .. }
+            | State::Open { until: at }
+            | State::Stopped { why: StopReason::Finished { exit: Exit { at, .. } } } => times.push(at),
+            State::Draining { deadline, next } => {
+                times.push(deadline);
+                match next {
+                    Next::Open { until: at }
+                    | Next::Failed { exit: Exit { at, .. } }
+                    | Next::Stopped { why: StopReason::Finished { exit: Exit { at, .. } } } => times.push(at),
+                    Next::Stopped { .. } | Next::Start => {}
+                }
+            }
+            State::Stopped { .. } | State::Refused { .. } => {}
+        }
+        times
     }
 
     /// As it is after the daemon was started again: no host lives, waits go on. A clock that jumped while nobody

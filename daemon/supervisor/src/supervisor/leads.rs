@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
 use openclaw_agent_api::AgentName;
 use store::backend::Claim;
 use store::{Clock, Error, Store};
@@ -15,7 +14,7 @@ use super::reloads::{Done, Why};
 use super::slot::{Lead, Slot};
 use crate::alerts::{Level, Topic};
 use crate::policy::lead::{Change, Leads, Said};
-use crate::policy::{Event, Record, State, StopReason};
+use crate::policy::{Event, Record, State, StopReason, Time};
 
 /// How often what another process leads is asked for: what it gives back is taken up no later.
 const POLL: Duration = Duration::from_millis(500);
@@ -68,7 +67,7 @@ impl Keeper {
                 },
                 () = sleep_until(next) => {}
             }
-            let changes = self.leads.awake(ahead());
+            let changes = self.leads.awake(self.clock.suspended());
             self.tell(changes).await;
             let now = Instant::now();
             if renew_at <= now {
@@ -87,7 +86,7 @@ impl Keeper {
         if held.is_empty() {
             return AGAIN;
         }
-        let asked = self.clock.now();
+        let asked = self.clock.steady();
         let answer = timeout_at(self.deadline(), self.store.renew_agents(&held, self.leads.ttl())).await;
         let (said, pause) = match answer {
             Ok(Ok(renewed)) => (Said::Told((renewed.kept, renewed.lost)), self.leads.ttl() / 3),
@@ -95,18 +94,20 @@ impl Keeper {
             Ok(Err(error)) => (Said::Nothing(error.to_string()), AGAIN),
             Err(_) => (Said::Nothing("the database has not answered".into()), AGAIN),
         };
-        let changes = self.leads.renewed(&held, said, asked, self.clock.now());
+        let changes = self.leads.renewed(&held, said, asked, self.clock.steady());
         self.tell(changes).await;
         pause
     }
 
     /// Answers when to claim next.
     async fn claim(&mut self) -> Duration {
-        let wanted = self.leads.wanted();
+        self.give_back().await;
+        let wanted = self.leads.wanted(self.clock.steady());
         if wanted.is_empty() {
-            return self.leads.ttl();
+            // Those that rest are claimed again in time.
+            return self.pace();
         }
-        let asked = self.clock.now();
+        let asked = self.clock.steady();
         let answer = timeout_at(self.deadline(), self.store.claim_agents(&wanted, self.leads.ttl())).await;
         match answer {
             Ok(Ok(claims)) => {
@@ -119,19 +120,37 @@ impl Keeper {
                 self.claimed_at = Instant::now();
                 self.tell(changes).await;
                 // The first of a group is held: now the others.
-                if self.leads.wanted().iter().any(|agent| !wanted.contains(agent)) {
+                if self.leads.wanted(asked).iter().any(|agent| !wanted.contains(agent)) {
                     return Duration::ZERO;
                 }
             }
             Ok(Err(error)) => self.unclaimed(&error.to_string()).await,
             Err(_) => {
                 let why = "the database has not answered";
-                let changes = self.leads.expired(self.clock.now(), why);
+                let changes = self.leads.expired(self.clock.steady(), why);
                 self.tell(changes).await;
                 self.unclaimed(why).await;
             }
         }
+        self.pace()
+    }
+
+    fn pace(&self) -> Duration {
         POLL.min(self.leads.ttl() / 4)
+    }
+
+    /// Where the rest of a group is led elsewhere.
+    async fn give_back(&mut self) {
+        let (given, changes) = self.leads.give_back(self.clock.steady(), fastrand::f64());
+        if given.is_empty() {
+            return;
+        }
+        // Where this fails they run out by themselves: nobody renews them any more.
+        let released = timeout_at(self.deadline(), self.store.release_agents(&given)).await;
+        if !matches!(released, Ok(Ok(()))) {
+            tracing::debug!("leads could not be given back, and run out");
+        }
+        self.tell(changes).await;
     }
 
     /// Whoever led may be gone by now, and nobody here can tell.
@@ -146,11 +165,16 @@ impl Keeper {
     /// Until when an answer may be waited for.
     fn deadline(&self) -> Instant {
         let longest = Instant::now() + self.leads.ttl();
-        self.leads.deadline().map_or(longest, |at| self.clock.instant(at).min(longest))
+        self.leads.deadline().map_or(longest, |at| self.instant(at).min(longest))
+    }
+
+    /// Leads are counted in steady time.
+    fn instant(&self, at: Time) -> Instant {
+        self.clock.instant(at + self.clock.step())
     }
 
     async fn tell(&self, changes: Vec<Changed>) {
-        let until = self.leads.hosts_until().map(|at| self.clock.instant(at));
+        let until = self.leads.hosts_until().map(|at| self.instant(at));
         // Before anything is started that is to be bound by it.
         self.led_until.send_if_modified(|known| std::mem::replace(known, until) != until);
         for change in changes {
@@ -158,13 +182,6 @@ impl Keeper {
             let _ = self.changes.send(change).await;
         }
     }
-}
-
-/// How far the clock that counts suspensions is ahead of the one that does not.
-fn ahead() -> Duration {
-    let boot = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
-    let awake = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
-    boot.saturating_sub(awake)
 }
 
 /// `installation:process@host/life`, for people.
@@ -204,6 +221,11 @@ impl Supervisor {
                     slot.reason = reason;
                     self.changed.send_modify(|count| *count += 1);
                 }
+            }
+            Change::GivenBack { why } => {
+                let text = format!("it does not run anywhere with its group, and was given back: {why}");
+                self.alert(&name, Level::Warning, Topic::Lead, &text);
+                self.lead_changed((name, Change::StandsBy { why }));
             }
             Change::Lost { why } => {
                 let text = format!("it is stopped here: {why}");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use chrono::TimeDelta;
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::manifest::Manifest;
 use serde_json::value::RawValue;
@@ -11,7 +12,7 @@ use tokio::sync::mpsc;
 use super::Reply;
 use super::reloads::Why;
 use crate::handle::Error;
-use crate::instance::{Assignment, InstanceId, Order, SharedVitals, vitals};
+use crate::instance::{Assignment, InstanceId, Order, SharedVitals, Vitals, vitals};
 use crate::library::{Hash, Libraries, Trust, Verdict};
 use crate::policy::{Candidate, Next, Record, State};
 use crate::sandbox::InForce;
@@ -246,6 +247,19 @@ impl Slot {
             installed: self.record.library.clone(),
             reload: self.record.reload.as_ref().map(|reload| reload.phase.name()),
             note,
+        }
+    }
+
+    /// As all of it is by a clock that was set forward by so much.
+    pub fn shift(&mut self, by: TimeDelta) {
+        self.record.shift(by);
+        for host in self.serving.iter().chain(&self.canary) {
+            let mut vitals = vitals(&host.vitals);
+            let Vitals { started_at, pong_at, done_at, oldest_since, .. } = &mut *vitals;
+            [started_at, pong_at, done_at, oldest_since]
+                .into_iter()
+                .flatten()
+                .for_each(|at| limits::shift(at, by));
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use settings::{Restart, Supervision};
@@ -183,9 +184,41 @@ impl World {
         self.check()
     }
 
+    /// A wall clock that is set, and moves the record with it, changes no decision.
+    fn same_by_another_clock(&self, event: Event) -> Result<(), TestCaseError> {
+        let decided = |by: TimeDelta| {
+            let (mut record, mut budget) = (self.record.clone(), self.budget.clone());
+            record.shift(by);
+            budget.shift(by);
+            let moved = |mut event| {
+                if let Event::HostExited { exit } = &mut event {
+                    exit.at += by;
+                }
+                event
+            };
+            let mut ctx = Context {
+                config: &self.config,
+                budget: &mut budget,
+                now: self.now + by,
+                jitter: self.jitter,
+                drain_timeout: DRAIN,
+                others_first: false,
+            };
+            let actions = decide(&mut record, moved(event.clone()), &mut ctx);
+            let due = next_due(&record, &self.config).map(|at| at - by);
+            record.shift(-by);
+            (record, actions.len(), due)
+        };
+        let by = TimeDelta::milliseconds(31_536_000_123);
+        prop_assert_eq!(decided(by), decided(TimeDelta::zero()));
+        prop_assert_eq!(decided(-by), decided(TimeDelta::zero()));
+        Ok(())
+    }
+
     /// What holds of every decision.
     fn tell(&mut self, event: Event) -> Result<(), TestCaseError> {
         let before = self.record.clone();
+        self.same_by_another_clock(event.clone())?;
         let mut ctx = Context {
             config: &self.config,
             budget: &mut self.budget,
