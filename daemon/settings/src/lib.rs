@@ -36,6 +36,7 @@ pub use paths::{Paths, ProcessPaths};
 pub use process::ProcessName;
 pub use providers::{
     ChatModel, ContextLimit, ContextLimits, FailOver, Provider, ProviderKind, Providers, Trigger,
+    shipped_providers,
 };
 pub use redaction::Redactor;
 pub use redis::{RedisAt, RedisUrl};

@@ -146,6 +146,7 @@ pub fn run(args: &InstallArgs) -> Result<(), Failure> {
     let libraries = libraries.into_iter().filter(|path| path.is_file()).collect();
     let request = Request {
         config: config(folders.manager),
+        beside: settings::shipped_providers().collect(),
         built: built(),
         generated: generated(&folders)?,
         systemd: systemd::version().unwrap_or_default(),

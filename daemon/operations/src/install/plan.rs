@@ -24,6 +24,8 @@ pub struct Request {
     pub agents: Vec<PathBuf>,
     /// The configuration where there is none yet.
     pub config: String,
+    /// What belongs beside that, by its place there: who the providers are.
+    pub beside: Vec<(String, &'static str)>,
     /// Components that this build has, agents included.
     pub built: Vec<String>,
     /// Texts that were generated: shell completions and man pages, by the place where they belong.
@@ -179,6 +181,9 @@ pub fn plan(request: &Request) -> Result<Plan, String> {
         steps.push(Step::User { name: "milkbot", home: prefix.clone() });
     }
     steps.extend(folders(prefix, request.manager));
+    if !request.beside.is_empty() {
+        steps.push(Step::Folder { path: prefix.join("config/providers"), mode: 0o750, own: false });
+    }
     let program = prefix.join("bin/openclaw");
     let file = |path, content, mode, edited| Step::File { path, content, mode, edited };
     let copy = |from: &Path| Content::Copy(from.into());
@@ -194,6 +199,9 @@ pub fn plan(request: &Request) -> Result<Plan, String> {
     let script = prefix.join("scripts/alert-telegram.sh");
     steps.push(file(script, text(units::ALERT_SCRIPT.as_bytes()), 0o755, Edited::Stays));
     steps.push(file(config, text(request.config.as_bytes()), 0o640, Edited::Stays));
+    for (name, content) in &request.beside {
+        steps.push(file(prefix.join("config").join(name), text(content.as_bytes()), 0o640, Edited::Stays));
+    }
     for unit in units::of(request.manager) {
         let rendered = units::render(unit.text, prefix, request.manager, request.systemd);
         let path = request.units.join(unit.name);

@@ -25,6 +25,7 @@ fn request(root: &Path) -> Request {
         program,
         agents: Vec::new(),
         config: "[daemon]\n".into(),
+        beside: vec![("providers/one.toml".into(), "one"), ("failover.json".into(), "{}")],
         built: vec!["gateway".into(), "milkbot".into()],
         generated: vec![(root.join("man/openclaw.1"), b"man".to_vec())],
         command: Some(root.join("commands/openclaw")),
@@ -451,7 +452,7 @@ fn the_machines_prefix_is_roots() {
         match name {
             "" => assert_eq!((mode, own), (0o1775, false)),
             "bin" | "scripts" => assert_eq!((mode, own), (0o755, false)),
-            "config" => assert_eq!((mode, own), (0o750, false)),
+            "config" | "config/providers" => assert_eq!((mode, own), (0o750, false)),
             _ => assert!(own && LAYOUT.contains(&name), "{name}"),
         }
     }

@@ -24,6 +24,12 @@ const SHIPPED: [(&str, &str); 6] =
 const FAILOVER: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/failover.json"));
 const LIMITS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/context-limits.json"));
 
+/// The files about providers that are shipped, each by its place beside `openclaw.toml`, and its text.
+pub fn shipped_providers() -> impl Iterator<Item = (String, &'static str)> {
+    let described = SHIPPED.into_iter().map(|(name, text)| (format!("providers/{name}.toml"), text));
+    described.chain([("failover.json".into(), FAILOVER), ("context-limits.json".into(), LIMITS)])
+}
+
 /// More providers, or larger files, are a mistake of another kind.
 const MOST: usize = 64;
 const LARGEST: u64 = 1 << 20;

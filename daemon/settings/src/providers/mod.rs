@@ -9,6 +9,7 @@ mod model;
 mod tests;
 
 pub(crate) use load::load;
+pub use load::shipped_providers;
 pub use model::{
     ChatModel, ContextLimit, ContextLimits, FailOver, Provider, ProviderKind, Providers, Trigger,
 };
