@@ -76,8 +76,8 @@ fn a_server_s_database_is_not_copied_while_a_daemon_leads_an_agent_there() -> Re
     // Nobody can tell that it is dead before its lead has run out.
     daemon.kill()?;
     refused()?;
-    let free = "select (count(*) = 0)::int from agent_state where lease_until > clock_timestamp()";
-    wait_for("its lead to run out", || Ok((server.number("postgres", free)? == 1).then_some(())))?;
+    let held = "select count(*) from agent_state where lease_until > clock_timestamp()";
+    wait_for("its lead to run out", || Ok((server.number("postgres", held)? == 0).then_some(())))?;
     ensure!(home.ok(&copy)?.contains("counts and checksums agree"));
     // Whoever stops gives its lead back.
     home.start_ready(&["misbehaving"])?.stop()?;
