@@ -155,7 +155,10 @@ impl From<sqlx::Error> for Error {
             (_, sqlx::Error::PoolClosed) => Self::Closed,
             (_, sqlx::Error::PoolTimedOut) => Self::Busy,
             (_, sqlx::Error::Io(error)) => match error.kind() {
-                ErrorKind::ConnectionRefused | ErrorKind::NotFound => Self::Down(error.to_string()),
+                ErrorKind::ConnectionRefused => {
+                    Self::Down(format!("{error}: nothing listens there, or a firewall rejects us"))
+                }
+                ErrorKind::NotFound => Self::Down(error.to_string()),
                 _ => Self::Away(error.to_string()),
             },
             (_, sqlx::Error::Protocol(why)) => Self::Away(why.clone()),

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use openclaw_tests::daemon::Home;
 use openclaw_tests::server::Postgres;
+use openclaw_tests::wait_for;
 
 use crate::support::quick;
 
@@ -52,11 +53,47 @@ fn a_home_moves_to_a_server_and_back() -> Result<()> {
 }
 
 #[test]
+fn a_server_s_database_is_not_copied_while_a_daemon_leads_an_agent_there() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let url = server.url("postgres");
+    let config = on(&url).replace("[daemon]", "[daemon]\nlead = \"2s\"");
+    ensure!(config.contains("lead ="), "{config}");
+    let home = Home::new(&config, &["misbehaving"])?;
+    let daemon = home.start_ready(&["misbehaving"])?;
+    ensure!(home.ok(&["send", "misbehaving", "echo one"])?.contains("one"));
+    let copy = ["db", "copy", "--from", &url, "--to", "sqlite://copy.db"];
+    let refused = || {
+        let refused = home.cli(&copy)?;
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        ensure!(refused.status.code() == Some(1), "{said}");
+        ensure!(said.contains("is in use") && said.contains("held by daemons: stop them"), "{said}");
+        Ok(())
+    };
+    // It has nothing in work, and leads its agent all the same.
+    let leased = "select count(*) from task_queue where state = 'leased'";
+    ensure!(server.number("postgres", leased)? == 0);
+    refused()?;
+    // Nobody can tell that it is dead before its lead has run out.
+    daemon.kill()?;
+    refused()?;
+    let held = "select count(*) from agent_state where lease_until > clock_timestamp()";
+    wait_for("its lead to run out", || Ok((server.number("postgres", held)? == 0).then_some(())))?;
+    ensure!(home.ok(&copy)?.contains("counts and checksums agree"));
+    // Whoever stops gives its lead back.
+    home.start_ready(&["misbehaving"])?.stop()?;
+    let again = ["db", "copy", "--from", &url, "--to", "sqlite://again.db"];
+    ensure!(home.ok(&again)?.contains("counts and checksums agree"));
+    Ok(())
+}
+
+#[test]
 fn a_database_that_is_away_is_told_and_no_password_is_shown() -> Result<()> {
     let home = Home::new(&on("postgres://openclaw@127.0.0.1:1/openclaw"), &["misbehaving"])?;
     let run = home.command(&["run"])?.env("OPENCLAW_DATABASE_PASSWORD", "hidden").output()?;
     let said = String::from_utf8_lossy(&run.stderr).into_owned();
     ensure!(run.status.code() == Some(75) && said.contains("127.0.0.1:1"), "{said}");
+    // A refusal says no more than that.
+    ensure!(said.contains("nothing listens there, or a firewall rejects us"), "{said}");
     ensure!(!said.contains("hidden"), "{said}");
     home.configure(&on("postgres://openclaw:hidden@127.0.0.1/openclaw"))?;
     let check = home.cli(&["config", "check"])?;

@@ -138,8 +138,9 @@ impl Backend for Sqlite {
     }
 
     async fn set_back(&self, before: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), Error> {
+        // What is in work may come back.
         let sql = "update task_queue set run_at = $1
-                   where state = 'queued' and run_at > $1 and (run_at <= $2 or attempts > 0)";
+                   where state in ('queued', 'leased') and run_at > $1 and (run_at <= $2 or attempts > 0)";
         let set_back = sqlx::query(sql).bind(stamp(now)).bind(stamp(before));
         set_back.execute(&mut *self.writer().await?).await?;
         Ok(())

@@ -7,6 +7,7 @@ use std::time::Duration;
 use openclaw_agent_api::AgentName;
 use store::backend::{Claim, Heartbeat};
 use store::{Clock, Store};
+use supervisor::policy::lead::{Change, Leads, Said};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
@@ -38,40 +39,36 @@ pub(super) async fn keep(
     interval: Duration,
     lead: &watch::Sender<Lead>,
 ) {
-    // Taken over before the bridge's own beat is called down, at three and a quarter intervals.
-    let (ttl, pace) = (interval * 2, interval / 2);
-    let (mut token, mut asked) = (None, None::<Instant>);
-    let mut until = Instant::now();
+    // Taken over before the bridge's own beat is called down, at three and a quarter intervals. It ends nothing when it is lost.
+    let mut leads = Leads::new(interval * 2, Duration::ZERO, Vec::new());
+    leads.want(name.clone());
+    let (mut speaks, mut asked) = (false, None::<Instant>);
     loop {
-        let began = Instant::now();
-        let held = hold(store, name, ttl, token).await;
-        if matches!(held, Ok(Some(_))) {
-            until = began + ttl;
+        let mut changes = leads.awake(clock.suspended());
+        let error = ask(store, clock, &mut leads, &mut changes).await.err();
+        for (_, change) in changes {
+            if let Change::Lost { why } = change {
+                // Another one may speak.
+                speaks = false;
+                tracing::warn!("the heartbeat bridge leads no longer: {why}");
+                let error = error.clone().map(Error::Lead);
+                lead.send_modify(|lead| (lead.leads, lead.error) = (false, error));
+            }
         }
-        match held {
-            Ok(held) if held.is_some() != token.is_some() => {
-                // Whoever speaks must know what has been said.
-                match took(store, held).await {
-                    Ok(stored) => {
-                        token = held;
-                        lead.send_modify(|lead| {
-                            (lead.leads, lead.stored, lead.error) = (held.is_some(), Arc::new(stored), None);
-                        });
-                    }
-                    Err(error) => failed(lead, error),
+        match error {
+            Some(error) => failed(lead, error),
+            // Whoever speaks must know what has been said.
+            None if !speaks && !leads.held().is_empty() => match store.last_heartbeats().await {
+                Ok(stored) => {
+                    speaks = true;
+                    tracing::debug!("the heartbeat bridge leads");
+                    lead.send_modify(|lead| {
+                        (lead.leads, lead.stored, lead.error) = (true, Arc::new(stored), None);
+                    });
                 }
-            }
-            Ok(held) => {
-                token = held;
-                quietly(lead, |lead| lead.error = None);
-            }
-            Err(error) if token.is_some() && Instant::now() >= until => {
-                // Another one may reach the database, and speak.
-                token = None;
-                tracing::warn!(%error, "the heartbeat bridge leads no longer: its lead cannot be renewed");
-                lead.send_modify(|lead| (lead.leads, lead.error) = (false, Some(Error::Lead(error))));
-            }
-            Err(error) => failed(lead, error),
+                Err(error) => failed(lead, error),
+            },
+            None => quietly(lead, |lead| lead.error = None),
         }
         if asked.is_none_or(|at| at.elapsed() >= ASKED)
             && let Ok(names) = store.agents_since(clock.now() - FORGET).await
@@ -81,8 +78,38 @@ pub(super) async fn keep(
             let known = names.collect();
             quietly(lead, |lead| lead.known = known);
         }
-        sleep(pace).await;
+        sleep(interval / 2).await;
     }
+}
+
+/// Keeps what is held, and claims what is not.
+async fn ask(
+    store: &Store,
+    clock: Clock,
+    leads: &mut Leads,
+    changes: &mut Vec<(AgentName, Change)>,
+) -> Result<(), store::Error> {
+    let (held, asked) = (leads.held(), clock.steady());
+    if !held.is_empty() {
+        let answer = store.renew_agents(&held, leads.ttl()).await;
+        let said = match &answer {
+            Ok(renewed) => Said::Told((renewed.kept.clone(), renewed.lost.clone())),
+            Err(error) => Said::Nothing(error.to_string()),
+        };
+        changes.extend(leads.renewed(&held, said, asked, clock.steady()));
+        answer?;
+    }
+    let asked = clock.steady();
+    let wanted = leads.wanted(asked);
+    if !wanted.is_empty() {
+        let claims = store.claim_agents(&wanted, leads.ttl()).await?.into_iter();
+        let claims = claims.map(|(agent, claim)| match claim {
+            Claim::Won(token) => (agent, Ok(token)),
+            Claim::Lost(owner) => (agent, Err(owner)),
+        });
+        changes.extend(leads.claimed(claims.collect(), asked));
+    }
+    Ok(())
 }
 
 /// Where nobody else is on the bus there is nobody to agree with, and nothing to be heard of others: this process speaks for
@@ -100,35 +127,6 @@ pub(super) async fn keep_alone(store: &Store, interval: Duration, lead: &watch::
         }
         sleep(interval / 2).await;
     }
-}
-
-/// The token, while it is led here.
-async fn hold(
-    store: &Store,
-    name: &AgentName,
-    ttl: Duration,
-    token: Option<i64>,
-) -> Result<Option<i64>, store::Error> {
-    if let Some(token) = token
-        && store.renew_agents(&[(name.clone(), token)], ttl).await?.kept.contains(name)
-    {
-        return Ok(Some(token));
-    }
-    let claims = store.claim_agents(std::slice::from_ref(name), ttl).await?;
-    Ok(claims.into_iter().find_map(|(_, claim)| match claim {
-        Claim::Won(token) => Some(token),
-        Claim::Lost(_) => None,
-    }))
-}
-
-async fn took(store: &Store, held: Option<i64>) -> Result<Vec<Heartbeat>, store::Error> {
-    if held.is_none() {
-        tracing::info!("another process's heartbeat bridge leads; this one stands by");
-        return Ok(Vec::new());
-    }
-    let stored = store.last_heartbeats().await?;
-    tracing::debug!("the heartbeat bridge leads");
-    Ok(stored)
 }
 
 /// It stays as it was until its lead has run out.

@@ -1,6 +1,6 @@
 //! Hosts and the daemon are killed at random moments while work flows; afterwards every task is accounted for.
 //!
-//! `OPENCLAW_CHAOS_ROUNDS` says how many blows are struck, `OPENCLAW_CHAOS_SEED` makes the same choices again (what
+//! `OPENCLAW_CHAOS_ROUNDS` says how many blows are struck, or `OPENCLAW_CHAOS_SECONDS` for how long; `OPENCLAW_CHAOS_SEED` makes the same choices again (what
 //! they meet depends on the machine).
 
 mod check;
@@ -11,7 +11,7 @@ mod world;
 use std::env;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use fastrand::Rng;
@@ -61,9 +61,9 @@ sandbox = "off"
 
 #[test]
 fn whatever_is_killed_every_task_ends_once_and_sessions_keep_their_order() -> Result<()> {
-    let rounds = number("OPENCLAW_CHAOS_ROUNDS")?.map_or(ROUNDS, |rounds| rounds as u32);
+    let length = Length::or(ROUNDS)?;
     let seed = number("OPENCLAW_CHAOS_SEED")?.unwrap_or_else(|| fastrand::u64(..));
-    eprintln!("OPENCLAW_CHAOS_SEED={seed} OPENCLAW_CHAOS_ROUNDS={rounds}");
+    eprintln!("OPENCLAW_CHAOS_SEED={seed} {length:?}");
     let mut rng = Rng::with_seed(seed);
 
     let home = Home::new(CONFIG, &AGENTS)?;
@@ -74,7 +74,7 @@ fn whatever_is_killed_every_task_ends_once_and_sessions_keep_their_order() -> Re
             .into_iter()
             .map(|c| scope.spawn(|| c.run(&stop, &done)))
             .collect();
-        let struck = strike(&home, daemon, rounds, &done, &mut rng);
+        let struck = strike(&home, daemon, length, &done, &mut rng);
         stop.store(true, Ordering::Relaxed);
         let accepted: Result<Vec<_>> =
             clients.into_iter().map(|c| c.join().map_err(|_| anyhow!("a client panicked"))?).collect();
@@ -104,6 +104,37 @@ pub fn number(name: &str) -> Result<Option<u64>> {
     Ok(env::var(name).ok().map(|text| text.parse()).transpose()?)
 }
 
+/// How long blows are struck.
+#[derive(Clone, Copy, Debug)]
+enum Length {
+    /// So many.
+    Rounds(u32),
+    /// For so many seconds.
+    Seconds(u64),
+}
+
+impl Length {
+    /// As the environment has it, or so many.
+    fn or(rounds: u32) -> Result<Self> {
+        Ok(match (number("OPENCLAW_CHAOS_SECONDS")?, number("OPENCLAW_CHAOS_ROUNDS")?) {
+            (Some(seconds), _) => Self::Seconds(seconds),
+            (None, rounds_asked) => Self::Rounds(rounds_asked.map_or(rounds, |asked| asked as u32)),
+        })
+    }
+
+    /// One more item for each blow that is to be struck.
+    fn blows(self) -> impl Iterator<Item = ()> {
+        let began = Instant::now();
+        (0..).map_while(move |struck: u32| {
+            let more = match self {
+                Self::Rounds(rounds) => struck < rounds,
+                Self::Seconds(seconds) => began.elapsed().as_secs() < seconds,
+            };
+            more.then_some(())
+        })
+    }
+}
+
 struct Struck {
     daemon: Daemon,
     blows: Blows,
@@ -119,9 +150,9 @@ struct Blows {
     daemons_stopped: u32,
 }
 
-fn strike(home: &Home, daemon: Daemon, rounds: u32, done: &AtomicU32, rng: &mut Rng) -> Result<Struck> {
+fn strike(home: &Home, daemon: Daemon, length: Length, done: &AtomicU32, rng: &mut Rng) -> Result<Struck> {
     let mut struck = Struck { daemon, blows: Blows::default() };
-    for _ in 0..rounds {
+    for () in length.blows() {
         // Mostly into the midst of work, now and then into a start.
         if rng.u32(0..5) > 0 {
             let enough = done.load(Ordering::Relaxed) + rng.u32(1..30);

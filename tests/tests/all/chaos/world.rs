@@ -14,7 +14,7 @@ use openclaw_tests::server::{Postgres, Redis};
 use openclaw_tests::wait_for;
 
 use super::load::{Accepted, Client};
-use super::{AGENTS, CONFIG, check, number, pause, settle};
+use super::{AGENTS, CONFIG, Length, check, number, pause, settle};
 
 /// Takes some 30 seconds on two cores that are free.
 const ROUNDS: u32 = 60;
@@ -47,9 +47,9 @@ struct World<'w> {
 
 #[test]
 fn with_servers_that_come_and_go_every_task_ends_once() -> Result<()> {
-    let rounds = number("OPENCLAW_CHAOS_ROUNDS")?.map_or(ROUNDS, |rounds| rounds as u32);
+    let length = Length::or(ROUNDS)?;
     let seed = number("OPENCLAW_CHAOS_SEED")?.unwrap_or_else(|| fastrand::u64(..));
-    eprintln!("OPENCLAW_CHAOS_SEED={seed} OPENCLAW_CHAOS_ROUNDS={rounds}");
+    eprintln!("OPENCLAW_CHAOS_SEED={seed} {length:?}");
     let mut rng = Rng::with_seed(seed);
     let (Some(postgres), Some(mut redis)) = (Postgres::start()?, Redis::new()?) else { return Ok(()) };
     redis.start()?;
@@ -80,7 +80,7 @@ fn with_servers_that_come_and_go_every_task_ends_once() -> Result<()> {
         let clients = homes.iter().zip(["a-", "b-"]);
         let clients: Vec<_> = clients.flat_map(|(home, at)| Client::all(home, at, true, &mut rng)).collect();
         let clients: Vec<_> = clients.into_iter().map(|c| scope.spawn(|| c.run(&stop, &done))).collect();
-        let struck = world.strike(rounds, &done);
+        let struck = world.strike(length, &done);
         stop.store(true, Ordering::Relaxed);
         let joined = clients.into_iter().map(|c| c.join().map_err(|_| anyhow!("a client panicked"))?);
         (struck, joined.collect::<Result<Vec<_>>>())
@@ -113,8 +113,8 @@ fn tail(home: &Home) -> String {
 }
 
 impl World<'_> {
-    fn strike(&mut self, rounds: u32, done: &AtomicU32) -> Result<()> {
-        for _ in 0..rounds {
+    fn strike(&mut self, length: Length, done: &AtomicU32) -> Result<()> {
+        for () in length.blows() {
             if self.rng.u32(0..5) > 0 {
                 let enough = done.load(Ordering::Relaxed) + self.rng.u32(1..30);
                 wait_for("work to be done", || Ok((done.load(Ordering::Relaxed) >= enough).then_some(())))?;

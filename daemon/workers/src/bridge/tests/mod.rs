@@ -2,6 +2,7 @@
 
 mod cost;
 mod decisions;
+mod lead;
 mod local;
 mod redis;
 #[path = "../../../../bus/src/tests/server.rs"]
