@@ -115,6 +115,10 @@ async fn serve(
         max_queued: tasks.max_queued,
         keep: tasks.keep,
         keep_rows: tasks.keep_rows,
+        redact: {
+            let redactor = redactor.clone();
+            store::Redact::by(move |text| redactor.redact_in(text))
+        },
     };
     let (store, mut engine) = Store::start(backend, options).await?;
 
@@ -137,7 +141,7 @@ async fn serve(
         providers: provided.clone(),
         board: board.clone(),
     };
-    let (logs, log_thread) = Logs::start(paths.logs.clone())
+    let (logs, log_thread) = Logs::start(paths.logs.clone(), redactor.clone())
         .map_err(|error| Failure::new(Code::TryAgain, format!("no thread for the logs: {error}")))?;
     let libraries = supervisor::library::Options {
         vault: own.libraries.clone(),

@@ -35,7 +35,7 @@ use self::database::{Database, On, on_both};
 use crate::backend::{Applied, Backend, Batch, Claimant};
 use crate::sqlite::Sqlite;
 use crate::task::{Completion, Ended, LeasedTask, NewTask, Outcome, Submitted, TaskId, TaskState};
-use crate::{Consumer, Error, Options, Store};
+use crate::{Consumer, Error, Options, Redact, Store};
 
 /// No condition here takes a tenth of it.
 const BOUND: Duration = Duration::from_secs(20);
@@ -46,7 +46,14 @@ async fn within<T>(what: impl Future<Output = T>) -> T {
 
 fn options() -> Options {
     let hour = Duration::from_secs(3600);
-    Options { installation: "test".into(), lease: hour, max_queued: 1000, keep: 24 * hour, keep_rows: 1000 }
+    Options {
+        installation: "test".into(),
+        lease: hour,
+        max_queued: 1000,
+        keep: 24 * hour,
+        keep_rows: 1000,
+        redact: Redact::default(),
+    }
 }
 
 fn agent(name: &str) -> AgentName {

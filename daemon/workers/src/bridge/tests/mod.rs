@@ -72,6 +72,7 @@ impl Kept {
             max_queued: 9,
             keep: hour,
             keep_rows: 9999,
+            redact: store::Redact::default(),
         };
         let (store, engine) = Store::start(backend, options).await.unwrap();
         Self { store, engine, _folder: folder }
