@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use gateway::desk::Desk;
+use gateway::desk::{self, Desk};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::Mode;
 use openclaw_agent_api::AgentName;
@@ -228,8 +228,17 @@ async fn serve(
     };
     let this = board.get_or_init(|| this).clone();
 
-    let desk =
-        Desk { supervisor: handle.clone(), store: store.clone(), clock, tasks, libraries, neighbours: None };
+    let (signals, hand_on) = desk::Signals::to(this.bus.clone());
+    services.spawn(hand_on);
+    let desk = Desk {
+        supervisor: handle.clone(),
+        store: store.clone(),
+        clock,
+        tasks,
+        libraries,
+        signals,
+        neighbours: None,
+    };
     let server = Server { board: this.clone(), desk: desk.clone(), redactor };
     services.spawn(Arc::new(server).serve(listener));
     // Who reaches the gateway means the home; who asks at a process's socket means that process.

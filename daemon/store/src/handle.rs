@@ -302,7 +302,10 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Database`].
-    pub async fn change_alerts(&self, change: Change) -> Result<u64, Error> {
+    pub async fn change_alerts(&self, mut change: Change) -> Result<u64, Error> {
+        if let Change::Report(reports) = &mut change {
+            reports.iter_mut().for_each(|report| self.plain(report));
+        }
         let (reply, answer) = oneshot::channel();
         self.inbox.put(|pending| pending.alerts.push((change, reply)));
         let changed = self.answer(answer).await;
