@@ -277,9 +277,10 @@ impl Stage {
                     request = request.header("authorization", given);
                 }
                 let answer = http.send(request.body(())?).with_context(|| format!("{path} for {given}"))?;
-                let told = format!("{:?} {}", answer.headers, answer.text);
-                // What somebody writes into an address by mistake, they may be told to be wrong.
-                clean(path, told.replace(WRONG, "").as_bytes());
+                // What somebody writes into an address by mistake, they may be told to be wrong; no other is repeated.
+                let shown = if path.contains(WRONG) { answer.text.replace(WRONG, "") } else { answer.text };
+                let told = format!("{:?} {shown}", answer.headers);
+                clean(path, told.as_bytes());
             }
         }
         let http = Http::at(address, Some(OPERATOR));
