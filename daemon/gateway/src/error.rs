@@ -16,6 +16,17 @@ pub enum Error {
         /// What is wrong with it, which does not tell it.
         why: &'static str,
     },
+    /// A token that somebody meant to give.
+    #[error(
+        "{name} is empty ({at}): make a token with `openssl rand -hex 32` and write it there as {name}=…, or take the \
+         variable out: without a token the API stays closed"
+    )]
+    Empty {
+        /// The secret's name.
+        name: &'static str,
+        /// Where it stands.
+        at: settings::SecretSource,
+    },
     /// Anybody could reach it, and nobody would need to show anything.
     #[error(
         "[gateway] bind = \"{bind}\" can be reached from other machines, and {} is empty or missing: make a token \

@@ -15,7 +15,7 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::timeout;
 
 use crate::desk::Desk;
-use crate::http::connection::{self, Seat};
+use crate::http::connection::{self, GRACE, Seat};
 use crate::http::{Door, Drain};
 use crate::{Tokens, Whole};
 
@@ -109,19 +109,25 @@ impl Service {
         let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
         door.begin(desk, whole);
         let mut seats = Seats { most: door.settings.max_connections as usize, ..Seats::default() };
+        // Whoever waits for a seat: nobody is asked to leave before somebody comes.
+        let mut waiting: Option<(TcpStream, SocketAddr)> = None;
         loop {
-            let Seats { connections, taken, most } = &mut seats;
-            let full = taken.len() >= *most;
+            if seats.taken.len() < seats.most
+                && let Some((stream, peer)) = waiting.take()
+            {
+                seats.seat(&door, stream, peer, drain.clone());
+            }
+            let Seats { connections, taken, .. } = &mut seats;
             tokio::select! {
                 _ = drain.changed() => break,
                 Some(ended) = connections.join_next_with_id() => {
                     taken.remove(&ended.map_or_else(|error| error.id(), |(id, ())| id));
                 }
-                () = make_room(taken, &door), if full => {}
-                accepted = listener.accept(), if !full => match accepted {
-                    Ok((stream, peer)) => {
+                () = make_room(taken, &door), if waiting.is_some() => {}
+                accepted = listener.accept(), if waiting.is_none() => match accepted {
+                    Ok(newcomer) => {
                         door.failed(None);
-                        seats.seat(&door, stream, peer, drain.clone());
+                        waiting = Some(newcomer);
                     }
                     // Gone before it was looked at.
                     Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -162,16 +168,16 @@ impl Seats {
     }
 }
 
-/// Asks those who are idle for longest to leave, again whenever somebody has become idle. Never returns: that somebody has
-/// left is what matters.
+/// Asks those who are idle for longest to leave, again whenever somebody may be. Never returns: that somebody has left is
+/// what matters.
 async fn make_room(taken: &HashMap<Id, Arc<Seat>>, door: &Door) {
     loop {
-        let idle = taken.values().filter_map(|seat| Some((seat.idle_since()?, seat)));
-        let mut idle: Vec<_> = idle.collect();
+        let idle = taken.values().filter(|seat| !seat.is_new());
+        let mut idle: Vec<_> = idle.filter_map(|seat| Some((seat.idle_since()?, seat))).collect();
         idle.sort_unstable_by_key(|(since, _)| *since);
         // Several at once: where one comes, others do.
         let few = (taken.len() / 32).max(1);
         idle.iter().take(few).for_each(|(_, seat)| seat.leave());
-        door.became_idle.notified().await;
+        let _ = timeout(GRACE, door.became_idle.notified()).await;
     }
 }

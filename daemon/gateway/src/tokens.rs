@@ -40,8 +40,13 @@ impl Tokens {
     /// The tokens among the secrets.
     ///
     /// # Errors
-    /// [`Error::Token`]: one could never be sent, or guessed.
+    /// [`Error::Token`]: one could never be sent, or guessed. [`Error::Empty`]: one has nothing in it.
     pub fn of(secrets: &Secrets) -> Result<Self, Error> {
+        for name in [OPERATOR, READ] {
+            if let Some(at) = secrets.empty(name) {
+                return Err(Error::Empty { name, at: at.clone() });
+            }
+        }
         let read = |name| secrets.get(name).map(|secret| hash(name, secret)).transpose();
         let tokens = Self { operator: read(OPERATOR)?, read: read(READ)? };
         if tokens.operator.is_some() && tokens.operator == tokens.read {

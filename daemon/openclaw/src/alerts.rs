@@ -1,6 +1,7 @@
 //! Alerts that this process finds: those that wait in files, and a bus that is away.
 
-use std::path::PathBuf;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use gateway::desk::Raise;
 use openclaw_agent_api::AgentName;
 use operations::spool;
 use settings::Settings;
-use store::alert::News;
+use store::alert::{Change, News, Report};
 use store::{Clock, Store};
 use supervisor::alerts::{self, Level, Topic, report};
 use tokio::time::sleep;
@@ -49,34 +50,40 @@ pub fn chats(settings: &Settings, bot: bool) -> Vec<i64> {
 pub async fn take(home: PathBuf, process: String, store: Store, unit: Option<String>, clock: Clock) {
     let folder = spool::folder(&home);
     spool::put_back(&folder, &process);
-    let mut taken = Vec::new();
-    let take = |taken: &mut Vec<PathBuf>| {
-        for (path, waiting) in spool::waiting::<Raise>(&folder) {
-            if let Some(path) = spool::take(&path, &process) {
-                taken.push(path);
-                let key = waiting.alert.key();
-                let Raise { level, text, source, .. } = waiting.alert;
-                let news = level.map_or(News::Over, |level| News::Wrong(level, 1));
-                store.report(report(news, source, key, &text, waiting.at));
-            }
-        }
-    };
-    take(&mut taken);
+    // In the order in which they are stored: what failed before this process ran, and then that it runs.
+    let mut waiting = take_up(&folder, &process);
     if let Some(unit) = unit {
         let key = format!("{}:{}", whole(), of_unit(&unit));
         let text = format!("the unit {unit} runs again");
-        store.report(report(News::Over, whole(), key, &text, clock.now()));
+        waiting.push_back((None, report(News::Over, whole(), key, &text, clock.now())));
     }
     loop {
-        // A turn that left no error has stored what was reported before it.
-        if !taken.is_empty() && store.turned().await.is_ok() && store.health().error.is_none() {
-            taken.drain(..).for_each(|path| spool::done(&path));
+        while let Some((file, report)) = waiting.front() {
+            // One that may have been stored is so again: rather counted twice than lost.
+            if store.change_alerts(Change::Report(vec![report.clone()])).await.is_err() {
+                break;
+            }
+            file.iter().for_each(|file| spool::done(file));
+            waiting.pop_front();
         }
         sleep(LOOK).await;
-        if folder.is_dir() {
-            take(&mut taken);
+        if waiting.is_empty() && folder.is_dir() {
+            waiting = take_up(&folder, &process);
         }
     }
+}
+
+/// The alerts that wait in files, oldest first, and where they are until they are stored.
+fn take_up(folder: &Path, process: &str) -> VecDeque<(Option<PathBuf>, Report)> {
+    let found = spool::waiting::<Raise>(folder).into_iter();
+    let taken = found.filter_map(|(path, waiting)| {
+        let file = spool::take(&path, process)?;
+        let key = waiting.alert.key();
+        let Raise { level, text, source, .. } = waiting.alert;
+        let news = level.map_or(News::Over, |level| News::Wrong(level, 1));
+        Some((Some(file), report(news, source, key, &text, waiting.at)))
+    });
+    taken.collect()
 }
 
 /// Tells of a bus that is away, and of its return, for ever.

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use gateway::desk::Desk;
+use gateway::desk::{self, Desk};
 use limits::Bucket;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::Mode;
@@ -122,6 +122,10 @@ async fn serve(
         keep: tasks.keep,
         keep_rows: tasks.keep_rows,
         clock,
+        redact: {
+            let redactor = redactor.clone();
+            store::Redact::by(move |text| redactor.redact_in(text))
+        },
     };
     let (store, mut engine) = Store::start(backend, options).await?;
 
@@ -151,7 +155,7 @@ async fn serve(
         operators: settings.telegram.operators.iter().copied().collect(),
         board: board.clone(),
     };
-    let (logs, log_thread) = Logs::start(paths.logs.clone())
+    let (logs, log_thread) = Logs::start(paths.logs.clone(), redactor.clone())
         .map_err(|error| Failure::new(Code::TryAgain, format!("no thread for the logs: {error}")))?;
     let record = Some(&settings.providers.record).filter(|folder| !folder.as_os_str().is_empty());
     let recording = record.map(|folder| {
@@ -248,6 +252,8 @@ async fn serve(
     };
     let this = board.get_or_init(|| this).clone();
 
+    let (signals, hand_on) = desk::Signals::to(this.bus.clone());
+    services.spawn(hand_on);
     let desk = Desk {
         supervisor: handle.clone(),
         store: store.clone(),
@@ -255,6 +261,7 @@ async fn serve(
         tasks,
         libraries,
         providers: provided.clone(),
+        signals,
         neighbours: None,
     };
     let server = Server { board: this.clone(), desk: desk.clone(), redactor };

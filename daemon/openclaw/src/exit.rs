@@ -119,7 +119,9 @@ impl From<gateway::Error> for Failure {
     fn from(error: gateway::Error) -> Self {
         use gateway::Error;
         let code = match &error {
-            Error::Token { .. } | Error::Open { .. } | Error::NotOurs { .. } => Code::Config,
+            Error::Token { .. } | Error::Empty { .. } | Error::Open { .. } | Error::NotOurs { .. } => {
+                Code::Config
+            }
             Error::Taken { .. } | Error::NotHere { .. } | Error::Listen { .. } => Code::TryAgain,
             Error::HandedOver(_) => Code::Io,
         };

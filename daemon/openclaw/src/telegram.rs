@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use gateway::telegram::{Error, Handle, Options, Service, Verdict};
+use secrecy::SecretString;
 use settings::{BOT_TOKEN, Paths, Secrets, Settings, TelegramMode};
 use store::Clock;
 
@@ -13,7 +14,7 @@ use crate::status::{Board, Component, Evidence};
 /// Makes the bot, where this process has a gateway and there is a token.
 ///
 /// # Errors
-/// The token is none, or the webhook's port cannot be had.
+/// The token is none, or missing where the settings say that there is a bot; the webhook's port cannot be had.
 pub fn open(
     settings: &Settings,
     secrets: &Secrets,
@@ -21,8 +22,10 @@ pub fn open(
     paths: &Paths,
     clock: Clock,
 ) -> Result<Option<(Service, Handle)>, Failure> {
-    let here = components.services.contains(&components::Service::Gateway) && settings.telegram.enabled;
-    let Some(token) = secrets.get(BOT_TOKEN).filter(|_| here) else { return Ok(None) };
+    if !components.services.contains(&components::Service::Gateway) {
+        return Ok(None);
+    }
+    let Some(token) = token(settings, secrets)? else { return Ok(None) };
     // Whoever speaks to it needs the secret that Telegram shows, wherever they come from.
     let listener = match settings.telegram.mode {
         TelegramMode::Webhook => Some(gateway::bind_guarded(settings.telegram.webhook_bind)?),
@@ -38,6 +41,30 @@ pub fn open(
         clock,
     };
     Ok(Some(Service::new(options)?))
+}
+
+/// The bot's token; none where no bot is meant to be.
+fn token<'s>(settings: &Settings, secrets: &'s Secrets) -> Result<Option<&'s SecretString>, Failure> {
+    let (telegram, chats) = (&settings.telegram, !settings.alerts.chats.is_empty());
+    let wrong = |message: String| Err(Failure::new(Code::Config, message));
+    let needed = match telegram.needs_bot() {
+        Some(key) if telegram.enabled => Some(format!("`{key}` in [telegram]")),
+        _ => chats.then(|| "`chats` in [alerts]".to_owned()),
+    };
+    let write = format!("write the token that @BotFather gave you into .env as {BOT_TOKEN}=…");
+    match (telegram.enabled, secrets.get(BOT_TOKEN), secrets.empty(BOT_TOKEN), needed) {
+        (true, Some(token), ..) => Ok(Some(token)),
+        (true, None, Some(at), _) => {
+            wrong(format!("{BOT_TOKEN} is empty ({at}): {write}, or take the variable out"))
+        }
+        (true, None, None, Some(key)) => {
+            wrong(format!("{key} needs a bot, and {BOT_TOKEN} is missing: {write}, or take the key out"))
+        }
+        (false, .., Some(key)) => wrong(format!(
+            "{key} needs a bot, and [telegram] says `enabled = false`: take one of the two out; {BOT_TOKEN} is its token"
+        )),
+        (.., None) => Ok(None),
+    }
 }
 
 impl Board {

@@ -40,7 +40,7 @@ pub use providers::{
 };
 pub use redaction::Redactor;
 pub use redis::{RedisAt, RedisUrl};
-pub use secrets::Secrets;
+pub use secrets::{Secrets, Source as SecretSource};
 pub use show::{schema, show};
 pub use telegram::{BOT_TOKEN, Routing, Rule, Telegram, TelegramMode};
 pub use trust::{PublicKey, Sha256};

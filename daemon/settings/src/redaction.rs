@@ -12,6 +12,8 @@ use crate::secrets::Secrets;
 
 /// What stands in a secret's place.
 const MASK: &str = "***";
+/// What all who shorten a text put at its end.
+const CUT: char = '…';
 /// Shorter ones are a part of ordinary words; no key that is worth having is so short.
 const SHORTEST: usize = 8;
 
@@ -44,15 +46,25 @@ impl Redactor {
         Secrets::load(&paths.env_file, &inputs.env).0.redactor()
     }
 
-    /// The text without secrets.
+    /// The text without secrets; of one that was cut off with `…`, without the 8 bytes or more of a secret before that.
     pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let mut text = Cow::Borrowed(text);
         for form in self.0.iter().map(ExposeSecret::expose_secret) {
             if text.contains(form) {
                 text = Cow::Owned(text.replace(form, MASK));
             }
+            if let Some(begin) = text.strip_suffix(CUT).and_then(|text| begun(text, form)) {
+                text = Cow::Owned(format!("{}{MASK}{CUT}", &text[..begin]));
+            }
         }
         text
+    }
+
+    /// Takes secrets out of a text, as [`redact`](Self::redact) does.
+    pub fn redact_in(&self, text: &mut String) {
+        if let Cow::Owned(told) = self.redact(text) {
+            *text = told;
+        }
     }
 }
 
@@ -60,6 +72,14 @@ impl fmt::Debug for Redactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Redactor of {} forms", self.0.len())
     }
+}
+
+/// Where a text goes over into the form of a secret, if it ends with a part of one that can be told for it.
+fn begun(text: &str, form: &str) -> Option<usize> {
+    let first = form.char_indices().map(|(at, _)| at).find(|at| *at >= SHORTEST)?;
+    let from = text.ceil_char_boundary(text.len().saturating_sub(form.len()));
+    let mut found = text[from..].match_indices(&form[..first]).map(|(at, _)| from + at);
+    found.find(|at| form.starts_with(&text[*at..]))
 }
 
 /// How a text may be written by others.
@@ -158,6 +178,9 @@ mod tests {
         assert_eq!(token.redact("/bot123456:AAhidden-hidden-hidden/getMe"), "/bot***/getMe");
         assert_eq!(token.redact("AAhidden-hidden-hidden"), "***");
         assert_eq!(token.redact("bot 123456"), "bot 123456");
+        assert_eq!(token.redact("bot AAhidden-hid…"), "bot ***…");
+        assert_eq!(token.redact("bot AAhidd…"), "bot AAhidd…");
+        assert_eq!(token.redact("bot AAhidden-hid"), "bot AAhidden-hid");
         assert!(!format!("{token:?}").contains("hidden"));
     }
 

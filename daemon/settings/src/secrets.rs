@@ -46,24 +46,32 @@ pub(crate) fn is_name(text: &str) -> bool {
     text.len() <= 64 && text.chars().all(good) && SUFFIXES.iter().any(|end| text.ends_with(end))
 }
 
-/// The secrets by name. An empty one is none.
+/// The secrets by name. An empty one is none, and told apart from one that nobody meant to give.
 #[derive(Clone, Default)]
-pub struct Secrets(BTreeMap<String, (SecretString, Source)>);
+pub struct Secrets {
+    found: BTreeMap<String, (SecretString, Source)>,
+    empty: BTreeMap<String, Source>,
+}
 
 impl Secrets {
     /// The secret of that name.
     pub fn get(&self, name: &str) -> Option<&SecretString> {
-        self.0.get(name).map(|(secret, _)| secret)
+        self.found.get(name).map(|(secret, _)| secret)
+    }
+
+    /// Where a secret of that name stands with nothing in it, and nowhere with something.
+    pub fn empty(&self, name: &str) -> Option<&Source> {
+        self.empty.get(name).filter(|_| !self.found.contains_key(name))
     }
 
     /// Their names, and where each was found.
     pub fn names(&self) -> impl Iterator<Item = (&str, &Source)> {
-        self.0.iter().map(|(name, (_, source))| (name.as_str(), source))
+        self.found.iter().map(|(name, (_, source))| (name.as_str(), source))
     }
 
     /// Takes all of them out of texts.
     pub fn redactor(&self) -> Redactor {
-        Redactor::of(self.0.values().map(|(secret, _)| secret))
+        Redactor::of(self.found.values().map(|(secret, _)| secret))
     }
 
     /// Reads all sources, the later over the earlier: `.env`, credentials, the environment.
@@ -80,8 +88,10 @@ impl Secrets {
     }
 
     fn add(&mut self, name: &str, value: &str, source: Source) {
-        if !value.is_empty() {
-            self.0.insert(name.into(), (value.into(), source));
+        if value.is_empty() {
+            self.empty.insert(name.into(), source);
+        } else {
+            self.found.insert(name.into(), (value.into(), source));
         }
     }
 
@@ -181,6 +191,7 @@ mod tests {
             ("C_TOKEN", &Source::Environment),
         ];
         assert_eq!(names, expected);
+        assert_eq!((secrets.empty("EMPTY_TOKEN"), secrets.empty("A_TOKEN")), (Some(&Source::EnvFile), None));
         assert_eq!(secrets.get("B_TOKEN").unwrap().expose_secret(), "credential");
         let debug = format!("{secrets:?}");
         assert!(

@@ -27,7 +27,8 @@ pub enum TelegramMode {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Telegram {
-    /// Whether the gateway listens to the bot; without the secret `TELEGRAM_BOT_TOKEN` it does not.
+    /// Whether the gateway listens to the bot; without the secret `TELEGRAM_BOT_TOKEN` it does not, and where other keys say
+    /// that there is one, it does not start.
     pub enabled: bool,
     /// Where the Bot API is.
     pub api: String,
@@ -79,6 +80,20 @@ impl Default for Telegram {
             max_uploads: ByteSize::mib(1024),
             upload_types: types.map(str::to_owned).into(),
         }
+    }
+}
+
+impl Telegram {
+    /// A key that says that there is a bot, if one is written.
+    pub fn needs_bot(&self) -> Option<&'static str> {
+        let keys = [
+            ("mode", self.mode == TelegramMode::Webhook),
+            ("webhook_url", !self.webhook_url.is_empty()),
+            ("allow", !self.allow.is_empty()),
+            ("operators", !self.operators.is_empty()),
+            ("groups", !self.groups.is_empty()),
+        ];
+        keys.into_iter().find_map(|(key, written)| written.then_some(key))
     }
 }
 

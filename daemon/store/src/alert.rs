@@ -157,6 +157,9 @@ pub enum Which {
 /// What is done with alerts.
 #[derive(Clone, Debug)]
 pub enum Change {
+    /// These happened. Answers how many are news: unlike what is left with [`Store::report`](crate::Store::report), none gives
+    /// way to others, and who has left one knows whether it is stored.
+    Report(Vec<Report>),
     /// Somebody knows of them; changes those that are open. Answers how many.
     Acknowledge {
         /// Which.

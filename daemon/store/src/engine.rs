@@ -5,6 +5,7 @@ mod bound;
 mod others;
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +56,35 @@ pub struct Options {
     pub keep_rows: u32,
     /// The daemon's.
     pub clock: Clock,
+    /// What takes secrets out of tasks' errors and alerts.
+    pub redact: Redact,
+}
+
+/// Takes secrets out of a text. By default it leaves all as it is.
+#[derive(Clone)]
+pub struct Redact(Arc<dyn Fn(&mut String) + Send + Sync>);
+
+impl Redact {
+    /// By this.
+    pub fn by(redact: impl Fn(&mut String) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(redact))
+    }
+
+    pub(crate) fn redact(&self, text: &mut String) {
+        (self.0)(text);
+    }
+}
+
+impl Default for Redact {
+    fn default() -> Self {
+        Self::by(|_| {})
+    }
+}
+
+impl fmt::Debug for Redact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Redact")
+    }
 }
 
 /// What the store last proved.

@@ -20,12 +20,12 @@ use crate::backend::{
     Backend, Claim, Claimant, Depth, Event, Heartbeat, MemoryChange, NewEvent, NewHeartbeat, Order, Record,
     Renewed,
 };
-use crate::engine::{Engine, Health, Options};
+use crate::engine::{Engine, Health, Options, Redact};
 use crate::inbox::{Inbox, ROOM_KIB, Submission};
 use crate::lanes::{ConsumerId, LaneOp};
 use crate::ledger::{self, Entered, Entry};
 use crate::mission::{self, LISTED_MISSIONS, Mission};
-use crate::task::{Completion, Ended, Filter, LeasedTask, NewTask, Submitted, Task, TaskId};
+use crate::task::{Completion, Ended, Filter, LeasedTask, NewTask, Outcome, Submitted, Task, TaskId};
 
 /// How often whoever waits looks whether the database still answers.
 const LOOK: Duration = Duration::from_millis(250);
@@ -41,6 +41,7 @@ pub struct Store {
     claimant: Claimant,
     abroad: Arc<Abroad>,
     alerted: Arc<Notify>,
+    redact: Redact,
     /// The agents that this process leads, and the token of each lead.
     leads: Arc<Mutex<HashMap<AgentName, i64>>>,
     /// The last lookup was refused: all connections for them were in use.
@@ -55,6 +56,7 @@ impl Store {
     pub async fn start(backend: Arc<dyn Backend>, options: Options) -> Result<(Self, JoinHandle<()>), Error> {
         let inbox = Arc::new(Inbox::new());
         let (installation, lease) = (options.installation.clone(), options.lease);
+        let redact = options.redact.clone();
         let claimant = Claimant { installation, life: Uuid::now_v7(), lease };
         let abroad = Arc::new(Abroad::default());
         let (engine, health) =
@@ -63,7 +65,7 @@ impl Store {
         let task = tokio::spawn(engine.run());
         let (leads, crowded) = (Arc::default(), Arc::default());
         let alerted = Arc::default();
-        Ok((Self { inbox, backend, health, claimant, abroad, alerted, leads, crowded }, task))
+        Ok((Self { inbox, backend, health, claimant, abroad, alerted, redact, leads, crowded }, task))
     }
 
     /// Why nothing more is taken on, if so: the database keeps the store.
@@ -165,7 +167,10 @@ impl Store {
     }
 
     /// Leaves the end of a try to be stored. Does not wait; what cannot be stored now is kept and tried again.
-    pub fn complete(&self, completion: Completion) {
+    pub fn complete(&self, mut completion: Completion) {
+        if let Outcome::Failed { error, .. } = &mut completion.outcome {
+            self.redact.redact(error);
+        }
         self.inbox.put(|pending| pending.completions.push(completion));
     }
 
@@ -277,9 +282,16 @@ impl Store {
     }
 
     /// Leaves the report of an alert to be stored. Does not wait; what cannot be stored now is kept and tried again.
-    pub fn report(&self, report: Report) {
+    pub fn report(&self, mut report: Report) {
+        self.plain(&mut report);
         self.inbox.put(|pending| pending.report(report));
         self.alerted.notify_one();
+    }
+
+    /// Without secrets.
+    fn plain(&self, report: &mut Report) {
+        self.redact.redact(&mut report.text);
+        self.redact.redact(&mut report.key);
     }
 
     /// Waits until something was reported, or done with alerts, here since the last time. To be asked by one task.
@@ -291,7 +303,10 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Database`].
-    pub async fn change_alerts(&self, change: Change) -> Result<u64, Error> {
+    pub async fn change_alerts(&self, mut change: Change) -> Result<u64, Error> {
+        if let Change::Report(reports) = &mut change {
+            reports.iter_mut().for_each(|report| self.plain(report));
+        }
         let (reply, answer) = oneshot::channel();
         self.inbox.put(|pending| pending.alerts.push((change, reply)));
         let changed = self.answer(answer).await;

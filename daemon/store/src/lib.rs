@@ -36,7 +36,7 @@ mod transaction;
 mod watchers;
 
 pub use admin::Database;
-pub use engine::{Health, Options, Turn};
+pub use engine::{Health, Options, Redact, Turn};
 pub use error::Error;
 pub use handle::{Consumer, Posted, Store};
 pub use postgres::{Server, open_postgres};

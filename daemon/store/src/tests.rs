@@ -36,7 +36,7 @@ use self::database::{Database, On, on_both};
 use crate::backend::{Applied, Backend, Batch, Claimant};
 use crate::sqlite::Sqlite;
 use crate::task::{Completion, Ended, LeasedTask, NewTask, Outcome, Submitted, TaskId, TaskState};
-use crate::{Clock, Consumer, Error, Options, Store};
+use crate::{Clock, Consumer, Error, Options, Redact, Store};
 
 /// No condition here takes a tenth of it.
 const BOUND: Duration = Duration::from_secs(20);
@@ -54,6 +54,7 @@ fn options() -> Options {
         keep: 24 * hour,
         keep_rows: 1000,
         clock: Clock::new(),
+        redact: Redact::default(),
     }
 }
 

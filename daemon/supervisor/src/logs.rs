@@ -1,5 +1,5 @@
 //! Agents' logs: a file of JSON lines each, of bounded size, written by one thread so that a slow disk holds up
-//! nobody. `openclaw agents logs` reads the files.
+//! nobody, without secrets. `openclaw agents logs` reads the files.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::Level;
 use serde::{Deserialize, Serialize};
+use settings::Redactor;
 
 /// A file past this is set aside as `.1`, and the `.1` before it goes.
 const FILE: u64 = 4 << 20;
@@ -38,6 +39,7 @@ pub struct Line {
 #[derive(Clone)]
 pub struct Logs {
     lines: SyncSender<Entry>,
+    redactor: Redactor,
 }
 
 enum Entry {
@@ -46,20 +48,26 @@ enum Entry {
 }
 
 impl Logs {
-    /// Starts the thread that writes below `folder`. It ends after [`close`](Self::close).
+    /// Starts the thread that writes below `folder` what `redactor` leaves. It ends after [`close`](Self::close).
     ///
     /// # Errors
     /// No thread is to be had.
-    pub fn start(folder: PathBuf) -> io::Result<(Self, JoinHandle<()>)> {
+    pub fn start(folder: PathBuf, redactor: Redactor) -> io::Result<(Self, JoinHandle<()>)> {
         let (lines, waiting) = sync_channel(WAITING);
         let thread =
             std::thread::Builder::new().name("logs".into()).spawn(move || write(&folder, &waiting))?;
-        Ok((Self { lines }, thread))
+        Ok((Self { lines, redactor }, thread))
     }
 
     /// Writes a line, or drops it when the disk cannot keep up: an agent's work does not wait for its log.
-    pub fn write(&self, agent: &AgentName, line: Line) {
+    pub fn write(&self, agent: &AgentName, mut line: Line) {
+        self.redactor.redact_in(&mut line.text);
         let _ = self.lines.try_send(Entry::Line(agent.clone(), line));
+    }
+
+    /// What takes secrets out of an agent's words, also where they go elsewhere.
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
     }
 
     /// Nothing more comes: the thread writes what it has and ends.

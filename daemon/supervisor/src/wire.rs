@@ -12,7 +12,7 @@ use openclaw_agent_api::manifest::Manifest;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use settings::Sandbox;
+use settings::{Redactor, Sandbox};
 use store::task::TaskId;
 
 use crate::sandbox::InForce;
@@ -175,6 +175,22 @@ pub enum FromHost {
         /// Where and why.
         message: String,
     },
+}
+
+impl FromHost {
+    /// The same without secrets in what it says went wrong. What the agent answers and asks for is not touched.
+    pub fn redacted(mut self, redactor: &Redactor) -> Self {
+        let words = match &mut self {
+            Self::Refused { why } | Self::StartFailed { why } => why,
+            Self::Panicked { message } => message,
+            Self::Done { outcome: Err(error), .. }
+            | Self::Snapshot { outcome: Err(error), .. }
+            | Self::Restored { outcome: Err(error) } => &mut error.message,
+            _ => return self,
+        };
+        redactor.redact_in(words);
+        self
+    }
 }
 
 fn default_log_rate() -> u32 {

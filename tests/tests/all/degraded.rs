@@ -1,6 +1,7 @@
 //! The database or the bus is away, or slow: what goes on, what is refused, what the status says, and that all of it
 //! mends itself.
 
+use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -9,7 +10,7 @@ use openclaw_tests::daemon::{Daemon, Home};
 use openclaw_tests::http::{Answer, Http};
 use openclaw_tests::server::{Postgres, Redis};
 use openclaw_tests::wait_for;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::http::{TOKEN, secrets, tokens};
 use crate::support::{UNBOUND, fails, pid, quick, reply};
@@ -303,4 +304,26 @@ fn a_server_without_free_connections_is_told() -> Result<()> {
     stage.postgres.execute("postgres", "alter role worker connection limit -1")?;
     stage.resumed(&task, &told)?;
     stage.stop()
+}
+
+#[test]
+fn alerts_that_waited_in_files_are_gone_from_there_only_once_they_are_stored() -> Result<()> {
+    /// More than the store keeps in memory.
+    const MANY: usize = 1_100;
+    let home = Home::new(&quick(""), &["scout"])?;
+    let folder = home.path().join("run/alerts");
+    fs::create_dir_all(&folder)?;
+    for number in 0..MANY {
+        let alert = json!({
+            "level": "warning", "text": format!("backup {number} failed"), "source": "cron",
+            "key": format!("backup-{number}"), "at": chrono::Utc::now(),
+        });
+        fs::write(folder.join(format!("{number:05}.json")), alert.to_string())?;
+    }
+    let daemon = home.start_ready(&["scout"])?;
+    wait_for("no file to be left", || Ok(fs::read_dir(&folder)?.next().is_none().then_some(())))?;
+    let metrics = Http::of(&home, None)?.get("/metrics")?.text;
+    assert!(metrics.contains(&format!("openclaw_alerts_open{{level=\"warning\"}} {MANY}\n")), "{metrics}");
+    assert!(daemon.stop()?.success());
+    Ok(())
 }

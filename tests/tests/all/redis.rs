@@ -1,16 +1,20 @@
 //! A daemon whose Redis comes, goes, or never was.
 
 use std::fs;
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use openclaw_tests::PATIENCE;
 use openclaw_tests::daemon::Home;
+use openclaw_tests::http::Http;
 use openclaw_tests::server::Redis;
 use openclaw_tests::wait_for;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::http::{TOKEN, secrets, tokens};
 use crate::support::{quick, reply};
 
 fn bus(home: &Home, health: &str) -> Result<Value> {
@@ -111,6 +115,47 @@ fn heartbeats_are_shown_and_are_whole_again_after_a_flush() -> Result<()> {
     // A change is shown without waiting for the next beat.
     home.ok(&["agents", "stop", "scout"])?;
     hash(port, "agent:scout:status", ("state", "stopped"))?;
+    assert!(daemon.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn a_message_over_http_or_from_a_terminal_is_published_once() -> Result<()> {
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let Some(_redis) = Redis::start_on(port)? else { return Ok(()) };
+    let config = format!("[agents.misbehaving]\n[bus]\nurl = 'redis://127.0.0.1:{port}'\n");
+    let home = Home::new(&quick(&config), &["misbehaving"])?;
+    secrets(&home, &tokens())?;
+    let daemon = home.start_ready(&["misbehaving"])?;
+    let mut stream = wait_for("Redis", || Ok(TcpStream::connect(("127.0.0.1", port)).ok()))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"SUBSCRIBE gateway:events\r\n")?;
+    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line == ":1"));
+    bus(&home, "ok")?;
+    let http = Http::of(&home, Some(TOKEN))?;
+    let message = json!({"agent": "misbehaving", "text": "echo x", "session": "s", "idempotency_key": "k"});
+    let mut stored = Vec::new();
+    for status in [202, 202] {
+        let answer = http.post("/api/v1/messages", &message)?;
+        assert!(answer.status == status || answer.status == 200, "{}", answer.text);
+        stored.push(answer.json()?["task_id"].clone());
+    }
+    assert_eq!(stored[0], stored[1]);
+    reply(&home, "misbehaving", "echo y")?;
+    let mut heard = || -> Result<Value> {
+        loop {
+            let line = lines.find(|line| line.starts_with('{')).context("a signal")?;
+            let signal: Value = serde_json::from_str(&line)?;
+            if signal["type"] == "message.accepted" {
+                return Ok(signal["data"].clone());
+            }
+        }
+    };
+    let told = heard()?;
+    let expected = json!({"task_id": stored[0], "agent": "misbehaving", "channel": "http", "session": "s"});
+    assert_eq!(told, expected);
+    assert_eq!(heard()?["channel"], "cli");
     assert!(daemon.stop()?.success());
     Ok(())
 }

@@ -99,7 +99,7 @@ impl Stage {
         redis.ask(&["CONFIG", "SET", "rdbcompression", "no"])?;
         let config = quick(&format!(
             "[database]\nurl = \"{url}\"\n[bus]\nurl = \"{}\"\n[telegram]\napi = '{}'\nallow = [{ANN}]\noperators = [{ANN}]\n\
-             poll_timeout = '1s'\n[routing]\ndefault = 'misbehaving'\n[agents.misbehaving]\ngrants = ['ask']\n",
+             poll_timeout = '1s'\n[routing]\ndefault = 'misbehaving'\n[agents.misbehaving]\ngrants = ['ask', 'alert']\n",
             redis.url(),
             bot.url(),
         ));
@@ -154,6 +154,50 @@ impl Stage {
         clean(&format!("the errors of {args:?}"), &output.stderr);
         clean(&format!("the output of {args:?}"), &output.stdout);
         Ok(output)
+    }
+
+    /// An agent that has come by a secret tells it in every way that an agent has to say what went wrong.
+    fn agent_says_secrets(&self) -> Result<()> {
+        let long = "x".repeat(990);
+        for (word, text) in [
+            ("error", format!("refused: {OPERATOR}")),
+            ("invalid", format!("refused: {OPERATOR}")),
+            ("log", format!("the token is {OPERATOR}")),
+            ("print", format!("the token is {READ}")),
+            (
+                "call",
+                json!({"key": OPERATOR, "level": "critical", "text": format!("it has {OPERATOR}")})
+                    .to_string(),
+            ),
+            // Cut off within it.
+            (
+                "call",
+                json!({"key": "long", "level": "critical", "text": format!("{long}{OPERATOR}")}).to_string(),
+            ),
+            ("error", format!("{}{OPERATOR}", "x".repeat(1990))),
+            ("print", format!("{}{OPERATOR}", "x".repeat(4090))),
+            ("panic", format!("the token was {OPERATOR}")),
+            // Its last words.
+            ("abort", format!("the token was {OPERATOR}")),
+        ] {
+            let text = if word == "call" { format!("alert.raise {text}") } else { text };
+            let backwards: String = text.chars().rev().collect();
+            self.run(&["send", "misbehaving", &format!("backwards {word} {backwards}")], &[])?;
+            self.home.until("misbehaving", "ready")?;
+        }
+        // What it says is kept, without that.
+        let told = |args: &[&str]| Ok::<_, anyhow::Error>(String::from_utf8(self.run(args, &[])?.stdout)?);
+        let tasks = told(&["tasks", "list", "-a", "misbehaving", "--json"])?;
+        ensure!(tasks.contains("refused: ***"), "{tasks}");
+        let logs = told(&["agents", "logs", "misbehaving", "-n", "1000"])?;
+        ensure!(logs.matches("the token is ***").count() >= 2, "{logs}");
+        let alerts = told(&["alert", "list", "--json"])?;
+        ensure!(alerts.contains("it has ***"), "{alerts}");
+        let history = told(&["agents", "history", "misbehaving"])?;
+        ensure!(history.contains("the token was ***"), "{history}");
+        wait_for("the alert", || {
+            Ok(self.bot.texts().iter().any(|text| text.contains("it has ***")).then_some(()))
+        })
     }
 
     /// Each command of the command line that ends.
@@ -233,9 +277,10 @@ impl Stage {
                     request = request.header("authorization", given);
                 }
                 let answer = http.send(request.body(())?).with_context(|| format!("{path} for {given}"))?;
-                let told = format!("{:?} {}", answer.headers, answer.text);
-                // What somebody writes into an address by mistake, they may be told to be wrong.
-                clean(path, told.replace(WRONG, "").as_bytes());
+                // What somebody writes into an address by mistake, they may be told to be wrong; no other is repeated.
+                let shown = if path.contains(WRONG) { answer.text.replace(WRONG, "") } else { answer.text };
+                let told = format!("{:?} {shown}", answer.headers);
+                clean(path, told.as_bytes());
             }
         }
         let http = Http::at(address, Some(OPERATOR));
@@ -342,10 +387,10 @@ fn a_secret_is_nowhere_whatever_goes_wrong() -> Result<()> {
         let said = reply(home, "misbehaving", &format!("call ask {}", json!({"prompt": "hello"})))?;
         clean("what an agent was told", said.as_bytes());
     }
-    let log = ["log one", "flood 3"];
-    for text in log {
+    for text in ["log one", "flood 3"] {
         stage.run(&["send", "misbehaving", text], &[])?;
     }
+    stage.agent_says_secrets()?;
     stage.every_command()?;
     stage.every_endpoint()?;
     stage.every_process(&daemon)?;

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod error;
+mod signals;
 mod words;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use async_trait::async_trait;
 use openclaw_agent_api::AgentName;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use settings::Tasks;
 use store::task::{Ended, NewTask, TaskId, TaskState};
 use store::{Clock, Posted, Store};
@@ -21,6 +23,7 @@ use tokio::sync::oneshot;
 
 pub use alerts::{ALL, Acknowledged, Raise, Raised};
 pub use error::Error;
+pub use signals::Signals;
 pub use words::{Action, Kept, Message, Order, Reloaded, Sent, Settled};
 
 /// Beyond an agent's own time-outs.
@@ -43,6 +46,8 @@ pub struct Desk {
     pub libraries: Arc<Libraries>,
     /// Who answers agents' questions, and what that may cost.
     pub providers: providers::Handle,
+    /// Who hears of what became durable.
+    pub signals: Signals,
     /// Who may lead what this process does not; none: whoever asks finds them by himself.
     pub neighbours: Option<Arc<dyn Neighbours>>,
 }
@@ -62,6 +67,8 @@ pub trait Neighbours: Send + Sync {
 /// A message on its way into the store, and who waits for its end.
 pub struct Sending {
     posted: Posted,
+    /// What is told of it once it is durable, but for its id.
+    news: Value,
     wait: Option<(AgentName, oneshot::Receiver<Ended>, Duration)>,
 }
 
@@ -82,9 +89,10 @@ impl Desk {
         let wait = message.wait_ms.map(Duration::from_millis);
         let task = self.task(message, source)?;
         let agent = task.queue.clone();
+        let news = json!({"agent": agent, "channel": task.source, "session": task.session});
         let (watch, ended) = oneshot::channel();
         let posted = self.store.post(task, wait.map(|_| watch)).await?;
-        Ok(Sending { posted, wait: wait.map(|wait| (agent, ended, wait)) })
+        Ok(Sending { posted, news, wait: wait.map(|wait| (agent, ended, wait)) })
     }
 
     /// Waits until a message is durable, and for its end where that is asked for, until `enough`. Also says whether it was there
@@ -98,6 +106,11 @@ impl Desk {
         enough: impl Future<Output = ()>,
     ) -> Result<(Sent, bool), Error> {
         let submitted = sending.posted.submitted().await?;
+        if !submitted.existing {
+            let mut news = sending.news;
+            news["task_id"] = json!(submitted.id);
+            self.signals.accepted(news, self.clock.now());
+        }
         if sending.wait.is_none() && !submitted.existing {
             // What has become of it since is nobody's question, and costs a look at the database.
             return Ok((queued(submitted.id), false));

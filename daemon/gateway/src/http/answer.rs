@@ -41,14 +41,18 @@ pub(crate) async fn answer(seat: &Seat, request: Request<Incoming>) -> Response<
 
 async fn route(door: &Arc<Door>, from: IpAddr, request: Request<Incoming>) -> Response {
     let looks = matches!(*request.method(), Method::GET | Method::HEAD);
-    let known = || caller::is_known(door, from, request.headers());
     match request.uri().path() {
         "/healthz" | "/readyz" | "/metrics" | api::OPENAPI if !looks => not_allowed(),
         "/healthz" => health::alive(),
-        "/readyz" => health::ready(door, known()).await,
-        "/metrics" | api::OPENAPI if !known() => caller::unauthorized(door, false),
-        "/metrics" => metrics::show(door).await,
-        api::OPENAPI => api::openapi(),
+        path @ ("/readyz" | "/metrics" | api::OPENAPI) => {
+            match (path, caller::is_known(door, from, &request)) {
+                (_, Err(answer)) => *answer,
+                ("/readyz", Ok(known)) => health::ready(door, known).await,
+                (_, Ok(false)) => caller::unauthorized(door, false),
+                ("/metrics", Ok(true)) => metrics::show(door).await,
+                (_, Ok(true)) => api::openapi(),
+            }
+        }
         path if path.len() > LONGEST_PATH => {
             Problem::new(StatusCode::URI_TOO_LONG, "path_too_long", "no path here is that long")
                 .into_response()

@@ -5,9 +5,10 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
-use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
 
@@ -54,11 +55,42 @@ fn shown(door: &Door, headers: &HeaderMap) -> Shown {
     }
 }
 
-/// Whether somebody may see details: a program of this machine that speaks for nobody else, or who has a token.
-pub(crate) fn is_known(door: &Door, from: IpAddr, headers: &HeaderMap) -> bool {
-    let from_here = from.to_canonical().is_loopback();
-    let for_another = FORWARDED.iter().any(|name| headers.contains_key(*name));
-    (from_here && !for_another) || matches!(shown(door, headers), Shown::Good(_))
+/// Whether somebody may see details: a program of this machine that speaks for nobody else, or who has a token. Who shows a
+/// wrong one is answered as everywhere: they would learn here at any rate which are good.
+pub(crate) fn is_known<B>(door: &Door, from: IpAddr, request: &Request<B>) -> Result<bool, Box<Response>> {
+    let headers = request.headers();
+    match shown(door, headers) {
+        Shown::Good(_) => Ok(true),
+        Shown::Wrong => Err(Box::new(wrong(door, from))),
+        Shown::Nothing => {
+            let for_another = FORWARDED.iter().any(|name| headers.contains_key(*name));
+            Ok(from.to_canonical().is_loopback() && !for_another && is_for_here(request))
+        }
+    }
+}
+
+/// Whether a request is for `localhost` or an address: any other name may be a page's own, whose server has led it to this
+/// machine so that the page's visitors ask us (DNS rebinding).
+fn is_for_here<B>(request: &Request<B>) -> bool {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let told = match (hosts.next(), hosts.next()) {
+        (None, _) => None,
+        (Some(host), None) => Some(host.to_str().ok().and_then(|host| host.parse::<Authority>().ok())),
+        (Some(_), Some(_)) => Some(None),
+    };
+    let is_ours = |host: &str| {
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
+    };
+    let named = request.uri().host().is_none_or(is_ours);
+    named && told.is_none_or(|host| host.is_some_and(|host| is_ours(host.host())))
+}
+
+/// A wrong token: told so, and after too many to wait.
+fn wrong(door: &Door, from: IpAddr) -> Response {
+    let mut limits = door.limits.lock().unwrap_or_else(PoisonError::into_inner);
+    let told = |wait| too_many("too_many_bad_tokens", "wrong tokens, too many of them", wait);
+    limits.refuse(from, Instant::now()).map_or_else(told, |()| unauthorized(door, true))
 }
 
 /// Lets a request in, or answers it: looking needs any token, doing the operator's.
@@ -69,19 +101,16 @@ pub(crate) fn admit(
     headers: &HeaderMap,
 ) -> Result<Caller, Box<Response>> {
     let needed = if matches!(*method, Method::GET | Method::HEAD) { Role::Read } else { Role::Operator };
-    let mut limits = door.limits.lock().unwrap_or_else(PoisonError::into_inner);
     let role = match shown(door, headers) {
         Shown::Good(role) => role,
         Shown::Nothing => return Err(Box::new(unauthorized(door, false))),
-        Shown::Wrong => {
-            let refused = limits.refuse(from, Instant::now());
-            let told = |wait| too_many("too_many_bad_tokens", "wrong tokens, too many of them", wait);
-            return Err(Box::new(refused.map_or_else(told, |()| unauthorized(door, true))));
-        }
+        Shown::Wrong => return Err(Box::new(wrong(door, from))),
     };
     let told =
         |wait| Box::new(too_many("rate_limited", "more requests a second than [gateway] `rate`", wait));
+    let mut limits = door.limits.lock().unwrap_or_else(PoisonError::into_inner);
     limits.serve(role, Instant::now()).map_err(told)?;
+    drop(limits);
     if role < needed {
         let detail = format!("this token lets look, not do: use {OPERATOR}");
         return Err(Box::new(Problem::new(StatusCode::FORBIDDEN, "read_only_token", detail).into_response()));
@@ -90,7 +119,7 @@ pub(crate) fn admit(
 }
 
 /// Nothing, or a wrong token, was shown.
-pub(crate) fn unauthorized(door: &Door, wrong: bool) -> Response {
+pub(super) fn unauthorized(door: &Door, wrong: bool) -> Response {
     let (code, detail, challenge) = if !door.tokens.any() {
         let detail = format!(
             "the API is closed: this daemon has no token. Make one with `openssl rand -hex 32`, write it into .env as \

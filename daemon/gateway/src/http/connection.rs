@@ -25,6 +25,9 @@ const HEAD: usize = 32 * 1024;
 const HEADERS: usize = 64;
 /// How long a peer may take nothing of what it is sent.
 const UNREAD: Duration = Duration::from_secs(30);
+/// A newcomer may take so long to say what it wants before it counts as idle: a request comes with its connection, or as
+/// soon as its sender's machine gets to it. So ten thousand who say nothing hold up others for seconds at the most.
+pub(crate) const GRACE: Duration = Duration::from_millis(100);
 /// A connection that has been answered may take so long to send the last bytes when the daemon ends.
 const FLUSH: Duration = Duration::from_millis(20);
 
@@ -34,7 +37,7 @@ pub(crate) struct Seat {
     pub peer: SocketAddr,
     taken: Instant,
     busy: AtomicBool,
-    /// Milliseconds after it was taken.
+    /// Milliseconds after it was taken; 0: nothing was asked yet.
     idle_since: AtomicU64,
     leave: Notify,
 }
@@ -49,6 +52,11 @@ impl Seat {
     pub fn idle_since(&self) -> Option<Instant> {
         let idle = || self.taken + Duration::from_millis(self.idle_since.load(Ordering::Relaxed));
         (!self.busy.load(Ordering::Relaxed)).then(idle)
+    }
+
+    /// Whether it is about to say what it wants.
+    pub fn is_new(&self) -> bool {
+        self.idle_since.load(Ordering::Relaxed) == 0 && self.taken.elapsed() < GRACE
     }
 
     /// Closes it, unless it has something in work by now.
@@ -70,7 +78,7 @@ impl InWork {
 
 impl Drop for InWork {
     fn drop(&mut self) {
-        let idle_since = u64::try_from(self.0.taken.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let idle_since = u64::try_from(self.0.taken.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
         self.0.idle_since.store(idle_since, Ordering::Relaxed);
         self.0.busy.store(false, Ordering::Relaxed);
         self.0.door.answered();

@@ -60,6 +60,8 @@ pub(crate) struct Door {
     limits: Mutex<limits::Limits>,
     /// Room for listeners to events.
     listeners: Arc<Semaphore>,
+    /// Room for all who stay for long, listeners among them: the other seats are for who comes and goes.
+    stays: Arc<Semaphore>,
     tally: metrics::Tally,
     address: SocketAddr,
     since: DateTime<Utc>,
@@ -88,11 +90,13 @@ impl Door {
         redactor: Redactor,
         drain: watch::Receiver<Drain>,
     ) -> Self {
-        // Others must find a seat whatever listeners do.
+        // Others must find a seat whatever these do.
         let listeners = settings.max_listeners.min(settings.max_connections / 2);
+        let stays = settings.max_connections - settings.max_connections.div_ceil(8);
         Self {
             limits: Mutex::new(limits::Limits::new(settings.rate, settings.bad_tokens)),
             listeners: Arc::new(Semaphore::new(listeners as usize)),
+            stays: Arc::new(Semaphore::new(stays as usize)),
             settings,
             routing,
             tokens,

@@ -97,7 +97,8 @@ fn again(
     let hash = admitted.map_err(|why| Failure::of(Code::Failed, &why))?.hash;
     let (lock, workspace) = (scratch.join("lock"), scratch.join("workspace"));
     File::create(&lock).and_then(|_| fs::create_dir(&workspace)).map_err(|error| failed(&error))?;
-    let (logs, thread) = Logs::start(scratch.join("logs")).map_err(|error| failed(&error))?;
+    let (logs, thread) =
+        Logs::start(scratch.join("logs"), loaded.secrets.redactor()).map_err(|error| failed(&error))?;
     let options = replay::Options {
         program: Program::this(),
         lock,

@@ -7,12 +7,12 @@ use crate::Error;
 use crate::alert::{Change, News, Report};
 use crate::backend::{ALERT, Applied, NewEvent};
 
-/// Each report that is news is an event as well.
+/// Each report that is news is an event as well. Answers how many are.
 pub(super) async fn report(
     db: &mut impl Statements,
     reports: &[Report],
     moment: &Moment,
-) -> Result<(), Error> {
+) -> Result<u64, Error> {
     let mut events = Vec::new();
     for report in reports {
         let Report { key, source, news, text, at } = report;
@@ -29,7 +29,10 @@ pub(super) async fn report(
             events.push(NewEvent { agent, kind: ALERT, payload, at: *at });
         }
     }
-    if events.is_empty() { Ok(()) } else { db.history(&[], &events, moment).await }
+    if !events.is_empty() {
+        db.history(&[], &events, moment).await?;
+    }
+    Ok(events.len() as u64)
 }
 
 /// Answers how many alerts have changed.
@@ -40,6 +43,7 @@ pub(super) async fn change(
     applied: &mut Applied,
 ) -> Result<u64, Error> {
     match change {
+        Change::Report(reports) => report(db, reports, moment).await,
         Change::Acknowledge { which, actor, at } => {
             db.acknowledge(which, actor, moment.of(*at), moment.now).await
         }

@@ -543,7 +543,7 @@ impl Instance {
     }
 
     async fn heard(&mut self, message: FromHost) {
-        match message {
+        match message.redacted(self.around.logs.redactor()) {
             FromHost::Sandboxed { sandbox } => self.sandboxed(sandbox).await,
             FromHost::Hello { manifest } => self.hello(manifest).await,
             FromHost::Ready => self.report(Report::Ready).await,

@@ -52,7 +52,7 @@ impl Log {
 
     /// Writes a line, unless the agent has had its share of this second.
     pub fn write(&self, level: Level, source: &str, behalf: Behalf, text: String) {
-        let text = cut(text);
+        let text = self.plain(text);
         if source == "stderr" {
             self.remember(&text);
         }
@@ -71,7 +71,13 @@ impl Log {
     /// Writes what the sandbox has to say, which is bounded by itself: with the agent's own lines it would be among those
     /// that are dropped when the agent prints too much.
     pub fn violation(&self, text: String) {
-        self.put(Level::Warn, "sandbox", Behalf::default(), cut(text));
+        self.put(Level::Warn, "sandbox", Behalf::default(), self.plain(text));
+    }
+
+    /// Without secrets, and then no longer than a line: a part of one is not known for what it is.
+    fn plain(&self, mut text: String) -> String {
+        self.logs.redactor().redact_in(&mut text);
+        cut(text)
     }
 
     /// Nothing more comes: says what was dropped since the last line.
@@ -145,8 +151,8 @@ pub async fn pump(mut stream: pipe::Receiver, source: &'static str, level: Level
             break;
         }
         for part in chunk[..read].split_inclusive(|byte| *byte == b'\n') {
-            // What is beyond the longest line is not even kept.
-            let room = LINE.saturating_sub(line.len());
+            // What is beyond is not even kept, but for the rest of a secret that begins within the longest line.
+            let room = (2 * LINE).saturating_sub(line.len());
             line.extend_from_slice(&part[..part.len().min(room)]);
             if part.ends_with(b"\n") {
                 said(&log, level, source, &mut line);

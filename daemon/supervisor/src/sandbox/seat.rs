@@ -127,12 +127,14 @@ impl Seat {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use settings::Redactor;
+
     use crate::logs::Logs;
 
     #[test]
     fn a_host_whose_listener_was_lost_is_not_taken() {
         let folder = tempfile::tempdir().unwrap();
-        let (logs, writer) = Logs::start(folder.path().into()).unwrap();
+        let (logs, writer) = Logs::start(folder.path().into(), Redactor::default()).unwrap();
         let log = Log::new("scout".parse().unwrap(), logs.clone(), 10, store::Clock::default());
         let take = |seat: &mut Seat, sandbox: &InForce| {
             seat.take(sandbox, Path::new("/library"), folder.path(), &log, &SharedVitals::default())

@@ -121,6 +121,16 @@ impl Agent for Misbehaving {
                 crash::sleep(Duration::from_millis(number(millis)?));
                 text.to_owned()
             }
+            // So that what is said was not in what it was told.
+            "backwards" => {
+                let (word, rest) = first(rest);
+                let text = format!("{word} {}", rest.chars().rev().collect::<String>());
+                return self.handle(ctx, &Message { text, ..message.clone() });
+            }
+            "print" => {
+                println!("{rest}");
+                "printed".into()
+            }
             "error" => return Err(AgentError::failed(rest)),
             "invalid" => return Err(AgentError::invalid(rest)),
             "panic" => panic!("{rest}"),

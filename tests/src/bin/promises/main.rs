@@ -65,7 +65,7 @@ struct Benchmark {
     run: fn(&Options) -> Result<Vec<Row>>,
 }
 
-const BENCHMARKS: [Benchmark; 22] = [
+const BENCHMARKS: [Benchmark; 23] = [
     Benchmark { rows: &[lifecycle::RESTART], run: lifecycle::restart },
     Benchmark {
         rows: &[lifecycle::FRESH, lifecycle::AGAIN, lifecycle::STOP],
@@ -87,6 +87,7 @@ const BENCHMARKS: [Benchmark; 22] = [
     Benchmark { rows: &[http::ACCEPTED, http::ACCEPTANCE], run: http::accepted },
     Benchmark { rows: &[http::HEALTHZ], run: http::healthz },
     Benchmark { rows: &[http::GROWTH], run: http::growth },
+    Benchmark { rows: &[http::GROWTH_SERVER], run: http::growth_on_a_server },
     Benchmark { rows: &[telegram::ANSWER], run: telegram::answer },
     Benchmark { rows: &[providers::ADDED], run: providers::added },
     Benchmark { rows: &[providers::HELD], run: providers::held },

@@ -58,6 +58,44 @@ fn a_token_that_is_none_is_named_and_not_told() -> Result<()> {
 }
 
 #[test]
+fn a_secret_that_is_needed_and_missing_ends_the_start_and_is_named() -> Result<()> {
+    let home = Home::new(&quick(""), &["scout"])?;
+    let (bot, token) = ("TELEGRAM_BOT_TOKEN", "OPENCLAW_GATEWAY_TOKEN");
+    let webhook = "[telegram]\nmode = 'webhook'\nwebhook_url = 'https://claw.example/'\n";
+    for (config, env, name, told) in [
+        ("", "OPENCLAW_GATEWAY_TOKEN=\n", token, "is empty (.env)"),
+        ("", "OPENCLAW_GATEWAY_READ_TOKEN=''\n", "OPENCLAW_GATEWAY_READ_TOKEN", "is empty (.env)"),
+        ("", "TELEGRAM_BOT_TOKEN=\n", bot, "is empty (.env)"),
+        (webhook, "", bot, "`mode` in [telegram] needs a bot"),
+        ("[telegram]\nallow = [1]\n", "", bot, "`allow` in [telegram] needs a bot"),
+        ("[telegram]\nallow = [1]\n", "TELEGRAM_BOT_TOKEN=\n", bot, "is empty (.env)"),
+        ("[telegram]\noperators = [1]\n", "", bot, "`operators` in [telegram] needs a bot"),
+        ("[alerts]\nchats = [1]\n", "", bot, "`chats` in [alerts] needs a bot"),
+        ("[alerts]\nchats = [1]\n[telegram]\nenabled = false\n", "", bot, "`enabled = false`"),
+    ] {
+        home.configure(&quick(config))?;
+        secrets(&home, env)?;
+        let output = home.command(&["run"])?.output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{config} {env}: {said}");
+        assert!(said.contains(name) && said.contains(told), "{config} {env}: {said}");
+        assert!(!home.path().join("openclaw.db").exists() && home.hosts()?.is_empty());
+    }
+    // What has no gateway needs none of it; and what is given elsewhere is not empty.
+    home.configure(&quick("[gateway]\nenabled = false\n[alerts]\nchats = [1]\n"))?;
+    secrets(&home, "OPENCLAW_GATEWAY_TOKEN=\n")?;
+    assert!(home.start_ready(&["scout"])?.stop()?.success());
+    home.configure(&quick(""))?;
+    secrets(&home, &tokens())?;
+    let mut command = home.command(&["run"])?;
+    command.env(token, "");
+    let daemon = home.start_as(command)?;
+    assert_eq!(Http::of(&home, Some(TOKEN))?.get("/api/v1/agents")?.status, 200);
+    assert!(daemon.stop()?.success());
+    Ok(())
+}
+
+#[test]
 fn a_fresh_installation_starts_without_a_token_and_tells_how_to_make_one() -> Result<()> {
     let home = Home::new(&quick(""), &["scout"])?;
     let daemon = home.start_ready(&["scout"])?;

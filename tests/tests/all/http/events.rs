@@ -104,6 +104,24 @@ fn what_happens_is_heard_and_nothing_is_missed_by_who_comes_back() -> Result<()>
 }
 
 #[test]
+fn who_takes_up_after_an_id_that_no_event_has_hears_what_comes() -> Result<()> {
+    let (home, daemon, http) = stage("")?;
+    let last = i64::MAX.to_string();
+    let query = format!("?after={last}");
+    for (query, last) in [(query.as_str(), None), ("", Some(last.as_str())), ("?after=1000000", None)] {
+        let mut events = Events::listen(&http, query, last)?;
+        home.ok(&["agents", "restart", "scout"])?;
+        let (_, kind, event) = events.next()?;
+        assert_eq!((kind.as_str(), &event["agent"]), ("agent.transition", &"scout".into()), "{event}");
+        home.until("scout", "ready")?;
+    }
+    problem(&http.get("/api/v1/events?after=9223372036854775808")?, 400, "invalid_query");
+    assert!(!home.log().contains("panicked"));
+    assert!(daemon.stop()?.success());
+    Ok(())
+}
+
+#[test]
 fn listeners_are_bounded() -> Result<()> {
     let (_home, daemon, http) = stage("[gateway]\nmax_listeners = 2\n")?;
     let _first = Events::listen(&http, "", None)?;

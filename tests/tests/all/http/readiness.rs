@@ -103,6 +103,40 @@ fn strangers_are_told_whether_and_not_why() -> Result<()> {
 }
 
 #[test]
+fn a_page_that_has_led_its_name_here_is_told_no_more_than_strangers() -> Result<()> {
+    let home = Home::new(&quick(""), &["scout"])?;
+    secrets(&home, &tokens())?;
+    let daemon = home.start_ready(&["scout"])?;
+    let http = Http::of(&home, None)?;
+    let port = http.address.port();
+    let ask = |path: &str, hosts: &[&str], more: &str| {
+        let hosts: String = hosts.iter().map(|host| format!("host: {host}\r\n")).collect();
+        http.raw(format!("GET {path} HTTP/1.1\r\n{hosts}{more}connection: close\r\n\r\n").as_bytes())
+    };
+    let evil = ["evil.example", &format!("evil.example:{port}"), "localhost.evil.example", "@", ""];
+    for host in evil.iter().map(|host| vec![*host]).chain([vec!["localhost", "evil.example"]]) {
+        let ready = ask("/readyz", &host, "")?;
+        assert!(ready.contains("{\"status\":\"ready\"}") && !ready.contains("scout"), "{host:?}: {ready}");
+        for path in ["/metrics", "/api/v1/openapi.json"] {
+            let told = ask(path, &host, "origin: http://evil.example\r\n")?;
+            assert!(told.starts_with("HTTP/1.1 401 "), "{host:?}: {told}");
+        }
+        let known = ask("/metrics", &host, &format!("authorization: Bearer {READ}\r\n"))?;
+        assert!(known.starts_with("HTTP/1.1 200 "), "{host:?}: {known}");
+    }
+    let told = ask(&format!("http://evil.example:{port}/metrics"), &["localhost"], "")?;
+    assert!(told.starts_with("HTTP/1.1 401 "), "{told}");
+    for host in
+        ["localhost", &format!("LocalHost:{port}"), "127.0.0.1", &format!("[::1]:{port}"), "192.0.2.7"]
+    {
+        assert!(ask("/metrics", &[host], "")?.starts_with("HTTP/1.1 200 "), "{host}");
+        assert!(ask("/readyz", &[host], "")?.contains("scout"), "{host}");
+    }
+    assert!(daemon.stop()?.success());
+    Ok(())
+}
+
+#[test]
 fn everybody_may_ask_and_only_ask() -> Result<()> {
     let home = Home::new(&quick(""), &["scout"])?;
     secrets(&home, &tokens())?;

@@ -31,17 +31,7 @@ fn nothing_is_found_that_the_description_does_not_say() -> Result<()> {
         // A stream of events has no end.
         .args(["--exclude-path", "/api/v1/events"])
         // What must be found again is found again.
-        .args([
-            "--seed",
-            "1",
-            "--max-examples",
-            "15",
-            "--max-time",
-            "60",
-            "--no-color",
-            "--request-timeout",
-            "20",
-        ])
+        .args(["--seed", "1", "--max-examples", "100", "--no-color", "--request-timeout", "20"])
         .args(["--continue-on-failure", "--generation-database", "none"])
         .current_dir(home.path())
         .stdin(Stdio::null())

@@ -15,7 +15,7 @@ use futures_util::stream;
 use serde::Deserialize;
 use store::Store;
 use store::backend::Event;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 use utoipa::IntoParams;
 
@@ -41,7 +41,8 @@ const UNSETTLED: TimeDelta = TimeDelta::seconds(2);
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct From {
-    /// After the event of this id, as the header `Last-Event-ID`; 0 for all that is kept. By default what comes from now on.
+    /// After the event of this id, as the header `Last-Event-ID`; 0 for all that is kept. By default, and where no event has
+    /// that id yet, what comes from now on.
     #[param(minimum = 0)]
     after: Option<i64>,
 }
@@ -62,19 +63,25 @@ pub(crate) async fn listen(
 ) -> Result<Response, Problem> {
     let door = &caller.door;
     let store = door.within()?.desk.store.clone();
-    let room = door.listeners.clone().try_acquire_owned().map_err(|_| {
-        let detail = "as many listen as [gateway] `max_listeners` allows: try again later";
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_listeners", detail).retry_after(10)
-    })?;
-    let after = match (last(&headers)?, from.after) {
+    let room = |of: &Arc<Semaphore>| {
+        of.clone().try_acquire_owned().map_err(|_| {
+            let detail = "as many listen or wait as [gateway] `max_listeners` and `max_connections` allow: try again later";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_listeners", detail).retry_after(10)
+        })
+    };
+    let room = [room(&door.listeners)?, room(&door.stays)?];
+    let asked = match (last(&headers)?, from.after) {
         // A client that comes back says where it was, whatever address it was given first.
-        (Some(last), _) => last,
-        (None, Some(after)) if after >= 0 => after,
+        (Some(last), _) => Some(last),
+        (None, Some(after)) if after >= 0 => Some(after),
         (None, Some(_)) => {
             return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_query", "`after` is 0 or more"));
         }
-        (None, None) => store.last_event().await?,
+        (None, None) => None,
     };
+    let newest = store.last_event().await?;
+    // An id beyond is of another database: whoever waited for its events would hear nothing for long.
+    let after = asked.unwrap_or(newest).min(newest);
     let now = Instant::now();
     let listener = Listener {
         door: door.clone(),
@@ -110,7 +117,7 @@ struct Listener {
     looked: Instant,
     spoke: Instant,
     begun: bool,
-    _room: OwnedSemaphorePermit,
+    _room: [OwnedSemaphorePermit; 2],
 }
 
 impl Listener {
@@ -151,13 +158,13 @@ impl Listener {
 /// The events up to the first gap that may still be filled: ids are given before they are committed, so that a later one
 /// may be seen first. Nobody who takes up after an id misses one below it.
 fn settled(mut events: VecDeque<Event>, after: i64, now: DateTime<Utc>) -> VecDeque<Event> {
-    let mut expected = after + 1;
+    let mut expected = after.saturating_add(1);
     let mut kept = 0;
     for event in &events {
         if event.id != expected && now - event.at < UNSETTLED {
             break;
         }
-        expected = event.id + 1;
+        expected = event.id.saturating_add(1);
         kept += 1;
     }
     events.truncate(kept);

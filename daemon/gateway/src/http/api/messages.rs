@@ -58,7 +58,8 @@ pub(crate) struct NewMessage {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Wait {
-    /// Wait so long for the result: `500ms`, `30s`, `2m`; no longer than [gateway] `max_wait`.
+    /// Wait so long for the result: `500ms`, `30s`, `2m`; no longer than [gateway] `max_wait`, and not at all while seven of
+    /// eight of [gateway] `max_connections` wait or listen.
     #[param(pattern = "^[0-9]{1,6}(ms|s|m|h)$")]
     wait: Option<String>,
 }
@@ -93,6 +94,8 @@ pub(crate) async fn send(
         let detail = "`text` is empty: leave it out where `data` says all; nothing was stored";
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_message", detail));
     }
+    // Where as many wait as may, it is not waited: what is durable keeps.
+    let room = wait.and_then(|_| caller.door.stays.clone().try_acquire_owned().ok());
     let text = new.text.unwrap_or_default();
     let arrival = Arrival { channel: "http", chat: None, sender: None, text: &text };
     let message = Message {
@@ -102,11 +105,14 @@ pub(crate) async fn send(
         session: new.session,
         key: key(new.idempotency_key, &headers)?,
         priority: new.priority,
-        wait_ms: wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+        wait_ms: wait
+            .filter(|_| room.is_some())
+            .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
     };
     let desk = &caller.door.within()?.desk;
     let sending = desk.post(message, "http".into()).await?;
     let (sent, existing) = desk.sent(sending, caller.door.finishing()).await?;
+    drop(room);
     let status = if sent.has_ended() { StatusCode::OK } else { StatusCode::ACCEPTED };
     let location = HeaderValue::try_from(format!("/api/v1/tasks/{}", sent.task_id));
     let mut response = (status, Json(Accepted { sent, existing })).into_response();

@@ -74,6 +74,7 @@ impl Kept {
             keep: hour,
             keep_rows: 9999,
             clock: Clock::new(),
+            redact: store::Redact::default(),
         };
         let (store, engine) = Store::start(backend, options).await.unwrap();
         Self { store, engine, _folder: folder }
