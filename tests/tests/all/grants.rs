@@ -43,7 +43,7 @@ fn without_a_grant_every_door_is_shut_and_says_which_key_opens_it() -> Result<()
         ("ask", json!({"prompt": "p"})),
         ("search", json!({"query": "q"})),
         ("fetch", json!({"url": "http://127.0.0.1/"})),
-        ("missions.propose", json!({"mission": {}})),
+        ("notify", json!({"key": "k", "text": "t"})),
         ("task.run", json!({"agent": "scout", "text": "t", "timeout_ms": 1})),
         ("task.list", json!({"limit": 1})),
         ("no.such.door", json!({})),
@@ -76,13 +76,13 @@ fn a_grant_opens_its_own_door_and_no_other() -> Result<()> {
 
 #[test]
 fn what_is_not_configured_says_so() -> Result<()> {
-    let (home, _daemon) = granted(&["ask", "search", "fetch", "missions", "system"])?;
+    let (home, _daemon) = granted(&["ask", "search", "fetch", "notify", "system"])?;
     let error = call(&home, "ask", json!({"prompt": "who are you?"}))?;
     assert_eq!(error["kind"], "not_configured", "{error}");
     assert!(error["message"].as_str().is_some_and(|text| text.contains("config/failover.json")), "{error}");
     for (method, payload) in [
         ("search", json!({"query": "q"})),
-        ("missions.propose", json!({"mission": {}})),
+        ("notify", json!({"key": "k", "text": "t"})),
         ("system.services", json!({})),
     ] {
         assert_eq!(call(&home, method, payload)?["kind"], "not_configured", "{method}");
