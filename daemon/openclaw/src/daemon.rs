@@ -115,6 +115,7 @@ async fn serve(
         max_queued: tasks.max_queued,
         keep: tasks.keep,
         keep_rows: tasks.keep_rows,
+        cooldown: settings.alerts.cooldown,
     };
     let (store, mut engine) = Store::start(backend, options).await?;
 

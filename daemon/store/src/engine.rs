@@ -51,6 +51,8 @@ pub struct Options {
     pub keep: Duration,
     /// How many of each are kept at the most.
     pub keep_rows: u32,
+    /// An alert that comes back within this after it was over is the same one.
+    pub cooldown: Duration,
 }
 
 /// What the store last proved.
@@ -331,6 +333,7 @@ impl Engine {
             memory: arrived.memory.iter().map(|(change, _)| change.clone()).collect(),
             alerts: arrived.alerts.iter().map(|(change, _)| change.clone()).collect(),
             ledger: arrived.ledger.iter().map(|(entry, _)| entry.clone()).collect(),
+            cooldown: TimeDelta::from_std(self.options.cooldown).unwrap_or(TimeDelta::zero()),
             proof: retry_due,
             ..Batch::default()
         };

@@ -6,7 +6,7 @@ macro_rules! shared_statements {
     ($lock:literal) => {
         use std::collections::HashSet;
 
-        use chrono::{DateTime, Utc};
+        use chrono::{DateTime, TimeDelta, Utc};
         use openclaw_agent_api::AgentName;
         use openclaw_agent_api::context::Turn;
         use sqlx::Row as _;
@@ -154,6 +154,14 @@ macro_rules! shared_statements {
             })
         }
 
+        /// What comes back soon after it was over is the same alert, as bad as it is now; who knew of it knows of the last
+        /// time.
+        pub const REOPEN: &str = "update alerts set resolved_at = null, resolution = null, severity = $3,
+               acked_at = null, acked_by = null, revision = revision + 1
+             where id = (select id from alerts where dedupe_key = $1 and resolved_at > $2
+                         order by resolved_at desc, id desc limit 1)
+               and not exists (select 1 from alerts where dedupe_key = $1 and resolved_at is null)";
+
         /// An open alert has the worst of its levels, and its newest text.
         const REPORT: &str =
             "insert into alerts (source, severity, title, dedupe_key, count, created_at, last_at, due_at)
@@ -164,11 +172,19 @@ macro_rules! shared_statements {
                title = excluded.title, count = alerts.count + excluded.count, last_at = excluded.last_at,
                due_at = excluded.due_at";
 
-        pub async fn report(db: &mut Connection, report: &Report, moment: &Moment) -> Result<bool, Error> {
+        pub async fn report(
+            db: &mut Connection,
+            report: &Report,
+            cooldown: TimeDelta,
+            moment: &Moment,
+        ) -> Result<bool, Error> {
             let Report { key, source, news, text, at } = report;
+            let soon = dialect::at(moment.of(at.checked_sub_signed(cooldown).unwrap_or_default()));
             let (text, key, at) = (dialect::text(text), dialect::text(key), dialect::at(moment.of(*at)));
             let done = match news {
                 News::Wrong(level, times) => {
+                    let reopen = sqlx::query(REOPEN).bind(key.clone()).bind(soon).bind(level.as_str());
+                    reopen.execute(&mut *db).await?;
                     let insert = sqlx::query(REPORT).bind(source.as_str()).bind(level.as_str()).bind(text).bind(key);
                     insert.bind(i64::from(*times)).bind(at).bind(dialect::at(moment.now)).execute(db).await?
                 }

@@ -46,7 +46,14 @@ async fn within<T>(what: impl Future<Output = T>) -> T {
 
 fn options() -> Options {
     let hour = Duration::from_secs(3600);
-    Options { installation: "test".into(), lease: hour, max_queued: 1000, keep: 24 * hour, keep_rows: 1000 }
+    Options {
+        installation: "test".into(),
+        lease: hour,
+        max_queued: 1000,
+        keep: 24 * hour,
+        keep_rows: 1000,
+        cooldown: hour,
+    }
 }
 
 fn agent(name: &str) -> AgentName {
