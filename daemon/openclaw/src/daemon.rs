@@ -151,6 +151,7 @@ async fn serve(
     let around = Surroundings {
         program: Program::this(),
         lock: own.hosts_lock.clone(),
+        uploads: paths.uploads.clone(),
         tasks: tasks.clone(),
         store: store.clone(),
         capabilities: Arc::new(doors),

@@ -43,6 +43,9 @@ pub enum ToHost {
         /// The agent's working folder, an absolute path.
         #[serde(default)]
         workspace: PathBuf,
+        /// What people sent: it may be read.
+        #[serde(default)]
+        uploads: PathBuf,
     },
     /// Make and start the agent; answered by `Ready`, `Refused` or `StartFailed`.
     Create {

@@ -85,6 +85,8 @@ pub struct Surroundings {
     pub program: Program,
     /// The lock that every host holds.
     pub lock: PathBuf,
+    /// What people sent, which every agent may read.
+    pub uploads: PathBuf,
     /// How tasks are retried.
     pub tasks: Tasks,
     /// Where tasks come from and results go.
@@ -394,6 +396,7 @@ impl Instance {
             lock: instance.around.lock.clone(),
             sandbox: instance.assignment.config.sandbox,
             workspace: instance.assignment.workspace.clone(),
+            uploads: instance.around.uploads.clone(),
         };
         instance.send(&open);
         instance.live_on();
@@ -578,7 +581,8 @@ impl Instance {
 
     async fn sandboxed(&mut self, sandbox: InForce) {
         let Assignment { library, workspace, .. } = &self.assignment;
-        match self.sandbox.take(&sandbox, library, workspace, &self.log, &self.shared) {
+        match self.sandbox.take(&sandbox, [library, &self.around.uploads], workspace, &self.log, &self.shared)
+        {
             Ok(true) => self.report(Report::Sandboxed(sandbox)).await,
             // Once: later it would be the agent that speaks.
             Ok(false) => {}

@@ -94,6 +94,7 @@ impl Host {
             log_rate,
             sandbox,
             workspace,
+            uploads: std::path::PathBuf::new(),
         })
         .await?;
         let FromHost::Sandboxed { .. } = host.hear().await? else { bail!("the host is not sandboxed") };
