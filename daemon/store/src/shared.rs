@@ -88,11 +88,14 @@ macro_rules! shared_statements {
              where agent_name = $1 and event_type = $2 order by id desc limit $3";
         pub const TRANSITIONS: &str = "select id, agent_name, event_type, payload, created_at from agent_events
              where agent_name = $1 and event_type = $2 and event_type = 'agent.transition' order by id desc limit $3";
-        pub const ALERTS: &str = "select * from alerts order by last_at desc limit $1";
+        pub const ALERTS: &str = "select alerts.*, (select coalesce(error, 'it was cancelled') from task_queue
+               where task_queue.id = alerts.message_id and state in ('failed', 'cancelled')) as undelivered
+             from alerts order by last_at desc limit $1";
 
         pub async fn alerts(db: &Pool, limit: u32) -> Result<Vec<Alert>, Error> {
             let rows = sqlx::query(ALERTS).bind(i64::from(limit)).fetch_all(db).await?;
-            rows.iter().map(alert).collect()
+            let shown = |row: &Row| Ok(Alert { undelivered: dialect::maybe_text(row, "undelivered"), ..alert(row)? });
+            rows.iter().map(shown).collect()
         }
 
         pub const OPEN_ALERTS: &str =
@@ -147,6 +150,7 @@ macro_rules! shared_statements {
                 acked_by: dialect::maybe_text(row, "acked_by"),
                 message: dialect::maybe_id(row, "message_id")?.map(TaskId::from),
                 delivered_at: dialect::maybe_time(row, "delivered_at"),
+                undelivered: None,
                 resolved_at: dialect::maybe_time(row, "resolved_at"),
                 resolution: dialect::maybe_text(row, "resolution"),
                 told: dialect::maybe_value(row, "detail").unwrap_or_default(),

@@ -41,6 +41,7 @@ impl Story {
             acked_by: None,
             message: None,
             delivered_at: None,
+            undelivered: None,
             resolved_at: None,
             resolution: None,
             told: serde_json::Value::Null,
