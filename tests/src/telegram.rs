@@ -71,6 +71,7 @@ struct State {
     faults: HashMap<String, VecDeque<Fault>>,
     files: HashMap<String, Vec<u8>>,
     moved: HashMap<i64, i64>,
+    poisons: Vec<(String, Fault)>,
     ended: bool,
 }
 
@@ -156,6 +157,16 @@ impl Bot {
     /// The calls of a method fail no more.
     pub fn forgive(&self, method: &str) {
         lock(&self.state).faults.remove(method);
+    }
+
+    /// Every message with these words fails so.
+    pub fn poison(&self, words: &str, fault: Fault) {
+        lock(&self.state).poisons.push((words.into(), fault));
+    }
+
+    /// No message fails for its words any more.
+    pub fn cure(&self) {
+        lock(&self.state).poisons.clear();
     }
 
     /// What was sent, in order.
@@ -250,7 +261,10 @@ fn answer(shared: &Shared, path: &str, body: &[u8]) -> Result<Option<(u16, Vec<u
     let fault = {
         let mut state = lock(shared);
         state.calls.push(Call { method: method.into(), body: body.clone(), at: Instant::now() });
-        state.faults.get_mut(method).and_then(VecDeque::pop_front)
+        let scripted = state.faults.get_mut(method).and_then(VecDeque::pop_front);
+        let text = body["text"].as_str().unwrap_or_default();
+        let poison = |(words, _): &&(String, Fault)| text.contains(words.as_str());
+        scripted.or_else(|| state.poisons.iter().find(poison).map(|(_, fault)| fault.clone()))
     };
     let moved = body["chat_id"].as_i64().and_then(|chat| lock(shared).moved.get(&chat).copied());
     if let Some(to) = moved {

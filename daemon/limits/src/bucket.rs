@@ -42,6 +42,12 @@ impl Bucket {
         shift(&mut self.counted_at, by);
     }
 
+    /// When a token can be taken: now, or when the next one comes.
+    pub fn next(&mut self, now: Time) -> Time {
+        self.count(now);
+        if self.tokens > 0 { now } else { self.counted_at + self.refill }
+    }
+
     fn count(&mut self, now: Time) {
         // A clock that went back must not stop the refill until it has caught up.
         self.counted_at = self.counted_at.min(now);

@@ -126,6 +126,7 @@ async fn serve(
             let redactor = redactor.clone();
             store::Redact::by(move |text| redactor.redact_in(text))
         },
+        cooldown: settings.alerts.cooldown,
     };
     let (store, mut engine) = Store::start(backend, options).await?;
 
@@ -176,6 +177,7 @@ async fn serve(
     let around = Surroundings {
         program: Program::this(),
         lock: own.hosts_lock.clone(),
+        uploads: paths.uploads.clone(),
         tasks: tasks.clone(),
         store: store.clone(),
         capabilities: Arc::new(doors),

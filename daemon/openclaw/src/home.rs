@@ -22,7 +22,8 @@ const ORPHANS: Duration = Duration::from_secs(2);
 impl Home {
     /// Makes the folders, takes the lock, and waits until no host of an earlier daemon is left.
     pub fn enter(paths: &Paths, own: &ProcessPaths) -> Result<Self, Failure> {
-        for folder in [&paths.home, &paths.agents, &paths.logs, &paths.run, &paths.workspace] {
+        let made = [&paths.home, &paths.agents, &paths.logs, &paths.run, &paths.workspace, &paths.uploads];
+        for folder in made {
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
@@ -30,7 +31,7 @@ impl Home {
                 .map_err(|e| failed("make", folder, &e))?;
         }
         // Messages, logs and sockets are nobody else's, also where somebody else made the folder.
-        for folder in [&paths.logs, &paths.run, &paths.workspace] {
+        for folder in [&paths.logs, &paths.run, &paths.workspace, &paths.uploads] {
             fs::set_permissions(folder, PermissionsExt::from_mode(0o700))
                 .map_err(|e| failed("close", folder, &e))?;
         }

@@ -36,7 +36,7 @@ pub fn open(
         routing: settings.routing.clone(),
         token: token.clone(),
         listener,
-        uploads: paths.home.join("uploads"),
+        uploads: paths.uploads.clone(),
         lease: settings.tasks.lease.max(Duration::from_secs(1)),
         clock,
     };
@@ -98,7 +98,7 @@ impl From<Error> for Failure {
         let code = match &error {
             Error::Token => Code::Config,
             Error::Client(_) => Code::Failed,
-            Error::Off | Error::Starting => Code::Unavailable,
+            Error::Off | Error::Starting | Error::Nameless => Code::Unavailable,
             Error::Refused(_) => Code::Usage,
             Error::Store(_) => Code::TryAgain,
         };

@@ -13,7 +13,7 @@ use crate::units::duration;
 pub struct Alerts {
     /// The chats on Telegram that are told; by default those of `telegram.operators`.
     pub chats: Vec<i64>,
-    /// The same alert is a message of its own again no sooner than this.
+    /// The same alert is a message of its own again no sooner than this; one that was over for less is the same.
     #[serde(with = "duration")]
     #[schemars(schema_with = "duration::schema")]
     pub cooldown: Duration,

@@ -25,6 +25,8 @@ pub struct Paths {
     pub run: PathBuf,
     /// The agents' own folders.
     pub workspace: PathBuf,
+    /// What people sent.
+    pub uploads: PathBuf,
     /// What tells this installation from others on the same database.
     pub installation: PathBuf,
     /// The secrets, beside the configuration file.
@@ -61,6 +63,7 @@ impl Paths {
             agents: home.join("agents"),
             logs: home.join("logs"),
             workspace: home.join("workspace"),
+            uploads: home.join("uploads"),
             installation: home.join("installation"),
             env_file: folder.join(".env"),
             run: home.join("run"),

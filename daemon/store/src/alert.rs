@@ -126,10 +126,13 @@ pub struct Alert {
     pub acked_at: Option<DateTime<Utc>>,
     /// Who.
     pub acked_by: Option<String>,
-    /// The task of the last message about it.
+    /// The task of the last message about it, to the first of the chats that are told.
     pub message: Option<TaskId>,
-    /// When the last message about it arrived.
+    /// When the last message about it arrived, in the first of the chats that are told.
     pub delivered_at: Option<DateTime<Utc>>,
+    /// Why that message never arrives, where that is so; not looked up for those that are due.
+    #[serde(default)]
+    pub undelivered: Option<String>,
     /// When it was over.
     pub resolved_at: Option<DateTime<Utc>>,
     /// How, in a sentence.

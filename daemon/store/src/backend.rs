@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::Turn;
 use serde::Serialize;
@@ -35,6 +35,8 @@ pub struct Batch {
     pub heartbeats: Vec<NewHeartbeat>,
     /// What happened that the operator should know: rows for `alerts`, and for `agent_events`.
     pub reports: Vec<Report>,
+    /// An alert that comes back within this after it was over is the same one.
+    pub cooldown: TimeDelta,
     /// What is done with alerts.
     pub alerts: Vec<Change>,
     /// What is done with missions.

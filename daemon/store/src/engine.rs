@@ -54,6 +54,8 @@ pub struct Options {
     pub keep: Duration,
     /// How many of each are kept at the most.
     pub keep_rows: u32,
+    /// An alert that comes back within this after it was over is the same one.
+    pub cooldown: Duration,
     /// The daemon's.
     pub clock: Clock,
     /// What takes secrets out of tasks' errors and alerts.
@@ -395,6 +397,7 @@ impl Engine {
             alerts: arrived.alerts.iter().map(|(change, _)| change.clone()).collect(),
             missions: arrived.missions.iter().map(|(change, _)| change.clone()).collect(),
             ledger: arrived.ledger.iter().map(|(entry, _)| entry.clone()).collect(),
+            cooldown: TimeDelta::from_std(self.options.cooldown).unwrap_or(TimeDelta::zero()),
             proof: retry_due || std::mem::take(&mut self.unproved),
             ..Batch::default()
         };

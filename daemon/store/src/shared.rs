@@ -6,7 +6,7 @@ macro_rules! shared_statements {
     ($lock:literal) => {
         use std::collections::HashSet;
 
-        use chrono::{DateTime, Utc};
+        use chrono::{DateTime, TimeDelta, Utc};
         use openclaw_agent_api::AgentName;
         use openclaw_agent_api::context::Turn;
         use sqlx::Row as _;
@@ -90,11 +90,14 @@ macro_rules! shared_statements {
              where agent_name = $1 and event_type = $2 order by id desc limit $3";
         pub const TRANSITIONS: &str = "select id, agent_name, event_type, payload, created_at from agent_events
              where agent_name = $1 and event_type = $2 and event_type = 'agent.transition' order by id desc limit $3";
-        pub const ALERTS: &str = "select * from alerts order by last_at desc limit $1";
+        pub const ALERTS: &str = "select alerts.*, (select coalesce(error, 'it was cancelled') from task_queue
+               where task_queue.id = alerts.message_id and state in ('failed', 'cancelled')) as undelivered
+             from alerts order by last_at desc limit $1";
 
         pub async fn alerts(db: &Pool, limit: u32) -> Result<Vec<Alert>, Error> {
             let rows = sqlx::query(ALERTS).bind(i64::from(limit)).fetch_all(db).await?;
-            rows.iter().map(alert).collect()
+            let shown = |row: &Row| Ok(Alert { undelivered: dialect::maybe_text(row, "undelivered"), ..alert(row)? });
+            rows.iter().map(shown).collect()
         }
 
         pub const OPEN_ALERTS: &str =
@@ -149,12 +152,21 @@ macro_rules! shared_statements {
                 acked_by: dialect::maybe_text(row, "acked_by"),
                 message: dialect::maybe_id(row, "message_id")?.map(TaskId::from),
                 delivered_at: dialect::maybe_time(row, "delivered_at"),
+                undelivered: None,
                 resolved_at: dialect::maybe_time(row, "resolved_at"),
                 resolution: dialect::maybe_text(row, "resolution"),
                 told: dialect::maybe_value(row, "detail").unwrap_or_default(),
                 revision: row.get("revision"),
             })
         }
+
+        /// What comes back soon after it was over is the same alert, as bad as it is now; who knew of it knows of the last
+        /// time.
+        pub const REOPEN: &str = "update alerts set resolved_at = null, resolution = null, severity = $3,
+               acked_at = null, acked_by = null, revision = revision + 1
+             where id = (select id from alerts where dedupe_key = $1 and resolved_at > $2
+                         order by resolved_at desc, id desc limit 1)
+               and not exists (select 1 from alerts where dedupe_key = $1 and resolved_at is null)";
 
         /// An open alert has the worst of its levels, and its newest text.
         const REPORT: &str =
@@ -166,11 +178,19 @@ macro_rules! shared_statements {
                title = excluded.title, count = alerts.count + excluded.count, last_at = excluded.last_at,
                due_at = excluded.due_at";
 
-        pub async fn report(db: &mut Connection, report: &Report, moment: &Moment) -> Result<bool, Error> {
+        pub async fn report(
+            db: &mut Connection,
+            report: &Report,
+            cooldown: TimeDelta,
+            moment: &Moment,
+        ) -> Result<bool, Error> {
             let Report { key, source, news, text, at } = report;
+            let soon = dialect::at(moment.of(at.checked_sub_signed(cooldown).unwrap_or_default()));
             let (text, key, at) = (dialect::text(text), dialect::text(key), dialect::at(moment.of(*at)));
             let done = match news {
                 News::Wrong(level, times) => {
+                    let reopen = sqlx::query(REOPEN).bind(key.clone()).bind(soon).bind(level.as_str());
+                    reopen.execute(&mut *db).await?;
                     let insert = sqlx::query(REPORT).bind(source.as_str()).bind(level.as_str()).bind(text).bind(key);
                     insert.bind(i64::from(*times)).bind(at).bind(dialect::at(moment.now)).execute(db).await?
                 }

@@ -55,6 +55,7 @@ fn options() -> Options {
         keep_rows: 1000,
         clock: Clock::new(),
         redact: Redact::default(),
+        cooldown: hour,
     }
 }
 

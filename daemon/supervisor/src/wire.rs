@@ -46,6 +46,9 @@ pub enum ToHost {
         /// Whether the agent's `now` is asked of the daemon: where what it is told is recorded, or comes from a record.
         #[serde(default)]
         ask_time: bool,
+        /// What people sent: it may be read.
+        #[serde(default)]
+        uploads: PathBuf,
     },
     /// Make and start the agent; answered by `Ready`, `Refused` or `StartFailed`.
     Create {

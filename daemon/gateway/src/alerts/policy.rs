@@ -6,6 +6,10 @@
 //!        critical ────────▶ Said ── not acknowledged for `escalate`: louder, three times
 //!                          │  └─── happens again after `cooldown` since it was said or acknowledged: said again
 //!                          └─ over, or a day without it ─▶ Over   (who was told hears of it)
+//!
+//!  Over ── it returns: the store opens the row again ─▶ Back, where it was said before; else Kept
+//!  Back ─┬─ goes on for `escalate`: louder; after `cooldown`: said again ─▶ Said
+//!        └─ over ─▶ Over   (who heard of its return hears of it)
 //! ```
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -66,14 +70,28 @@ pub enum Stage {
     /// It is no message of its own.
     Kept,
     /// It was one.
-    Said {
-        /// When it was said last.
-        last: DateTime<Utc>,
-        /// How often louder.
-        louder: u32,
+    Said(Said),
+    /// It was over, and is back so soon that it is no message of its own again.
+    Back {
+        /// What was said before.
+        said: Said,
+        /// When its return was seen.
+        since: DateTime<Utc>,
     },
     /// It is over, and all that was to be said has been, but for a summary.
-    Over,
+    Over {
+        /// What was said of it; none: nothing.
+        said: Option<Said>,
+    },
+}
+
+/// The last message of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// When it was said.
+    pub last: DateTime<Utc>,
+    /// How often louder.
+    pub louder: u32,
 }
 
 /// What is said.
@@ -124,8 +142,15 @@ pub struct Look {
 pub fn look(alert: &Alert, told: &Told, rules: &Rules, summarized: bool, now: DateTime<Utc>) -> Look {
     let mut look =
         Look { told: told.clone(), say: None, signal: None, due: None, anew: false, closes: false };
-    if look.told.stage == Stage::New {
-        look.told.stage = Stage::Kept;
+    let opens = match look.told.stage {
+        Stage::New => Some(Stage::Kept),
+        Stage::Over { said } if alert.resolved_at.is_none() => {
+            Some(said.map_or(Stage::Kept, |said| Stage::Back { said, since: now }))
+        }
+        _ => None,
+    };
+    if let Some(stage) = opens {
+        look.told.stage = stage;
         look.signal = Some(Signal::Raised);
     }
     let mut due = match alert.resolved_at {
@@ -139,7 +164,7 @@ pub fn look(alert: &Alert, told: &Told, rules: &Rules, summarized: bool, now: Da
         look.told.count = alert.count;
     } else if untold > 0 && rules.speaks {
         let told_at = match look.told.stage {
-            Stage::Said { last, .. } => last,
+            Stage::Said(said) | Stage::Back { said, .. } | Stage::Over { said: Some(said) } => said.last,
             _ => alert.created_at,
         };
         let told_at = look.told.summarized_at.map_or(told_at, |at| at.max(told_at));
@@ -154,9 +179,12 @@ pub fn look(alert: &Alert, told: &Told, rules: &Rules, summarized: bool, now: Da
     }
     let all_told = alert.count == look.told.count || !rules.speaks;
     let silent = alert.resolved_at.is_none() && look.say.is_none() && all_told;
-    let escalates = matches!(&look.told.stage, Stage::Said { louder, .. } if *louder < LOUDER && alert.acked_at.is_none());
+    let escalates = match look.told.stage {
+        Stage::Said(said) | Stage::Back { said, .. } => said.louder < LOUDER && alert.acked_at.is_none(),
+        _ => false,
+    };
     if silent && !escalates && now - alert.last_at >= FORGOTTEN {
-        look.told.stage = Stage::Over;
+        look.told.stage = Stage::Over { said: said(&look.told) };
         (look.closes, look.due) = (true, None);
         return look;
     }
@@ -169,18 +197,32 @@ pub fn look(alert: &Alert, told: &Told, rules: &Rules, summarized: bool, now: Da
     look
 }
 
-/// It is over: who was told hears of it, and of what was critical before anybody was told.
-fn over(look: &mut Look, level: Level, rules: &Rules, now: DateTime<Utc>) -> Vec<DateTime<Utc>> {
-    if look.told.stage == Stage::Over {
-        return Vec::new();
+/// The last message of its own, if there was one.
+fn said(told: &Told) -> Option<Said> {
+    match told.stage {
+        Stage::Said(said) | Stage::Back { said, .. } => Some(said),
+        Stage::Over { said } => said,
+        Stage::New | Stage::Kept => None,
     }
-    if level == Level::Critical {
+}
+
+/// It is over: who was told hears of it, and of what was critical before anybody was told. Of what came back and went
+/// without a word the summary tells.
+fn over(look: &mut Look, level: Level, rules: &Rules, now: DateTime<Utc>) -> Vec<DateTime<Utc>> {
+    let unheard = match look.told.stage {
+        Stage::Over { .. } => return Vec::new(),
+        Stage::Back { since, .. } => look.told.summarized_at.is_none_or(|at| at < since),
+        _ => false,
+    };
+    let mut last = said(&look.told);
+    if level == Level::Critical && !unheard {
         if !rules.speaks {
             return vec![now + NOBODY];
         }
         look.say = Some(Say::Over);
+        last = last.or(Some(Said { last: now, louder: 0 }));
     }
-    look.told.stage = Stage::Over;
+    look.told.stage = Stage::Over { said: last };
     look.signal = Some(Signal::Over);
     Vec::new()
 }
@@ -192,28 +234,33 @@ fn open(look: &mut Look, alert: &Alert, rules: &Rules, now: DateTime<Utc>) -> Ve
     if !rules.speaks {
         return vec![now + NOBODY];
     }
-    let Stage::Said { last, louder } = look.told.stage.clone() else {
-        look.say = Some(Say::First);
-        look.told.stage = Stage::Said { last: now, louder: 0 };
-        return vec![now + rules.escalate];
+    // Louder, once nobody has said for so long since then that they know.
+    let (Said { last, louder }, since) = match look.told.stage {
+        Stage::Said(said) => (said, said.last),
+        Stage::Back { said, since } => (said, since),
+        _ => {
+            look.say = Some(Say::First);
+            look.told.stage = Stage::Said(Said { last: now, louder: 0 });
+            return vec![now + rules.escalate];
+        }
     };
     let spoken = alert.acked_at.map_or(last, |at| at.max(last));
     if alert.count > look.told.count && alert.last_at >= spoken + rules.cooldown {
         look.say = Some(Say::Again);
         look.anew = alert.acked_at.is_some();
         let louder = if look.anew { 0 } else { louder };
-        look.told.stage = Stage::Said { last: now, louder };
+        look.told.stage = Stage::Said(Said { last: now, louder });
         return if louder < LOUDER { vec![now + rules.escalate] } else { Vec::new() };
     }
     if alert.acked_at.is_some() || louder >= LOUDER {
         return Vec::new();
     }
-    if now >= last + rules.escalate {
+    if now >= since + rules.escalate {
         look.say = Some(Say::Louder(louder + 1));
-        look.told.stage = Stage::Said { last: now, louder: louder + 1 };
+        look.told.stage = Stage::Said(Said { last: now, louder: louder + 1 });
         return if louder + 1 < LOUDER { vec![now + rules.escalate] } else { Vec::new() };
     }
-    vec![last + rules.escalate]
+    vec![since + rules.escalate]
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ impl Story {
             acked_by: None,
             message: None,
             delivered_at: None,
+            undelivered: None,
             resolved_at: None,
             resolution: None,
             told: serde_json::Value::Null,
@@ -76,6 +77,10 @@ impl Story {
 
     fn again(&mut self, minute: i64, times: u32) -> &mut Self {
         self.until(minute);
+        // As the store does.
+        if self.alert.resolved_at.is_some_and(|over| at(minute) - over < self.rules.cooldown) {
+            (self.alert.resolved_at, self.alert.acked_at) = (None, None);
+        }
         if self.alert.resolved_at.is_none() {
             self.alert.count += times;
             self.alert.last_at = at(minute);
@@ -163,6 +168,43 @@ fn who_was_told_hears_that_it_is_over_once() {
 }
 
 #[test]
+fn what_comes_and_goes_is_said_once_in_a_cooldown_and_else_in_the_summary() {
+    let mut story = Story::new(Level::Critical, RULES);
+    for minute in 1..=25 {
+        story.over(5 * minute - 2).again(5 * minute, 1);
+    }
+    story.over(128).until(500);
+    let said = [
+        (0, Say::First),
+        (3, Say::Over),
+        (60, Say::Summary(11)),
+        (60, Say::Again),
+        (63, Say::Over),
+        (120, Say::Summary(11)),
+        (120, Say::Again),
+        (123, Say::Over),
+        (180, Say::Summary(1)),
+    ];
+    assert_eq!(story.said, said);
+    assert_eq!(story.told.count, 26);
+}
+
+#[test]
+fn what_comes_back_and_stays_is_said_louder_and_its_end_is_told() {
+    let mut story = Story::new(Level::Critical, RULES);
+    // Who knew of it knows of the last time.
+    story.ack(1).over(2).again(10, 1).over(30).until(500);
+    let said = [(0, Say::First), (2, Say::Over), (25, Say::Louder(1)), (30, Say::Over)];
+    assert_eq!(story.said, said);
+    // One that the summary tells of.
+    let mut story = Story::new(Level::Critical, RULES);
+    story.over(2).again(55, 1).until(60);
+    assert_eq!(story.said[2..], [(60, Say::Summary(1))]);
+    story.over(62).until(500);
+    assert_eq!(story.said[3..], [(62, Say::Over)]);
+}
+
+#[test]
 fn a_warning_that_becomes_critical_is_said() {
     let mut story = Story::new(Level::Warning, RULES);
     story.until(5);
@@ -216,7 +258,12 @@ proptest! {
             minute += later;
             let before = story.said.len();
             match step {
-                Step::Again(times) => drop(story.again(minute, times)),
+                Step::Again(times) => {
+                    let was_over = story.until(minute).alert.resolved_at.is_some();
+                    story.again(minute, times);
+                    // It came back: nobody knows of that.
+                    acked = acked.filter(|_| !was_over);
+                }
                 Step::Ack => {
                     story.ack(minute);
                     acked = Some(story.said.len());
@@ -237,7 +284,9 @@ proptest! {
         prop_assert!(story.due.is_none() && story.alert.resolved_at.is_some(), "{said:?}");
         prop_assert_eq!(story.told.count, story.alert.count, "{:?}", said);
         prop_assert!(said.iter().filter(|(_, say)| *say == Say::First).count() <= 1);
-        prop_assert!(said.iter().filter(|(_, say)| *say == Say::Over).count() <= 1);
+        // Between two ends something else was said.
+        let over = |(_, say): &&(i64, Say)| *say == Say::Over;
+        prop_assert!(said.windows(2).all(|pair| !pair.iter().all(|said| over(&said))), "{said:?}");
         if level == Level::Info {
             prop_assert!(said.is_empty());
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bus::{Bus, Channel, Envelope};
 use chrono::{DateTime, TimeDelta, Utc};
+use limits::Bucket;
 use serde_json::json;
 use settings::Alerts;
 use store::alert::{Alert, Change, Level};
@@ -46,7 +47,22 @@ pub struct Teller {
     clock: Clock,
     /// The period whose summary is out, as far as is known.
     summarized: Option<i64>,
+    /// Messages that may still be said.
+    left: Bucket,
 }
+
+/// What the operator is told at once.
+struct Message {
+    text: String,
+    /// It is left once.
+    key: String,
+    /// Messages about the same are sent in their order.
+    about: String,
+}
+
+/// So many messages of their own at once, then one each while: what goes wrong meanwhile comes together.
+const AT_ONCE: u32 = 10;
+const ONE_EACH: Duration = Duration::from_secs(6);
 
 /// A look, and what it was at.
 type Looked<'a> = (&'a Alert, Look);
@@ -62,7 +78,8 @@ impl Teller {
             summary: delta(settings.summary),
             speaks: !chats.is_empty(),
         };
-        Self { rules, chats, store, bus, clock, summarized: None }
+        let left = Bucket::new(AT_ONCE, ONE_EACH, clock.now());
+        Self { rules, chats, store, bus, clock, summarized: None, left }
     }
 
     /// Tells, for ever.
@@ -73,8 +90,10 @@ impl Teller {
                 tracing::debug!(%error, "alerts could not be looked at");
             }
             let next = self.store.next_alert().await.ok().flatten();
-            let until =
-                next.map_or(POLL, |at| (at - self.clock.now()).to_std().unwrap_or_default().min(POLL));
+            let now = self.clock.now();
+            // Those that are due then, come together.
+            let next = next.map(|at| at.max(self.left.next(now)));
+            let until = next.map_or(POLL, |at| (at - now).to_std().unwrap_or_default().min(POLL));
             sleep(PAUSE).await;
             tokio::select! {
                 () = self.store.alerted() => {}
@@ -93,6 +112,9 @@ impl Teller {
             self.store.change_alerts(Change::Delivered(arrived)).await?;
         }
         let now = self.clock.now();
+        if self.left.next(now) > now {
+            return Ok(());
+        }
         let alerts = self.store.alerts_due(now).await?;
         if alerts.is_empty() {
             return Ok(());
@@ -106,15 +128,23 @@ impl Teller {
         });
         let of_summary = |(_, look): &Looked<'_>| look.say.is_some_and(|say| !say.stands_alone());
         let (summary, own): (Vec<_>, Vec<_>) = looked.partition(of_summary);
+        if own.iter().any(|(_, look)| look.say.is_some()) {
+            let _ = self.left.take(now);
+        }
         self.tell(&own, now, |said| {
             let (alert, _) = said.first()?;
-            Some((text::message(said), format!("alert:{}:{}", alert.id, alert.revision)))
+            let key = format!("alert:{}:{}", alert.id, alert.revision);
+            Some(Message { text: text::message(said), key, about: alert.id.to_string() })
         })
         .await?;
         let length = self.rules.summary;
         if !summary.is_empty() {
             let key = format!("alerts:summary:{period}");
-            self.tell(&summary, now, |said| Some((text::summary(said, length), key.clone()))).await?;
+            let told = |said: &[(&Alert, Say)]| {
+                let (text, key) = (text::summary(said, length), key.clone());
+                Some(Message { text, key, about: "summary".into() })
+            };
+            self.tell(&summary, now, told).await?;
             // Now, or by another process before.
             self.summarized = Some(period);
         }
@@ -127,15 +157,21 @@ impl Teller {
         &self,
         looked: &[Looked<'_>],
         now: DateTime<Utc>,
-        say: impl Fn(&[(&Alert, Say)]) -> Option<(String, String)>,
+        say: impl Fn(&[(&Alert, Say)]) -> Option<Message>,
     ) -> Result<(), Error> {
         if looked.is_empty() {
             return Ok(());
         }
         let said: Vec<_> = looked.iter().filter_map(|(alert, look)| Some((*alert, look.say?))).collect();
         let messages: Vec<NewTask> = say(&said)
-            .map(|(text, key)| {
-                let to = |chat: &i64| notice(*chat, &text, Some(&format!("{key}:{chat}")));
+            .map(|Message { text, key, about }| {
+                let to = |chat: &i64| {
+                    let mut parts = notice(*chat, &text, Some(&format!("{key}:{chat}")));
+                    // It waits for no answer of an agent, nor for another alert that Telegram does not take.
+                    let session = format!("telegram-alerts:{chat}:{about}");
+                    parts.iter_mut().for_each(|part| part.session = Some(session.clone()));
+                    parts
+                };
                 self.chats.iter().flat_map(to).collect()
             })
             .unwrap_or_default();

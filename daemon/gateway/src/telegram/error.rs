@@ -24,6 +24,9 @@ pub enum Error {
     /// The daemon is on its way up.
     #[error("the daemon is starting: try again")]
     Starting,
+    /// Whose bot it is is not known yet.
+    #[error("Telegram has not told the bot's name yet")]
+    Nameless,
     /// Nobody can be let in or shut out in this way.
     #[error(transparent)]
     Refused(#[from] pairing::Refused),

@@ -33,6 +33,9 @@ pub struct Health {
     pub received_at: Option<DateTime<Utc>>,
     /// When something was last sent.
     pub sent_at: Option<DateTime<Utc>>,
+    /// Until when Telegram asked to wait with what was to be sent to a chat, the latest.
+    #[serde(default)]
+    pub waits_until: Option<DateTime<Utc>>,
     /// What failed since then, and whether a person must mend it.
     pub trouble: Option<(String, bool)>,
     /// Since when it is as it is.
@@ -48,6 +51,7 @@ impl Health {
             completed_at: None,
             received_at: None,
             sent_at: None,
+            waits_until: None,
             trouble: None,
             since: now,
         }
@@ -67,6 +71,11 @@ impl Health {
         self.trouble(failure.to_string(), lasting, now);
     }
 
+    /// Whether Telegram answers, as far as is known.
+    pub fn listens(&self) -> bool {
+        self.completed_at.is_some() && self.trouble.is_none()
+    }
+
     /// Something is wrong.
     pub fn trouble(&mut self, what: String, lasting: bool, now: DateTime<Utc>) {
         if self.trouble.is_none() {
@@ -84,7 +93,16 @@ impl Health {
             (None, Some(at)) if old(at) => {
                 (Verdict::Unknown, "no poll was answered for longer than it should take".into())
             }
-            (None, Some(_)) => (Verdict::Ok, "what is said to the bot is heard".into()),
+            (None, Some(_)) => match self.waits_until.filter(|until| *until > now) {
+                Some(until) => {
+                    let until = until.format("%F %T");
+                    let why = format!(
+                        "what is said to the bot is heard; Telegram asks to wait with sending to a chat until {until}"
+                    );
+                    (Verdict::Ok, why)
+                }
+                None => (Verdict::Ok, "what is said to the bot is heard".into()),
+            },
             (None, None) => (Verdict::Unknown, "Telegram has not answered yet".into()),
         }
     }

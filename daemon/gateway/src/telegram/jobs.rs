@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
 use serde_json::{Value, json};
 use store::task::{Ended, LeasedTask, Outcome, TaskId, TaskState};
@@ -11,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::api::Failure;
 use super::direct::{Direct, help};
 use super::receive::{message, owing};
-use super::retry::{Next, next};
+use super::retry::{Next, next, pause, stands_in_the_way};
 use super::shared::{CALL, Shared, texts};
 use super::tasks::Job;
 use super::update::{Inbound, Person, Place};
@@ -33,7 +34,7 @@ const TOLD: usize = 3000;
 pub async fn run(shared: &Shared, task: &LeasedTask) -> Outcome {
     match serde_json::from_str(&task.payload) {
         Ok(Job::Owed { task, agent, place, late }) => owed(shared, task, &agent, &place, late).await,
-        Ok(Job::Send { place, text, html }) => send(shared, task, &place, &text, html.as_deref()).await,
+        Ok(Job::Send { place, text, html, since }) => send(shared, task, place, text, html, since).await,
         Ok(Job::Direct { direct, place, sender }) => direct_command(shared, direct, &place, &sender).await,
         Ok(Job::File { inbound }) => file(shared, task, inbound).await,
         Err(error) => Outcome::Failed { error: format!("the row does not read: {error}"), retry_at: None },
@@ -116,17 +117,42 @@ fn answer(agent: &AgentName, ended: &Ended) -> String {
     }
 }
 
-async fn send(shared: &Shared, task: &LeasedTask, place: &Place, text: &str, html: Option<&str>) -> Outcome {
+async fn send(
+    shared: &Shared,
+    task: &LeasedTask,
+    place: Place,
+    text: String,
+    html: Option<String>,
+    since: Option<DateTime<Utc>>,
+) -> Outcome {
     let with_entities = html.is_some();
-    match deliver(shared, place, text, html).await {
+    match deliver(shared, &place, &text, html.as_deref()).await {
         Ok(number) => {
             let now = shared.clock.now();
             shared.health().sent_at = Some(now);
             done(&json!({"message_id": number}), Vec::new())
         }
         Err(failure) => {
-            let age = (shared.clock.now() - task.created_at).to_std().unwrap_or_default();
+            let (now, since) = (shared.clock.now(), since.unwrap_or(task.created_at));
+            let age = (now - since).to_std().unwrap_or_default();
+            let listens = || shared.health().listens();
+            if let Failure::TooMany { .. } = failure {
+                let until = now + pause(&failure, task.attempts);
+                let mut health = shared.health();
+                health.waits_until = health.waits_until.max(Some(until));
+            }
             match next(&failure, task.attempts, age, with_entities) {
+                // What is not of the chat's own session stands in nobody's way.
+                Next::Again(pause)
+                    if task.session.as_ref() == Some(&place.session())
+                        && stands_in_the_way(&failure, task.attempts, listens()) =>
+                {
+                    tracing::warn!(chat = place.chat, "telegram: those after it are sent first: {failure}");
+                    let aside = Job::Send { place, text, html, since: Some(since) };
+                    let mut aside = aside.task(None, task.source.clone());
+                    aside.run_at = Some(now + pause);
+                    done(&json!({"task_id": aside.id, "aside": true}), vec![aside])
+                }
                 Next::Again(pause) => {
                     if task.attempts == 1 {
                         tracing::warn!(
@@ -284,6 +310,11 @@ async fn fetched(shared: &Shared, task: &LeasedTask, inbound: &Inbound) -> Outco
                 }
                 let text = format!("The file was not taken: {failure}");
                 return done(&json!({"taken": false}), texts(&inbound.place, &text, None));
+            }
+            Err(error @ Refused::Disk(_)) => {
+                tracing::warn!("telegram: a file is not taken yet: {error}");
+                let why = Failure::Unreachable { why: error.to_string() };
+                return failed(error.to_string(), pause(&why, task.attempts), shared);
             }
             Err(Refused::Never(why)) => {
                 let text = format!("The file was not taken: {why}");

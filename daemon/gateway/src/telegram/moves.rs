@@ -15,13 +15,15 @@ const MOST: usize = 256;
 pub struct Moves(BTreeMap<i64, i64>);
 
 impl Moves {
-    /// A chat has another id now.
-    pub fn note(&mut self, from: i64, to: i64) {
+    /// A chat has another id now; answers whether that is news that is kept.
+    pub fn note(&mut self, from: i64, to: i64) -> bool {
         // A chat moves once; so whatever leads back to `from` ends there, and would be a circle.
         let news = !self.0.contains_key(&from) && self.now(to) != from;
-        if news && from != 0 && to != 0 && self.0.len() < MOST {
+        let kept = news && from != 0 && to != 0 && self.0.len() < MOST;
+        if kept {
             self.0.insert(from, to);
         }
+        kept
     }
 
     /// The id that it has now.

@@ -35,6 +35,9 @@ pub struct Pending {
     pub person: Person,
     /// Until when the code is good.
     pub until: DateTime<Utc>,
+    /// The update that it was made for: delivered again, it is answered again.
+    #[serde(default)]
+    pub update: i64,
 }
 
 /// Somebody who was let in.
@@ -129,18 +132,25 @@ impl People {
         self.pending.retain(|pending| pending.until > now);
     }
 
-    /// A stranger writes; answers a code where they are to be told one. `dice` makes it.
-    pub fn knock(&mut self, person: &Person, now: DateTime<Utc>, dice: u64) -> Option<String> {
+    /// A stranger writes, in that update; answers a code where they are to be told one. `dice` makes it.
+    pub fn knock(&mut self, person: &Person, update: i64, now: DateTime<Utc>, dice: u64) -> Option<String> {
         self.expire(now);
-        let waits = self.pending.iter().any(|pending| pending.person.id == person.id);
-        if waits || self.is_approved(person.id) || self.pending.len() >= MOST_PENDING {
+        if let Some(waits) = self.pending.iter().find(|pending| pending.person.id == person.id) {
+            return (waits.update == update).then(|| waits.code.clone());
+        }
+        if self.is_approved(person.id) || self.pending.len() >= MOST_PENDING {
             return None;
         }
         let code = code(dice);
         if self.pending.iter().any(|pending| pending.code == code) {
             return None;
         }
-        self.pending.push(Pending { code: code.clone(), person: person.clone(), until: now + GOOD_FOR });
+        self.pending.push(Pending {
+            code: code.clone(),
+            person: person.clone(),
+            until: now + GOOD_FOR,
+            update,
+        });
         Some(code)
     }
 
@@ -221,16 +231,17 @@ mod tests {
     #[test]
     fn a_code_is_told_once_is_good_for_an_hour_and_lets_one_in() {
         let (mut people, now) = (People::default(), DateTime::UNIX_EPOCH);
-        let code = people.knock(&person(1), now, 12_345).unwrap();
+        let code = people.knock(&person(1), 7, now, 12_345).unwrap();
         assert_eq!(code.len(), LENGTH);
-        assert_eq!(people.knock(&person(1), now, 6), None);
+        assert_eq!(people.knock(&person(1), 8, now, 6), None);
+        assert_eq!(people.knock(&person(1), 7, now, 6), Some(code.clone()), "it may not have been told");
         assert!(people.approve("AAAAAAAA", "op", now).is_err());
         let late = now + GOOD_FOR;
         assert!(people.clone().approve(&code, "op", late).is_err());
         let typed = format!(" {} ", code.to_lowercase());
         assert_eq!(people.approve(&typed, "op", late - TimeDelta::seconds(1)), Ok(person(1)));
         assert!(people.is_approved(1) && people.approve(&code, "op", now).is_err());
-        assert_eq!(people.knock(&person(1), now, 9), None);
+        assert_eq!(people.knock(&person(1), 9, now, 9), None);
         assert_eq!(people.revoke(1), Ok(person(1)));
         assert_eq!(people.revoke(1), Err(Refused::Id { id: 1 }));
     }
@@ -248,7 +259,7 @@ mod tests {
                     let result = people.approve(&waiting.clone().map(|p| p.code).unwrap_or_default(), "op", now);
                     let good = waiting.is_some_and(|pending| pending.until > now);
                     prop_assert_eq!(result.is_ok(), good);
-                } else if people.knock(&person(id), now, dice).is_some() {
+                } else if people.knock(&person(id), 0, now, dice).is_some() {
                     prop_assert!(people.pending.iter().any(|pending| pending.person.id == id));
                 }
                 prop_assert!(people.pending.len() <= MOST_PENDING);

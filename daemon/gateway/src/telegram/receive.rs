@@ -28,11 +28,12 @@ enum Plan {
 /// Not all are stored: all of them are to be delivered again.
 pub async fn take(shared: &Shared, updates: Vec<Update>) -> Result<(), Error> {
     let store = &shared.within()?.desk.store;
-    let me = shared.me();
+    // Before its name is known nobody can say whether it is spoken to.
+    let me = shared.me().ok_or(Error::Nameless)?;
     let mut plans = Vec::new();
     for update in updates {
         if let Some((from, to)) = moved(&update) {
-            shared.moved(from, to).await?;
+            shared.said_to_move(from, to).await?;
         }
         if let Some(inbound) = read(update, &me) {
             plans.extend(plan(shared, inbound).await?);
@@ -154,7 +155,8 @@ pub async fn message(
 /// Somebody who is not known, in a chat of their own: they may be told a code, once.
 async fn stranger(shared: &Shared, inbound: &Inbound) -> Result<Option<Plan>, Error> {
     let (now, dice) = (shared.clock.now(), fastrand::u64(..));
-    let (_, code) = shared.with_people(|people| people.knock(&inbound.sender, now, dice)).await?;
+    let (_, code) =
+        shared.with_people(|people| people.knock(&inbound.sender, inbound.update, now, dice)).await?;
     let Some(code) = code else { return Ok(None) };
     tracing::info!(
         sender = inbound.sender.id,

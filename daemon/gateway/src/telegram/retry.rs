@@ -10,8 +10,9 @@ const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(60);
 /// After this, what was to be said is nobody's concern any more: as long as ended tasks are kept by default.
 pub const TRIED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
-/// The longest that Telegram is believed: it asks for minutes when it is flooded.
-const BELIEVED: Duration = Duration::from_secs(3600);
+
+/// So often the server fails at one message before those after it pass, which are about 8 s.
+const IN_THE_WAY: u32 = 5;
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub enum Next {
 pub fn pause(failure: &Failure, faults: u32) -> Duration {
     match failure {
         // A little more than was asked for: clocks differ.
-        Failure::TooMany { retry_after } => (*retry_after).min(BELIEVED) + Duration::from_millis(100),
+        Failure::TooMany { retry_after } => (*retry_after).min(TRIED_FOR) + Duration::from_millis(100),
         // Only a person mends these: looked at once a minute.
         Failure::Unauthorized | Failure::Conflict { .. } if faults > 1 => LONGEST,
         _ => FIRST.saturating_mul(1 << faults.saturating_sub(1).min(16)).min(LONGEST),
@@ -46,6 +47,11 @@ pub fn next(failure: &Failure, attempts: u32, age: Duration, html: bool) -> Next
     }
 }
 
+/// Whether it is this message that the server fails at, so that those after it should not wait: Telegram `listens` otherwise.
+pub fn stands_in_the_way(failure: &Failure, attempts: u32, listens: bool) -> bool {
+    listens && attempts >= IN_THE_WAY && matches!(failure, Failure::Server { .. })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -54,7 +60,7 @@ mod tests {
 
     fn failures() -> impl Strategy<Value = Failure> {
         prop_oneof![
-            (0..100_000_u64).prop_map(|secs| Failure::TooMany { retry_after: Duration::from_secs(secs) }),
+            any::<u64>().prop_map(|secs| Failure::TooMany { retry_after: Duration::from_secs(secs) }),
             (400..500_u16).prop_map(|code| Failure::Refused { code, why: String::new() }),
             (500..600_u16).prop_map(|code| Failure::Server { code }),
             Just(Failure::Unauthorized),
@@ -66,8 +72,20 @@ mod tests {
 
     #[test]
     fn what_telegram_asks_for_is_obeyed() {
-        let failure = Failure::TooMany { retry_after: Duration::from_secs(7) };
-        assert_eq!(next(&failure, 1, Duration::ZERO, true), Next::Again(Duration::from_millis(7100)));
+        for secs in [7, 86_400] {
+            let failure = Failure::TooMany { retry_after: Duration::from_secs(secs) };
+            let pause = Duration::from_millis(secs * 1000 + 100);
+            assert_eq!(next(&failure, 1, Duration::ZERO, true), Next::Again(pause));
+        }
+    }
+
+    #[test]
+    fn only_what_the_server_fails_at_and_nothing_else_lets_others_pass() {
+        let server = Failure::Server { code: 500 };
+        assert!(stands_in_the_way(&server, IN_THE_WAY, true));
+        assert!(!stands_in_the_way(&server, IN_THE_WAY - 1, true) && !stands_in_the_way(&server, 99, false));
+        let flood = Failure::TooMany { retry_after: Duration::from_secs(1) };
+        assert!(!stands_in_the_way(&flood, 99, true));
     }
 
     #[test]
@@ -87,9 +105,9 @@ mod tests {
             match next(&failure, attempts, age, false) {
                 Next::Again(pause) => {
                     prop_assert!(age < TRIED_FOR && pause >= FIRST.min(Duration::from_millis(100)));
-                    prop_assert!(pause <= BELIEVED + Duration::from_secs(1));
+                    prop_assert!(pause <= TRIED_FOR + Duration::from_secs(1));
                     if let Failure::TooMany { retry_after } = failure {
-                        prop_assert!(pause > retry_after.min(BELIEVED));
+                        prop_assert!(pause > retry_after.min(TRIED_FOR));
                     }
                 }
                 Next::Plain => prop_assert!(false, "there are no entities"),

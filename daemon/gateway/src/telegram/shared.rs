@@ -22,6 +22,7 @@ use super::pairing::People;
 use super::tasks::{Job, Queue};
 use super::text::{Span, Style, read};
 use super::update::{Inbound, Person, Place, User};
+use super::uploads::Uploads;
 use crate::Whole;
 use crate::desk::Desk;
 
@@ -36,7 +37,7 @@ pub struct Shared {
     pub routing: Routing,
     pub api: Api,
     pub clock: Clock,
-    pub uploads: PathBuf,
+    pub uploads: Uploads,
     /// How long a worker owns a task without renewing.
     pub lease: Duration,
     within: OnceLock<Within>,
@@ -94,7 +95,7 @@ impl Shared {
             routing,
             api,
             clock,
-            uploads,
+            uploads: Uploads::new(uploads),
             lease,
             within: OnceLock::new(),
             me: OnceLock::new(),
@@ -124,9 +125,9 @@ impl Shared {
         self.fetching.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The bot itself; nobody before Telegram has told.
-    pub fn me(&self) -> User {
-        self.me.get().cloned().unwrap_or_default()
+    /// The bot itself; none before Telegram has told.
+    pub fn me(&self) -> Option<User> {
+        self.me.get().cloned()
     }
 
     pub fn met(&self, me: User) {
@@ -165,9 +166,21 @@ impl Shared {
 
     /// A group has another id from now on; durable when this returns.
     pub async fn moved(&self, from: i64, to: i64) -> Result<(), Error> {
-        self.with_people(|people| people.moves.note(from, to)).await?;
-        tracing::info!(from, to, "telegram: a group became a supergroup, with another id");
+        if self.with_people(|people| people.moves.note(from, to)).await?.1 {
+            tracing::info!(from, to, "telegram: a group became a supergroup, with another id");
+        }
         Ok(())
+    }
+
+    /// Somebody says so: believed of the groups that the configuration names. Of any other to which something is to be sent,
+    /// Telegram says so itself then.
+    pub async fn said_to_move(&self, from: i64, to: i64) -> Result<(), Error> {
+        let rules = self.routing.rules.iter().filter_map(|rule| rule.chat);
+        let named = self.settings.groups.iter().copied().chain(rules);
+        match self.people().await?.moves.among(named, from) {
+            Some(_) => self.moved(from, to).await,
+            None => Ok(()),
+        }
     }
 
     /// The id that a chat has now, as far as it is known.

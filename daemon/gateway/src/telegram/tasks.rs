@@ -4,10 +4,11 @@
 //! |---|---|---|---|
 //! | an agent's | message | what somebody said | `telegram:<chat>` |
 //! | `telegram-replies` | owed | an answer that is owed: its task waits for the agent's to end | the same; of a late one `telegram:<chat>:<agent>` |
-//! | `telegram` | send | a message to be sent | the same |
+//! | `telegram` | send | a message to be sent | the same; of an alert `telegram-alerts:<chat>:<alert>`; none once Telegram fails at it and others pass |
 //! | `telegram` | direct | a command for the daemon | `direct:<chat>`: waits for no agent |
 //! | `telegram-files` | file | a message with a file, or after one: the file is fetched first | `telegram:<chat>` |
 
+use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
 use serde::{Deserialize, Serialize};
 use store::task::{NewTask, TaskId};
@@ -75,6 +76,9 @@ pub enum Job {
         /// With its entities, where it has any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         html: Option<String>,
+        /// It stood in the way of those after it, and is tried beside them; since when.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<DateTime<Utc>>,
     },
     /// A command for the daemon.
     Direct {
@@ -102,13 +106,14 @@ impl Job {
         }
     }
 
-    fn session(&self) -> String {
-        match self {
+    fn session(&self) -> Option<String> {
+        Some(match self {
+            Self::Send { since: Some(_), .. } => return None,
             Self::Owed { place, agent, late: true, .. } => format!("{}:{agent}", place.session()),
             Self::Owed { place, .. } | Self::Send { place, .. } => place.session(),
             Self::Direct { place, .. } => format!("direct:{}", place.chat),
             Self::File { inbound } => inbound.place.session(),
-        }
+        })
     }
 
     /// Its row; with `key`, a second one with the same key is the first.
@@ -120,7 +125,7 @@ impl Job {
             kind: kind.into(),
             // Texts and numbers under names that are texts: always JSON.
             payload: serde_json::to_string(self).unwrap_or_default(),
-            session: Some(self.session()),
+            session: self.session(),
             dedupe_key: key,
             priority: 0,
             max_attempts: TRIES,
@@ -142,7 +147,7 @@ pub fn messages(place: &Place, text: &[text::Span]) -> Vec<Job> {
         .map(|part| {
             let (text, html) = (text::plain(part), text::html(part));
             let html = (html != text).then_some(html);
-            Job::Send { place: place.clone(), text, html }
+            Job::Send { place: place.clone(), text, html, since: None }
         })
         .collect();
     let note = match (cut, jobs.is_empty()) {
@@ -150,7 +155,7 @@ pub fn messages(place: &Place, text: &[text::Span]) -> Vec<Job> {
         (_, true) => "(an answer without a text)",
         _ => return jobs,
     };
-    jobs.push(Job::Send { place: place.clone(), text: note.into(), html: None });
+    jobs.push(Job::Send { place: place.clone(), text: note.into(), html: None, since: None });
     jobs
 }
 
@@ -161,7 +166,7 @@ mod tests {
     #[test]
     fn a_job_reads_as_it_is_written() {
         let place = Place { chat: -5, thread: Some(1), reply_to: None };
-        let job = Job::Send { place, text: "a".into(), html: Some("<b>a</b>".into()) };
+        let job = Job::Send { place, text: "a".into(), html: Some("<b>a</b>".into()), since: None };
         let task = job.task(Some("k".into()), "telegram:1".into());
         assert_eq!((task.queue.as_str(), task.kind.as_str()), ("telegram", "send"));
         assert_eq!(task.session.as_deref(), Some("telegram:-5"));

@@ -4,6 +4,7 @@ use std::fs::{DirBuilder, read_dir};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -28,6 +29,60 @@ pub enum Refused {
     /// It may be later.
     #[error(transparent)]
     Later(#[from] Failure),
+    /// It cannot be kept here now.
+    #[error("it cannot be kept in the folder of uploads: {0}")]
+    Disk(#[from] io::Error),
+}
+
+/// Where files land.
+pub struct Uploads {
+    folder: PathBuf,
+    /// Bytes that are promised to files on their way.
+    promised: Mutex<u64>,
+}
+
+impl Uploads {
+    /// Nothing is on its way.
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder, promised: Mutex::new(0) }
+    }
+
+    fn promised(&self) -> MutexGuard<'_, u64> {
+        // Each change is one addition.
+        self.promised.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Room for so many bytes, where all together are no more than `most`.
+    fn room(&self, bytes: u64, most: u64) -> io::Result<Option<Room<'_>>> {
+        let mut promised = self.promised();
+        let sum = held(&self.folder)?.saturating_add(*promised).saturating_add(bytes);
+        if sum > most {
+            return Ok(None);
+        }
+        *promised += bytes;
+        Ok(Some(Room { uploads: self, bytes }))
+    }
+}
+
+/// Room for a file; given back when it is dropped.
+struct Room<'a> {
+    uploads: &'a Uploads,
+    bytes: u64,
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        *self.uploads.promised() -= self.bytes;
+    }
+}
+
+/// A file that is being written; it goes unless it is renamed.
+struct Part(PathBuf);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 /// A name that leads nowhere else and hides nothing: its own last part, of plain characters.
@@ -64,7 +119,7 @@ fn too_large(settings: &Telegram) -> Refused {
     Refused::Never(format!("it is larger than {}, which is the most that is taken", settings.max_upload))
 }
 
-/// Fetches a file into `folder`, under a name that begins with the update's number: the same at a second try.
+/// Fetches a file, under a name that begins with the update's number: the same at a second try.
 ///
 /// # Errors
 /// Why not, and whether it may be tried again.
@@ -72,7 +127,7 @@ pub async fn fetch(
     api: &Api,
     file: &Sent,
     update: i64,
-    folder: &Path,
+    uploads: &Uploads,
     settings: &Telegram,
 ) -> Result<PathBuf, Refused> {
     #[derive(Deserialize)]
@@ -84,38 +139,41 @@ pub async fn fetch(
     }
     let name = plain_name(&file.name);
     judge(&name, file.size, settings)?;
-    let failed = |error: io::Error| Refused::Later(Failure::Unreachable { why: format!("uploads: {error}") });
-    let held = held(folder).map_err(failed)?;
-    if held.saturating_add(file.size.unwrap_or(0)) > settings.max_uploads.bytes() {
-        return Err(Refused::Never(format!(
-            "the folder of uploads holds {} already, which is the most: the operator must make room",
-            settings.max_uploads
-        )));
-    }
     let found: Result<File, Failure> =
         api.call("getFile", &json!({"file_id": file.id}), Duration::from_secs(30)).await;
     let found = found.map_err(gone)?;
     judge(&name, found.file_size, settings)?;
+    // What it says that it has; else the most that is taken.
+    let size = found.file_size.or(file.size).unwrap_or(settings.max_upload.bytes());
+    let Some(room) = uploads.room(size, settings.max_uploads.bytes())? else {
+        return Err(Refused::Never(format!(
+            "the folder of uploads holds {} with it, and what is on its way: the operator must make room",
+            settings.max_uploads
+        )));
+    };
+    let folder = &uploads.folder;
     // A path that could mean another address is none.
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/');
     let path = found.file_path.filter(|path| path.chars().all(good) && !path.contains(".."));
     let path = path.ok_or_else(|| Refused::Never("Telegram does not hand it out".into()))?;
     let mut response = api.file(&path, DOWNLOAD).await.map_err(gone)?;
-    let (target, part) = (folder.join(format!("{update}-{name}")), folder.join(format!(".{update}.part")));
+    let target = folder.join(format!("{update}-{name}"));
+    let part = Part(folder.join(format!(".{update}.part")));
     let mut options = tokio::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
-    let mut out = options.open(&part).await.map_err(failed)?;
-    let (mut written, most) = (0, settings.max_upload.bytes().min(settings.max_uploads.bytes() - held));
+    let mut out = options.open(&part.0).await?;
+    let mut written = 0;
     while let Some(chunk) = response.chunk().await.map_err(|error| api.unreachable(error))? {
         written += chunk.len() as u64;
-        if written > most {
-            let _ = tokio::fs::remove_file(&part).await;
-            return Err(too_large(settings));
+        if written > room.bytes {
+            return Err(Refused::Never("it is larger than Telegram said".into()));
         }
-        out.write_all(&chunk).await.map_err(failed)?;
+        out.write_all(&chunk).await?;
     }
-    out.sync_all().await.map_err(failed)?;
-    tokio::fs::rename(&part, &target).await.map_err(failed)?;
+    out.sync_all().await?;
+    tokio::fs::rename(&part.0, &target).await?;
+    // Its name is to outlive the machine as well.
+    tokio::fs::File::open(folder).await?.sync_all().await?;
     Ok(target)
 }
 
@@ -127,11 +185,17 @@ fn gone(failure: Failure) -> Refused {
     }
 }
 
-/// How much lies there; the folder is made.
+/// How much lies there, but for what is being written; the folder is made.
 fn held(folder: &Path) -> io::Result<u64> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let sizes = read_dir(folder)?.map(|entry| Ok(entry?.metadata()?.len()));
-    sizes.sum()
+    let mut sum = 0;
+    for entry in read_dir(folder)? {
+        let entry = entry?;
+        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+            sum += entry.metadata()?.len();
+        }
+    }
+    Ok(sum)
 }
 
 #[cfg(test)]
@@ -166,6 +230,18 @@ mod tests {
         {
             assert!(judge(name, size, &settings).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn room_is_promised_once_and_given_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let uploads = Uploads::new(folder.path().to_owned());
+        std::fs::write(folder.path().join("1-a"), [0; 40]).unwrap();
+        std::fs::write(folder.path().join(".2.part"), [0; 40]).unwrap();
+        let room = uploads.room(40, 100).unwrap().unwrap();
+        assert!(uploads.room(21, 100).unwrap().is_none() && uploads.room(20, 100).unwrap().is_some());
+        drop(room);
+        assert!(uploads.room(60, 100).unwrap().is_some());
     }
 
     proptest! {

@@ -4,6 +4,8 @@
 use std::convert::Infallible;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
@@ -19,7 +21,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::api::Failure;
@@ -27,13 +29,16 @@ use super::poll::{meet, readable};
 use super::receive::take;
 use super::retry::pause;
 use super::shared::{CALL, Shared, complain};
+use crate::listen::unread_limit;
 
 /// An update is a fraction of it.
 const LARGEST: usize = 1 << 20;
 /// How long a request may take to arrive.
 const ARRIVAL: Duration = Duration::from_secs(10);
-/// Telegram opens 40 at the most unless asked for more.
+/// Telegram opens 40 at the most unless asked for more; strangers get what is left.
 const CONNECTIONS: usize = 128;
+/// How long a peer may take nothing of what it is sent.
+const UNREAD: u32 = 30_000;
 /// How often Telegram is asked whether it delivers.
 pub const LOOK: Duration = Duration::from_secs(60);
 
@@ -47,12 +52,23 @@ pub fn secret(token: &SecretString) -> String {
 /// Listens for ever.
 pub async fn serve(shared: Arc<Shared>, listener: TcpListener, secret: Arc<str>) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-    let mut connections = JoinSet::new();
+    let (mut connections, mut seats) = (JoinSet::new(), Vec::<(Arc<Seat>, AbortHandle)>::new());
     loop {
         tokio::select! {
-            _ = connections.join_next(), if !connections.is_empty() => {}
+            _ = connections.join_next(), if !connections.is_empty() => seats.retain(|(_, task)| !task.is_finished()),
             accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
-                Ok((stream, _)) => drop(connections.spawn(connection(stream, shared.clone(), secret.clone()))),
+                Ok((stream, _)) => {
+                    // The last seat is taken: whoever is idle for another's sake leaves, first who has shown nothing.
+                    if connections.len() + 1 == CONNECTIONS {
+                        let idle = seats.iter().filter(|(seat, _)| !seat.busy.load(Relaxed));
+                        if let Some((_, task)) = idle.min_by_key(|(seat, _)| seat.shown.load(Relaxed)) {
+                            task.abort();
+                        }
+                    }
+                    let seat = Arc::new(Seat::default());
+                    let serving = connection(stream, seat.clone(), shared.clone(), secret.clone());
+                    seats.push((seat, connections.spawn(serving)));
+                }
                 // Out of descriptors: those in use come back.
                 Err(_) => sleep(Duration::from_millis(100)).await,
             }
@@ -60,10 +76,29 @@ pub async fn serve(shared: Arc<Shared>, listener: TcpListener, secret: Arc<str>)
     }
 }
 
-async fn connection(stream: TcpStream, shared: Arc<Shared>, secret: Arc<str>) {
+/// A connection, as others see it; they are kept in the order in which they came.
+#[derive(Default)]
+struct Seat {
+    /// It has a request in work.
+    busy: AtomicBool,
+    /// It has shown the secret.
+    shown: AtomicBool,
+}
+
+async fn connection(stream: TcpStream, seat: Arc<Seat>, shared: Arc<Shared>, secret: Arc<str>) {
+    // Where it cannot be set, a reader of an answer is waited for longer.
+    let _ = unread_limit(&stream, UNREAD);
     let service = service_fn(|request| {
-        let (shared, secret) = (shared.clone(), secret.clone());
-        async move { Ok::<_, Infallible>(answer(&shared, &secret, request).await) }
+        let (seat, shared, secret) = (seat.clone(), shared.clone(), secret.clone());
+        async move {
+            seat.busy.store(true, Relaxed);
+            let answer = answer(&shared, &secret, request).await;
+            if answer.status() != StatusCode::FORBIDDEN {
+                seat.shown.store(true, Relaxed);
+            }
+            seat.busy.store(false, Relaxed);
+            Ok::<_, Infallible>(answer)
+        }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(ARRIVAL).max_buf_size(64 << 10);

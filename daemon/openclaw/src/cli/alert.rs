@@ -251,7 +251,10 @@ fn state(alert: &Alert) -> String {
     match (alert.resolved_at, known, alert.message, alert.delivered_at) {
         (Some(_), ..) => "over".into(),
         (None, Some(known), ..) => printable(&known),
-        (None, None, Some(_), None) => "being sent".into(),
+        (None, None, Some(_), None) => match &alert.undelivered {
+            Some(why) => format!("not delivered: {}", printable(why)),
+            None => "being sent".into(),
+        },
         (None, None, Some(_), Some(_)) => "told".into(),
         (None, None, None, _) => "open".into(),
     }

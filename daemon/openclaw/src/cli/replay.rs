@@ -105,6 +105,7 @@ fn again(
         library: libraries.path(&hash),
         shown: paths.agents.join(&configured),
         workspace,
+        uploads: paths.uploads.clone(),
         config,
         logs: logs.clone(),
     };

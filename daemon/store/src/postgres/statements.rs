@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use openclaw_agent_api::AgentName;
 use sqlx::Row;
 use uuid::Uuid;
@@ -239,8 +239,8 @@ impl Statements for Connection {
         Ok(())
     }
 
-    async fn report(&mut self, report: &Report, moment: &Moment) -> Result<bool, Error> {
-        shared::report(self, report, moment).await
+    async fn report(&mut self, report: &Report, cooldown: TimeDelta, moment: &Moment) -> Result<bool, Error> {
+        shared::report(self, report, cooldown, moment).await
     }
 
     async fn acknowledge(

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use openclaw_agent_api::AgentName;
 use serde_json::{Value, json};
 use sqlx::Row;
@@ -197,8 +197,8 @@ impl Statements for Pipeline<'_> {
         Ok(())
     }
 
-    async fn report(&mut self, report: &Report, moment: &Moment) -> Result<bool, Error> {
-        shared::report(self.flushed().await?, report, moment).await
+    async fn report(&mut self, report: &Report, cooldown: TimeDelta, moment: &Moment) -> Result<bool, Error> {
+        shared::report(self.flushed().await?, report, cooldown, moment).await
     }
 
     async fn acknowledge(

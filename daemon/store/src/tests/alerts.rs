@@ -50,19 +50,51 @@ async fn the_same_is_one_row_until_it_is_over(on: On) {
     assert_eq!(seen(&alerts), expected);
     assert_eq!(rig.store.alerts_due(Utc::now() + TimeDelta::minutes(1)).await.unwrap().len(), 2);
     rig.store.report(report("a", News::Over, "mended"));
-    rig.store.report(wrong("a", Level::Warning, 1));
     rig.settle().await;
     let alerts = rig.store.alerts(10).await.unwrap();
-    let expected = [
-        ("a".to_owned(), Level::Warning, 1, false),
-        ("a".to_owned(), Level::Critical, 7, true),
-        ("b\0".to_owned(), Level::Info, 1, false),
-    ];
-    assert_eq!(seen(&alerts), expected);
     let over = alerts.iter().find(|alert| alert.resolved_at.is_some()).unwrap();
     assert_eq!((over.resolution.as_deref(), over.text.as_str()), (Some("mended"), "it failed"));
     // Each that is news is an event.
-    assert_eq!(rig.number("select count(*) from agent_events where event_type = 'agent.alert'").await, 6);
+    assert_eq!(rig.number("select count(*) from agent_events where event_type = 'agent.alert'").await, 5);
+}
+
+async fn what_comes_back_soon_is_the_same_alert_and_later_another(on: On) {
+    let mut bare = Bare::new(on).await;
+    let (bad, less) = (News::Wrong(Level::Critical, 2), News::Wrong(Level::Warning, 1));
+    let rows = async |bare: &Bare| {
+        let mut rows = bare.backend.alerts(9).await.unwrap();
+        rows.sort_by_key(|alert| alert.id);
+        rows.into_iter().map(|a| (a.count, a.level, a.resolved_at.is_some())).collect::<Vec<_>>()
+    };
+    let apply = async |bare: &Bare, news: &[News]| {
+        let of = |news: &News| Report { at: bare.now, ..report("a", *news, "x") };
+        let (reports, cooldown) = (news.iter().map(of).collect(), TimeDelta::seconds(60));
+        bare.apply(Batch { reports, cooldown, ..Batch::default() }).await
+    };
+    apply(&bare, &[bad]).await;
+    let which = Which::All;
+    let known = Change::Acknowledge { which, actor: "ann".into(), at: bare.now };
+    bare.apply(Batch { alerts: vec![known], ..Batch::default() }).await;
+    apply(&bare, &[News::Over]).await;
+    bare.later(59);
+    // Again and again in one batch as well, and as bad as it is now.
+    apply(&bare, &[less, News::Over, less]).await;
+    assert_eq!(rows(&bare).await, [(4, Level::Warning, false)]);
+    let back = bare.backend.alerts(9).await.unwrap().remove(0);
+    assert_eq!((back.acked_by, back.resolution), (None, None));
+    apply(&bare, &[News::Over]).await;
+    bare.later(60);
+    apply(&bare, &[bad]).await;
+    assert_eq!(rows(&bare).await, [(4, Level::Warning, true), (2, Level::Critical, false)]);
+    // Whichever of them were over within a longer cooldown: one is open.
+    apply(&bare, &[News::Over]).await;
+    bare.apply(Batch {
+        reports: vec![Report { at: bare.now, ..report("a", bad, "x") }],
+        cooldown: TimeDelta::days(1),
+        ..Batch::default()
+    })
+    .await;
+    assert_eq!(rows(&bare).await, [(4, Level::Warning, true), (4, Level::Critical, false)]);
 }
 
 async fn whoever_read_it_as_it_is_tells_of_it_and_nobody_else(on: On) {
@@ -139,6 +171,7 @@ async fn what_is_over_goes_with_its_time(on: On) {
 
 on_both! {
     the_same_is_one_row_until_it_is_over
+    what_comes_back_soon_is_the_same_alert_and_later_another
     whoever_read_it_as_it_is_tells_of_it_and_nobody_else
     who_knows_is_put_down
     what_is_over_goes_with_its_time

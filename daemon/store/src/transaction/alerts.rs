@@ -1,5 +1,6 @@
 //! Alerts are reported, and something is done with them.
 
+use chrono::TimeDelta;
 use serde_json::json;
 
 use super::{Moment, Statements, submit};
@@ -11,6 +12,7 @@ use crate::backend::{ALERT, Applied, NewEvent};
 pub(super) async fn report(
     db: &mut impl Statements,
     reports: &[Report],
+    cooldown: TimeDelta,
     moment: &Moment,
 ) -> Result<u64, Error> {
     let mut events = Vec::new();
@@ -24,7 +26,7 @@ pub(super) async fn report(
                 json!({"level": "info", "agent": source, "text": text, "at": at, "key": key, "over": true})
             }
         };
-        if db.report(report, moment).await? {
+        if db.report(report, cooldown, moment).await? {
             let (agent, payload) = (source.clone(), payload.to_string());
             events.push(NewEvent { agent, kind: ALERT, payload, at: *at });
         }
@@ -39,11 +41,12 @@ pub(super) async fn report(
 pub(super) async fn change(
     db: &mut impl Statements,
     change: &Change,
+    cooldown: TimeDelta,
     moment: &Moment,
     applied: &mut Applied,
 ) -> Result<u64, Error> {
     match change {
-        Change::Report(reports) => report(db, reports, moment).await,
+        Change::Report(reports) => report(db, reports, cooldown, moment).await,
         Change::Acknowledge { which, actor, at } => {
             db.acknowledge(which, actor, moment.of(*at), moment.now).await
         }

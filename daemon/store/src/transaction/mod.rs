@@ -88,10 +88,10 @@ pub(crate) async fn apply(
         db.heartbeats(&batch.heartbeats, moment).await?;
     }
     if !batch.reports.is_empty() {
-        alerts::report(db, &batch.reports, moment).await?;
+        alerts::report(db, &batch.reports, batch.cooldown, moment).await?;
     }
     for change in &batch.alerts {
-        let changed = alerts::change(db, change, moment, &mut applied).await?;
+        let changed = alerts::change(db, change, batch.cooldown, moment, &mut applied).await?;
         applied.alerts.push(changed);
     }
     for change in &batch.missions {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use openclaw_agent_api::AgentName;
 use uuid::Uuid;
 
@@ -118,8 +118,9 @@ pub(crate) trait Statements {
     ) -> Result<(), Error>;
     /// Adds heartbeats.
     async fn heartbeats(&mut self, heartbeats: &[NewHeartbeat], moment: &Moment) -> Result<(), Error>;
-    /// Takes a report into `alerts`; answers whether it is news.
-    async fn report(&mut self, report: &Report, moment: &Moment) -> Result<bool, Error>;
+    /// Takes a report into `alerts`, into the row that was over no longer than `cooldown` ago where none is open; answers
+    /// whether it is news.
+    async fn report(&mut self, report: &Report, cooldown: TimeDelta, moment: &Moment) -> Result<bool, Error>;
     /// Somebody knows of alerts, since `at`; answers how many.
     async fn acknowledge(
         &mut self,

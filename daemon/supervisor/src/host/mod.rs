@@ -160,13 +160,14 @@ impl Stage {
                     sandbox,
                     workspace,
                     ask_time,
+                    uploads,
                 },
             ) => {
                 limit(memory_limit)?;
                 let lock = hold(&lock)?;
                 // Nothing of it is executed by that; inside, each file that is opened costs a word with the daemon.
                 library::inspect(&library, &shown)?;
-                shut_in(sandbox, &library, &workspace, outbox)?;
+                shut_in(sandbox, [&library, &uploads], &workspace, outbox)?;
                 let (module, manifest) = library::open(&library, &shown)?;
                 outbox.send(&FromHost::Hello { manifest: Box::new(manifest) });
                 Ok(Self::Opened { module, concurrency, log_rate, ask_time, _lock: lock })
@@ -198,8 +199,8 @@ impl Stage {
 }
 
 /// While there is only this thread: those that are made from here on are shut in with it.
-fn shut_in(mode: Sandbox, library: &Path, workspace: &Path, outbox: &Arc<Outbox>) -> Result<(), Trouble> {
-    let (sandbox, listener) = sandbox::enter(mode, library, workspace)?;
+fn shut_in(mode: Sandbox, read: [&Path; 2], workspace: &Path, outbox: &Arc<Outbox>) -> Result<(), Trouble> {
+    let (sandbox, listener) = sandbox::enter(mode, read, workspace)?;
     let told = FromHost::Sandboxed { sandbox };
     match &listener {
         Some(listener) => outbox.hand_over(&told, listener.as_fd()).map_err(|error| {

@@ -89,6 +89,8 @@ pub struct Surroundings {
     pub program: Program,
     /// The lock that every host holds.
     pub lock: PathBuf,
+    /// What people sent, which every agent may read.
+    pub uploads: PathBuf,
     /// How tasks are retried.
     pub tasks: Tasks,
     /// Where tasks come from and results go.
@@ -403,6 +405,7 @@ impl Instance {
             sandbox: instance.assignment.config.sandbox,
             workspace: instance.assignment.workspace.clone(),
             ask_time: instance.recording.is_some(),
+            uploads: instance.around.uploads.clone(),
         };
         instance.send(&open);
         instance.live_on();
@@ -590,7 +593,8 @@ impl Instance {
 
     async fn sandboxed(&mut self, sandbox: InForce) {
         let Assignment { library, workspace, .. } = &self.assignment;
-        match self.sandbox.take(&sandbox, library, workspace, &self.log, &self.shared) {
+        match self.sandbox.take(&sandbox, [library, &self.around.uploads], workspace, &self.log, &self.shared)
+        {
             Ok(true) => self.report(Report::Sandboxed(sandbox)).await,
             // Once: later it would be the agent that speaks.
             Ok(false) => {}

@@ -43,6 +43,8 @@ pub struct Options {
     pub shown: PathBuf,
     /// An empty folder: the agent's workspace.
     pub workspace: PathBuf,
+    /// What people sent: it may be read.
+    pub uploads: PathBuf,
     /// How it is shut in, and how long it may take.
     pub config: Supervision,
     /// Where its lines go.
@@ -122,6 +124,7 @@ impl Host {
             sandbox,
             workspace: options.workspace.clone(),
             ask_time: true,
+            uploads: options.uploads.clone(),
         };
         self.send(&open).await?;
         let started = timeout_at(Instant::now() + start_timeout, self.ready(&record, options)).await;
@@ -147,7 +150,13 @@ impl Host {
                 FromHost::Sandboxed { sandbox } => {
                     let vitals = SharedVitals::default();
                     self.seat
-                        .take(&sandbox, &options.library, &options.workspace, &self.log, &vitals)
+                        .take(
+                            &sandbox,
+                            [&options.library, &options.uploads],
+                            &options.workspace,
+                            &self.log,
+                            &vitals,
+                        )
                         .map_err(Error::Refused)?;
                 }
                 FromHost::Hello { manifest } => {

@@ -23,12 +23,12 @@ const SINCE: [(ABI, &str); 4] = [
 ];
 
 /// Lets this thread, and all that it makes, reach nothing else.
-pub fn restrict(library: &Path, workspace: &Path, sandbox: &mut InForce) -> Result<(), Trouble> {
+pub fn restrict(read: [&Path; 2], workspace: &Path, sandbox: &mut InForce) -> Result<(), Trouble> {
     let failed = |error: RulesetError| {
         let text = format!("Landlock cannot be set up ({error}): `sandbox = \"relaxed\"` does without");
         Trouble::new(errno(&error), text)
     };
-    let (status, landlock) = apply(library, workspace).map_err(failed)?;
+    let (status, landlock) = apply(read, workspace).map_err(failed)?;
     let abi = match landlock {
         LandlockStatus::Available { effective_abi, .. } if status != RulesetStatus::NotEnforced => {
             effective_abi
@@ -55,7 +55,7 @@ fn errno(error: &RulesetError) -> Option<i32> {
     None
 }
 
-fn apply(library: &Path, workspace: &Path) -> Result<(RulesetStatus, LandlockStatus), RulesetError> {
+fn apply(own: [&Path; 2], workspace: &Path) -> Result<(RulesetStatus, LandlockStatus), RulesetError> {
     let read = AccessFs::from_read(WANTED);
     // No devices, sockets or programs: a device node would open the disk.
     let write: BitFlags<AccessFs> = AccessFs::ReadFile
@@ -69,7 +69,7 @@ fn apply(library: &Path, workspace: &Path) -> Result<(RulesetStatus, LandlockSta
         | AccessFs::RemoveDir
         | AccessFs::Refer;
     // What is not there needs no rule.
-    let own = [library, Path::new("/proc/self"), Path::new("/proc/self/exe")];
+    let own = own.into_iter().chain(["/proc/self", "/proc/self/exe"].map(Path::new));
     let status = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(WANTED))?

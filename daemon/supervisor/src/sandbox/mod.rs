@@ -73,13 +73,13 @@ impl InForce {
     }
 }
 
-/// Shuts this process in, for good. What it holds open stays open.
+/// Shuts this process in, for good: of the tree of files it reads `read` and writes `workspace`. What it holds open stays open.
 ///
 /// There must be one thread only: Landlock holds the thread that asks for it, and those made after. Answers the
 /// listener, which belongs to the daemon.
 pub(crate) fn enter(
     mode: Sandbox,
-    library: &Path,
+    read: [&Path; 2],
     workspace: &Path,
 ) -> Result<(InForce, Option<OwnedFd>), Trouble> {
     let mut sandbox = InForce { mode, ..InForce::default() };
@@ -88,7 +88,7 @@ pub(crate) fn enter(
     }
     privileges::drop_all(&mut sandbox)?;
     if mode == Sandbox::Strict {
-        files::restrict(library, workspace, &mut sandbox)?;
+        files::restrict(read, workspace, &mut sandbox)?;
     }
     let listener = filter::install(mode, &mut sandbox)?;
     Ok((sandbox, listener))

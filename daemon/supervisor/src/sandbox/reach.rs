@@ -95,11 +95,12 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// Of the host `pid`.
-    pub fn new(library: &Path, workspace: &Path, pid: u32) -> Self {
+    /// Of the host `pid`, which also reads these.
+    pub fn new(read: [&Path; 2], workspace: &Path, pid: u32) -> Self {
         let own = PathBuf::from(format!("/proc/{pid}"));
         // The binary itself is read for the names in a panic's backtrace.
-        let read = [library, own.as_path(), &own.join("exe")].map(Place::new).into();
+        let exe = own.join("exe");
+        let read = read.into_iter().chain([own.as_path(), &exe]).map(Place::new).collect();
         Self { read, write: [workspace, Path::new(NULL)].map(Place::new).into(), own }
     }
 
@@ -180,7 +181,8 @@ mod tests {
         symlink("../secret", workspace.join("out")).unwrap();
         symlink("/usr/lib", workspace.join("lib")).unwrap();
         symlink("round", workspace.join("round")).unwrap();
-        let reach = Reach::new(Path::new("/agents/liba.so"), &workspace, std::process::id());
+        let read = ["/agents/liba.so", "/uploads"].map(Path::new);
+        let reach = Reach::new(read, &workspace, std::process::id());
         let real = home.path().canonicalize().unwrap();
         let led = |path: &Path, follow| match reach.resolve(path, 1, follow, &mut Budget::new()) {
             Way::To(path) => path,

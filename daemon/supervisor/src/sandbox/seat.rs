@@ -80,7 +80,7 @@ impl Seat {
     pub fn take(
         &mut self,
         sandbox: &InForce,
-        library: &Path,
+        read: [&Path; 2],
         workspace: &Path,
         log: &Log,
         shared: &SharedVitals,
@@ -102,11 +102,11 @@ impl Seat {
         let through = sandbox.mode == Sandbox::Strict && landlock.is_none();
         let called = if through { "violations" } else { "refused" };
         let (host, log, shared) = (self.host, log.clone(), shared.clone());
-        let (library, workspace) = (library.to_owned(), workspace.to_owned());
+        let (read, workspace) = (read.map(Path::to_owned), workspace.to_owned());
         let (over, told) = oneshot::channel();
         let thread = thread::Builder::new().name("sandbox".into()).stack_size(STACK);
         let spawned = thread.spawn(move || {
-            let reach = Reach::new(&library, &workspace, host);
+            let reach = Reach::new([&read[0], &read[1]], &workspace, host);
             Watch { listener: Listener::from(listener), host, reach, landlock, called, log, shared }.run();
             drop((over, counted));
         });
@@ -137,7 +137,13 @@ mod tests {
         let (logs, writer) = Logs::start(folder.path().into(), Redactor::default()).unwrap();
         let log = Log::new("scout".parse().unwrap(), logs.clone(), 10, store::Clock::default());
         let take = |seat: &mut Seat, sandbox: &InForce| {
-            seat.take(sandbox, Path::new("/library"), folder.path(), &log, &SharedVitals::default())
+            seat.take(
+                sandbox,
+                ["/library", "/uploads"].map(Path::new),
+                folder.path(),
+                &log,
+                &SharedVitals::default(),
+            )
         };
         let watched = InForce { in_force: vec![super::super::WATCHED.into()], ..InForce::default() };
         let mut seat = Seat::of(1);

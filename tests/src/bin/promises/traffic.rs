@@ -95,6 +95,7 @@ impl Host {
             sandbox,
             workspace,
             ask_time: false,
+            uploads: std::path::PathBuf::new(),
         })
         .await?;
         let FromHost::Sandboxed { .. } = host.hear().await? else { bail!("the host is not sandboxed") };

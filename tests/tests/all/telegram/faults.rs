@@ -25,6 +25,25 @@ fn what_telegram_asks_for_is_obeyed() -> Result<()> {
 }
 
 #[test]
+fn a_day_that_telegram_asks_for_is_waited_and_shown() -> Result<()> {
+    let (bot, home, _daemon) = stage("")?;
+    bot.fail("sendMessage", [Fault::too_many(86_400)]);
+    bot.say("echo one");
+    let told = wait_for("it to be shown", || {
+        let told = home.component("telegram")?;
+        Ok(told["reason"].as_str().is_some_and(|why| why.contains("asks to wait")).then_some(told))
+    })?;
+    assert_eq!(told["health"], "ok");
+    let waits = tasks(&home, "telegram", "queued")?;
+    let now = chrono::Utc::now();
+    let at =
+        |task: &serde_json::Value| task["run_at"].as_str()?.parse::<chrono::DateTime<chrono::Utc>>().ok();
+    let at = waits.iter().find_map(at);
+    assert!(at.is_some_and(|at| (at - now).num_hours() >= 23), "{waits:?}");
+    Ok(())
+}
+
+#[test]
 fn polls_that_fail_in_every_way_lose_nothing_and_double_nothing() -> Result<()> {
     let (bot, home, _daemon) = stage("poll_timeout = '1s'")?;
     let html = Fault::Status(502, json!("<html>Bad Gateway</html>"));
@@ -69,6 +88,24 @@ fn sends_that_fail_are_repeated_in_their_order() -> Result<()> {
     bot.until_sent(3)?;
     assert_eq!(bot.texts(), ["0", "1", "2"]);
     nowhere(&home, "")
+}
+
+#[test]
+fn a_message_that_the_server_always_fails_at_lets_others_pass_and_is_sent_when_it_can_be() -> Result<()> {
+    let (bot, home, daemon) = stage("")?;
+    bot.poison("stuck", Fault::Status(500, json!("Internal Server Error")));
+    bot.say("echo stuck");
+    bot.say("echo after");
+    bot.until_sent(1)?;
+    assert_eq!(bot.texts(), ["after"]);
+    let tries = bot.calls("sendMessage").iter().filter(|call| call.body["text"] == "stuck").count();
+    assert!(tries > 1, "it was tried before others passed");
+    bot.cure();
+    bot.until_sent(2)?;
+    assert_eq!(bot.texts(), ["after", "stuck"]);
+    nowhere(&home, "")?;
+    assert!(daemon.stop()?.success());
+    Ok(())
 }
 
 #[test]

@@ -55,6 +55,22 @@ fn a_reply_follows_the_group_and_what_was_allowed_there_is_allowed_still() -> Re
 }
 
 #[test]
+fn groups_of_strangers_leave_no_room_taken() -> Result<()> {
+    let (bot, home, _daemon) = stage()?;
+    for group in 1..=300 {
+        bot.push(
+            json!({"chat": {"id": -10_000 - group, "type": "group"}, "migrate_to_chat_id": -20_000 - group}),
+        );
+    }
+    bot.push(json!({"chat": {"id": OLD, "type": "group"}, "migrate_to_chat_id": NEW}));
+    bot.say_in(NEW, "echo here");
+    assert_eq!(said(&bot.until_sent(1)?[0]), (Some("here"), NEW));
+    let log = home.log();
+    assert_eq!(log.matches("became a supergroup").count(), 1, "{log}");
+    Ok(())
+}
+
+#[test]
 fn a_group_that_tells_of_its_new_id_is_believed() -> Result<()> {
     for told in [
         json!({"chat": {"id": OLD, "type": "group"}, "migrate_to_chat_id": NEW}),

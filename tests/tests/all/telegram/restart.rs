@@ -32,6 +32,26 @@ fn a_reply_that_was_not_sent_is_sent_after_the_restart_once() -> Result<()> {
 }
 
 #[test]
+fn a_stranger_whose_code_was_not_told_is_told_it_after_the_restart() -> Result<()> {
+    let bot = Bot::start()?;
+    let home = home(&bot.url(), "poll_timeout = '1s'", "")?;
+    // Who has a code is durable, and what tells it is not: it dies there.
+    let mut command = home.command(&["run"])?;
+    command.env("OPENCLAW_FAILPOINT", "submit.taken");
+    let daemon = home.start_as(command)?;
+    bot.say_as(1, "hello");
+    daemon.wait()?;
+    assert_eq!(bot.sent().len(), 0);
+    let daemon = home.start_ready(&["misbehaving"])?;
+    bot.until_sent(1)?;
+    let pending = home.json(&["telegram", "pending", "--json"])?;
+    let code = pending[0]["code"].as_str().unwrap_or_default();
+    assert!(!code.is_empty() && bot.texts()[0].contains(code), "{pending} {:?}", bot.texts());
+    assert!(daemon.stop()?.success());
+    Ok(())
+}
+
+#[test]
 fn kills_at_any_moment_lose_no_reply_and_double_no_work() -> Result<()> {
     let bot = Bot::start()?;
     let home = home(&bot.url(), "poll_timeout = '1s'", "")?;

@@ -75,6 +75,7 @@ impl Kept {
             keep_rows: 9999,
             clock: Clock::new(),
             redact: store::Redact::default(),
+            cooldown: hour,
         };
         let (store, engine) = Store::start(backend, options).await.unwrap();
         Self { store, engine, _folder: folder }
