@@ -391,7 +391,7 @@ async fn a_turn_that_stores_much_may_take_longer(on: On) {
     let posted = outage.store.post(NewTask { payload, ..task() }, None).await.unwrap();
     outage.at_gate().await;
     tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(6)).await;
+    tokio::time::advance(Duration::from_secs(4)).await;
     assert!(outage.store.health().overdue().is_none());
     tokio::time::resume();
     drop(stands);
