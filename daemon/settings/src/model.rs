@@ -121,8 +121,9 @@ pub struct Database {
     /// several daemons may share, with libpq's `sslmode` and `host=/FOLDER` for a Unix socket. The password is the
     /// secret `OPENCLAW_DATABASE_PASSWORD`, and never stands here.
     pub url: String,
-    /// A pooler, proxy or tunnel stands between: that it refuses says nothing of the server, and agents stop when their
-    /// lead cannot be renewed, instead of going on through an outage that is everybody's.
+    /// A pooler, proxy or tunnel on this machine stands between: that it refuses says nothing of the server, and agents stop
+    /// when their lead cannot be renewed, instead of going on through an outage that is everybody's. What another machine
+    /// refuses never says anything.
     pub proxied: bool,
 }
 

@@ -449,6 +449,7 @@ impl Engine {
             && self.backend.set_back(before, now).await.is_ok()
         {
             self.set_back = None;
+            self.next_due = Some(now);
         }
         if self.next_due.is_some_and(|at| at <= now) {
             self.lanes.touch_all();

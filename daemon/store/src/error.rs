@@ -22,7 +22,8 @@ pub enum Error {
         "the database is away ({0}): nothing was stored and results wait; try again, service resumes by itself"
     )]
     Away(String),
-    /// Nobody serves it: nothing listens at its address, or it is starting or stopping. Nobody else reaches it either.
+    /// Nobody serves it: it says that it is starting or stopping, or nothing listens at its address on this machine. Nobody
+    /// else reaches it either.
     #[error(
         "the database is down ({0}): nothing was stored and results wait; try again, service resumes by itself"
     )]

@@ -1,5 +1,7 @@
 //! Connections: how they are made, what they are told, and how long anybody waits for one.
 
+use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use sqlx::ConnectOptions;
@@ -87,14 +89,30 @@ impl Server {
 
     async fn dial(&self, options: PgConnectOptions) -> Result<PgConnection, Error> {
         match tokio::time::timeout(CONNECT, options.connect()).await {
-            Ok(connected) => connected.map_err(|error| match Error::from(error) {
-                Error::Away(why) => Error::Away(format!("{}: {why}", self.shown())),
-                Error::Down(why) => Error::Down(format!("{}: {why}", self.shown())),
-                Error::Refused(why) => Error::Refused(format!("{}: {why}", self.shown())),
-                other => other,
-            }),
+            Ok(connected) => connected.map_err(|error| self.concluded(error)),
             Err(_) => Err(Error::Away(format!("{}: no answer within {} s", self.shown(), CONNECT.as_secs()))),
         }
+    }
+
+    /// What a failure to connect means. That another machine refuses may be a firewall's word, or the address of a former
+    /// primary's: others may still reach the server.
+    fn concluded(&self, error: sqlx::Error) -> Error {
+        let refused =
+            matches!(&error, sqlx::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused);
+        match Error::from(error) {
+            Error::Down(why) if refused && !self.is_near() => Error::Away(format!("{}: {why}", self.shown())),
+            Error::Down(why) => Error::Down(format!("{}: {why}", self.shown())),
+            Error::Away(why) => Error::Away(format!("{}: {why}", self.shown())),
+            Error::Refused(why) => Error::Refused(format!("{}: {why}", self.shown())),
+            other => other,
+        }
+    }
+
+    /// Whether it is on this machine.
+    fn is_near(&self) -> bool {
+        let host = self.options.get_host();
+        let loopback = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        self.options.get_socket().is_some() || host.starts_with('/') || host == "localhost" || loopback
     }
 
     /// The connection that writes, or a new one. Until it is put back there is none.
@@ -162,4 +180,26 @@ impl Server {
 pub(super) async fn run(db: &mut PgConnection, sql: &'static str) -> Result<(), Error> {
     sqlx::raw_sql(sql).execute(db).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_proves_that_the_server_is_down_on_this_machine_alone() {
+        let refused = |url: &str| {
+            let server = Server::new(url, None).unwrap();
+            server.concluded(sqlx::Error::Io(ErrorKind::ConnectionRefused.into()))
+        };
+        for near in ["127.0.0.1", "localhost", "[::1]", "db.example?host=/run/postgresql"] {
+            let (host, rest) = near.split_once('?').map_or((near, ""), |(host, rest)| (host, rest));
+            let error = refused(&format!("postgres://openclaw@{host}/openclaw?{rest}"));
+            assert!(matches!(error, Error::Down(_)), "{near}: {error}");
+        }
+        for far in ["db.example", "10.77.0.1:5432", "[2001:db8::1]"] {
+            let error = refused(&format!("postgres://openclaw@{far}/openclaw"));
+            assert!(matches!(error, Error::Away(_)), "{far}: {error}");
+        }
+    }
 }

@@ -141,8 +141,11 @@ impl Backend for Sqlite {
         // What is in work may come back.
         let sql = "update task_queue set run_at = $1
                    where state in ('queued', 'leased') and run_at > $1 and (run_at <= $2 or attempts > 0)";
-        let set_back = sqlx::query(sql).bind(stamp(now)).bind(stamp(before));
-        set_back.execute(&mut *self.writer().await?).await?;
+        let db = &mut *self.writer().await?;
+        sqlx::query(sql).bind(stamp(now)).bind(stamp(before)).execute(&mut *db).await?;
+        // Somebody waits for an alert that is late by a day; one that comes early is looked at and waits on.
+        let sql = "update alerts set due_at = $1 where due_at > $1";
+        sqlx::query(sql).bind(stamp(now)).execute(db).await?;
         Ok(())
     }
 

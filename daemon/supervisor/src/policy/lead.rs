@@ -171,8 +171,10 @@ impl Leads {
                 }
                 Err(why) => {
                     self.refusals.insert(agent.clone(), why);
-                    let why = self.refusal(&agent);
-                    let stands = |member| (member, Change::StandsBy { why: why.clone() });
+                    let stands = |member| {
+                        let why = self.refusal(&member);
+                        (member, Change::StandsBy { why })
+                    };
                     changes.extend(self.group(&agent).into_iter().map(stands));
                 }
             }
@@ -187,8 +189,11 @@ impl Leads {
         let group = self.group(agent);
         let refused: Vec<_> = group.iter().filter_map(refused).collect();
         match &refused[..] {
-            // Whoever has the first has all, or soon will.
-            [(first, why)] if group.first() == Some(first) => (*why).clone(),
+            // Whoever has the first has all, or soon will; or runs it alone, and then nobody runs the others.
+            [(first, why)] if first == agent && group.first() == Some(first) => (*why).clone(),
+            [(first, why)] if group.first() == Some(first) => {
+                format!("its group runs as one, and `{first}` is had by another: {why}")
+            }
             _ => {
                 let each: Vec<_> = refused.iter().map(|(member, why)| format!("`{member}`: {why}")).collect();
                 format!("its group runs as one, and not all of it is to be had: {}", each.join(", "))

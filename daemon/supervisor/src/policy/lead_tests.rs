@@ -75,8 +75,9 @@ fn a_group_is_claimed_from_its_first_on_and_lost_as_one() {
     assert_eq!(leads.wanted(at(0)), std::slice::from_ref(&scout));
     // Who stands by does so for all.
     let changes = leads.claimed(vec![(scout.clone(), Err("another".into()))], at(0));
-    let stands = |agent| (agent, Change::StandsBy { why: "another".into() });
-    assert_eq!(changes, [stands(scout.clone()), stands(atlas())]);
+    let stands = |agent, why: &str| (agent, Change::StandsBy { why: why.into() });
+    let others = "its group runs as one, and `scout` is had by another: another";
+    assert_eq!(changes, [stands(scout.clone(), "another"), stands(atlas(), others)]);
     assert_eq!(leads.claimed(vec![(scout.clone(), Ok(3))], at(1_000)), []);
     assert_eq!(leads.wanted(at(0)), [atlas()]);
     let changes = leads.claimed(vec![(atlas(), Ok(4))], at(1_000));

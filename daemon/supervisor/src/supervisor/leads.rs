@@ -281,6 +281,7 @@ impl Supervisor {
     /// Begins with an agent that was won.
     pub(super) fn take_up(&mut self, name: &AgentName, record: Option<String>) {
         self.reading.remove(name);
+        self.follow_the_clock();
         let now = self.around.clock.now();
         let Some(slot) = self.slots.get_mut(name).filter(|slot| slot.lead == Lead::Won && !slot.lives())
         else {

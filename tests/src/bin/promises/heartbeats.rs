@@ -15,7 +15,7 @@ use crate::Options;
 use crate::measure::processor_time;
 use crate::row::{Bound, Row};
 
-pub const HEARTBEATS: &str = "heartbeats of 1,000 agents a second through Redis";
+pub const HEARTBEATS: &str = "heartbeats of 1,000 agents a second to Redis, the daemon's part";
 
 const AGENTS: u32 = 1000;
 
