@@ -65,6 +65,8 @@ pub(crate) struct AlertShown {
     message: Option<String>,
     /// When the last message about it arrived.
     delivered_at: Option<DateTime<Utc>>,
+    /// Why that message never arrives, where that is so.
+    undelivered: Option<String>,
     /// When it was over.
     resolved_at: Option<DateTime<Utc>>,
     /// How, in a sentence.
