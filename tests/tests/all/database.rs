@@ -86,6 +86,25 @@ fn a_server_s_database_is_not_copied_while_a_daemon_leads_an_agent_there() -> Re
     Ok(())
 }
 
+/// It leads nothing, and has nothing in work.
+#[test]
+fn a_server_s_database_is_not_copied_while_a_gateway_accepts_work_there() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let url = server.url("postgres");
+    let home = Home::new(&on(&url), &["misbehaving"])?;
+    home.ok(&["db", "migrate"])?;
+    let gateway = home.spawn_by(home.command(&["run", "gateway"])?)?;
+    let sessions = "select count(*) from pg_stat_activity where application_name = 'openclaw'";
+    wait_for("the gateway to connect", || Ok((server.number("postgres", sessions)? > 0).then_some(())))?;
+    let copy = ["db", "copy", "--from", &url, "--to", "sqlite://copy.db"];
+    let refused = home.cli(&copy)?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(refused.status.code() == Some(1) && said.contains("sessions of daemons are open"), "{said}");
+    ensure!(gateway.stop()?.success());
+    ensure!(home.ok(&copy)?.contains("counts and checksums agree"));
+    Ok(())
+}
+
 #[test]
 fn a_database_that_is_away_is_told_and_no_password_is_shown() -> Result<()> {
     let home = Home::new(&on("postgres://openclaw@127.0.0.1:1/openclaw"), &["misbehaving"])?;

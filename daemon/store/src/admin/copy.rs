@@ -1,5 +1,7 @@
 //! From one database to another, table by table, in one transaction: all of it, or nothing.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use sqlx::AssertSqlSafe;
 
@@ -85,7 +87,8 @@ impl Database {
     }
 }
 
-/// A server's daemons are known by their leases; a file's by the lock of its home, which is the caller's to hold.
+/// A server's daemons are known by their leases and their sessions; a file's by the lock of its home, which is the caller's to
+/// hold.
 async fn unused(source: &mut Raw, database: &Database) -> Result<(), Error> {
     if !source.is_postgres() {
         return Ok(());
@@ -93,13 +96,27 @@ async fn unused(source: &mut Raw, database: &Database) -> Result<(), Error> {
     let sql =
         "select (select count(*) from task_queue where state = 'leased' and lease_until > clock_timestamp())
                     + (select count(*) from agent_state where lease_until > clock_timestamp())";
-    match source.number(sql).await? {
-        0 => Ok(()),
-        n => Err(Error::Copy(format!(
-            "{} is in use, {n} tasks and agents are held by daemons: stop them, and try again when their leases have run out",
-            database.shown()
-        ))),
+    let held = source.number(sql).await?;
+    // A gateway alone leases nothing, and accepts all the same.
+    let sql = "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'openclaw'
+               and pid <> pg_backend_pid()";
+    let mut open = source.number(sql).await?;
+    // The server sees only after a moment that a daemon has ended.
+    for _ in 0..20 {
+        if held > 0 || open == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        open = source.number(sql).await?;
     }
+    let what = match (held, open) {
+        (0, 0) => return Ok(()),
+        (0, n) => format!("{n} sessions of daemons are open: stop them, and try again"),
+        (n, _) => format!(
+            "{n} tasks and agents are held by daemons: stop them, and try again when their leases have run out"
+        ),
+    };
+    Err(Error::Copy(format!("{} is in use, {what}", database.shown())))
 }
 
 async fn fill(
