@@ -128,11 +128,16 @@ impl Rig {
 
     /// The process dies between two transactions; another one starts.
     async fn crash(self, options: Options) -> Self {
+        Self::open(self.end().await, options).await
+    }
+
+    /// Nobody has the database any more.
+    async fn end(self) -> Database {
         let Self { database, backend, store, engine } = self;
         engine.abort();
         let _ = engine.await;
         drop((backend, store));
-        Self::open(database, options).await
+        database
     }
 
     fn consumer(&self, credit: u32) -> Consumer {

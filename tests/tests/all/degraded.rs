@@ -246,7 +246,7 @@ fn lookups_that_take_all_their_connections_are_told_and_work_goes_on() -> Result
         let locked = "select count(*) from pg_locks where locktype = 'advisory' and granted";
         wait_for("the lock", || Ok((stage.postgres.number("own", locked)? > 0).then_some(())))?;
         // More than there are connections.
-        let lookups: Vec<_> = (0..6)
+        let lookups: Vec<_> = (0..10)
             .map(|_| {
                 scope.spawn(|| {
                     let mut said = String::new();

@@ -69,9 +69,11 @@ async fn a_copy_is_the_same_and_goes_on(on: On) {
     withdraw(&mut consumer).await.into_iter().for_each(|task| rig.store.release(task));
     rig.settle().await;
     let waiting = rig.number("select count(*) from task_queue where state = 'queued'").await;
+    drop(consumer);
+    let source = rig.end().await;
     let target = Database::new(other).await;
     let mut told = 0;
-    let copied = rig.database.place().copy(&target.place(), |_: Progress| told += 1).await.unwrap();
+    let copied = source.place().copy(&target.place(), |_: Progress| told += 1).await.unwrap();
     assert!(told > 5 && copied.iter().any(|table| table.table == "agent_events" && table.rows > 2000));
     assert_eq!(broken(&target.place().check().await.unwrap()), Vec::<&str>::new());
     // And back, to an empty one; not to one that is not.
@@ -80,7 +82,7 @@ async fn a_copy_is_the_same_and_goes_on(on: On) {
     for (one, two) in copied.iter().zip(&again) {
         assert_eq!((one.rows, &one.sha256), (two.rows, &two.sha256), "{}", one.table);
     }
-    let refused = rig.database.place().copy(&target.place(), |_| {}).await.unwrap_err();
+    let refused = source.place().copy(&target.place(), |_| {}).await.unwrap_err();
     assert!(matches!(&refused, Error::Copy(why) if why.contains("is not empty")), "{refused}");
     // It works on there, with new numbers.
     let rig = Rig::open(target, options()).await;
