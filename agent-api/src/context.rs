@@ -147,6 +147,17 @@ pub struct Page {
     pub body: String,
 }
 
+/// What became of a proposal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proposed {
+    /// The mission's id.
+    pub id: String,
+    /// `proposed`, or what was decided on it: `approved`, `rejected`.
+    pub status: String,
+    /// It was proposed before, and nothing was changed.
+    pub known: bool,
+}
+
 /// The daemon, as one call of an agent sees it.
 pub struct Context<'h> {
     host: &'h dyn Host,
@@ -260,11 +271,12 @@ impl<'h> Context<'h> {
         self.call(methods::NOTIFY, json!({"key": key, "text": text})).map(drop)
     }
 
-    /// Proposes a mission; answers its id. Needs `missions`.
+    /// Proposes a mission: its `title` of at most 500 characters, its `id`, and whatever else there is to say of it. The same `id`
+    /// again is the first one, however that was decided. Needs `missions`.
     ///
     /// # Errors
     /// `Invalid` without a `title`; `Failed` where too many wait for a decision.
-    pub fn propose_mission(&self, mission: Value) -> Result<String, CallError> {
+    pub fn propose_mission(&self, mission: Value) -> Result<Proposed, CallError> {
         self.typed(methods::MISSIONS_PROPOSE, json!({"mission": mission}))
     }
 

@@ -39,14 +39,18 @@ impl Atlas {
             let reports = next.uptime.add(seen.status.as_ref().ok(), now);
             (next, actions, reports)
         };
-        let kept = ctx.memory().set(KEY, &next);
+        let mut kept = ctx.memory().set(KEY, &next);
         let (restarts, told): (Vec<_>, Vec<_>) =
             actions.into_iter().partition(|action| matches!(action, Action::Restart { .. }));
         told.iter().for_each(|action| tell(ctx, action));
+        let mut instead = Vec::new();
         for action in &restarts {
-            if let Some(instead) = restart(ctx, action, kept.as_ref().err(), &mut next) {
-                tell(ctx, &instead);
-            }
+            instead.extend(restart(ctx, action, kept.as_ref().err(), &mut next));
+        }
+        instead.iter().for_each(|action| tell(ctx, action));
+        // What was not done must not be remembered as done.
+        if !instead.is_empty() && kept.is_ok() {
+            kept = ctx.memory().set(KEY, &next);
         }
         for report in &reports {
             hand_in(ctx, report);
@@ -71,14 +75,9 @@ impl Atlas {
     }
 }
 
-/// Restarts an agent or a unit; where that is not done, the answer is what is said instead.
-fn restart(
-    ctx: &Context,
-    action: &Action,
-    unkept: Option<&CallError>,
-    next: &mut LastCheck,
-) -> Option<Action> {
-    let Action::Restart { key, remedy, subject, reason } = action else { return None };
+/// Restarts an agent or a unit; where that is not done, the answer is what is told instead.
+fn restart(ctx: &Context, action: &Action, unkept: Option<&CallError>, next: &mut LastCheck) -> Vec<Action> {
+    let Action::Restart { remedy, subject, reason } = action else { return Vec::new() };
     // How often that was done must be known after a death too.
     let done = match unkept {
         None => match remedy {
@@ -90,9 +89,9 @@ fn restart(
     match done {
         Ok(()) => {
             ctx.warn(format!("restarted {subject}: {reason}"));
-            None
+            Vec::new()
         }
-        Err(error) => decide::not_done(next, key, &error.message),
+        Err(error) => decide::not_done(next, subject, &error),
     }
 }
 

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use openclaw_agent_api::chrono::{DateTime, TimeDelta, Utc};
-use openclaw_agent_api::context::AlertLevel;
+use openclaw_agent_api::context::{AlertLevel, CallError, CallErrorKind};
 use serde::{Deserialize, Serialize};
 
 use crate::findings::{Area, Finding, Remedy, Severity};
@@ -125,8 +125,6 @@ pub enum Action {
     },
     /// An agent or a unit is restarted.
     Restart {
-        /// The case that it is for.
-        key: String,
         /// Which of them.
         remedy: Remedy,
         /// Who.
@@ -177,13 +175,25 @@ pub fn decide(
     (turn.next, turn.actions)
 }
 
-/// A restart that could not be carried out: the operator is told instead.
-pub fn not_done(state: &mut LastCheck, key: &str, why: &str) -> Option<Action> {
-    let case = state.cases.get_mut(key)?;
-    let level = level(&case.finding);
-    case.phase = Phase::Raised { level };
-    let text = format!("{}; I could not restart it: {why}", case.finding.text);
-    Some(Action::Raise { key: key.into(), level, text })
+/// A restart that was decided at this look and not carried out: of each case that it was for, the operator is told instead.
+pub fn not_done(state: &mut LastCheck, subject: &str, why: &CallError) -> Vec<Action> {
+    // One of no known end may be carried out yet, and counts.
+    if why.kind != CallErrorKind::Failed {
+        state.acts.pop();
+    }
+    let now = Phase::Acted { looks: 0 };
+    let cases = state
+        .cases
+        .iter_mut()
+        .filter(|(_, case)| case.finding.subject == subject && case.phase == now && case.missing == 0);
+    cases
+        .map(|(key, case)| {
+            let level = level(&case.finding);
+            case.phase = Phase::Raised { level };
+            let text = format!("{}; I could not restart it: {}", case.finding.text, why.message);
+            Action::Raise { key: key.clone(), level, text }
+        })
+        .collect()
 }
 
 struct Turn {
@@ -233,7 +243,7 @@ impl Turn {
             Some(remedy) if (self.next.acts.len() as u64) < u64::from(self.limit) => {
                 self.next.acts.push(self.now);
                 let (subject, reason) = (finding.subject.clone(), finding.text.clone());
-                self.actions.push(Action::Restart { key, remedy, subject, reason });
+                self.actions.push(Action::Restart { remedy, subject, reason });
                 return Phase::Acted { looks: 0 };
             }
             Some(_) => {

@@ -148,16 +148,25 @@ fn a_restart_is_verified_and_what_it_does_not_mend_is_escalated() {
     let [Action::Raise { level: AlertLevel::Critical, text, .. }] = &after[..] else { panic!("{after:?}") };
     assert!(text.contains("that did not help"), "{text}");
 
-    // It is not granted.
+    // It is not granted: that is told of both ways in which it was found, and none is remembered as a restart.
+    let two = ["unproved", "stopped"].map(|problem| Finding {
+        area: Area::Team,
+        subject: "scout".into(),
+        problem: problem.into(),
+        severity: Severity::Critical,
+        text: format!("scout is {problem}"),
+        remedy: Some(Remedy::Restart),
+    });
+    let refused = CallError::new(CallErrorKind::NotGranted, "`atlas` is not granted it");
     let mut world = World::new();
-    world.look(wedged(), disk(1));
-    let acted = world.look(wedged(), disk(1));
-    let [Action::Restart { key, .. }] = &acted[..] else { panic!("{acted:?}") };
-    let said = not_done(&mut world.state, key, "`atlas` is not granted it");
-    assert!(
-        matches!(said, Some(Action::Raise { text, .. }) if text.contains("could not restart it: `atlas`"))
-    );
-    assert_eq!(world.look(wedged(), disk(1)), []);
+    world.decide(&two);
+    let acted = world.decide(&two);
+    let [Action::Restart { subject, .. }] = &acted[..] else { panic!("{acted:?}") };
+    let said = not_done(&mut world.state, subject, &refused);
+    let is_said = |action: &Action| matches!(action, Action::Raise { text, .. } if text.contains("could not restart it: `atlas`"));
+    assert!(said.len() == 2 && said.iter().all(is_said), "{said:?}");
+    assert!(world.state.acts.is_empty());
+    assert_eq!((0..10).flat_map(|_| world.decide(&two)).collect::<Vec<_>>(), []);
 }
 
 #[test]
@@ -243,7 +252,8 @@ proptest! {
         let began = world.now;
         let actions: Vec<_> = (0..CONFIRM).flat_map(|_| world.decide(std::slice::from_ref(&lasting))).collect();
         let about = |action: &Action| match action {
-            Action::Raise { key, .. } | Action::Restart { key, .. } => *key == lasting.key(),
+            Action::Raise { key, .. } => *key == lasting.key(),
+            Action::Restart { subject, .. } => *subject == lasting.subject,
             _ => false,
         };
         prop_assert!(actions.iter().any(about), "{actions:?}");

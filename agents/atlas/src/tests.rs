@@ -136,17 +136,22 @@ fn an_agent_that_proves_nothing_is_restarted_and_the_operator_hears_when_that_do
 }
 
 #[test]
-fn a_restart_that_is_refused_is_escalated_at_once() {
+fn a_restart_that_is_refused_is_escalated_at_once_and_never_said_to_be_done() {
     let refused = CallError::new(CallErrorKind::NotGranted, "`atlas` is not granted `supervisor.restart`");
     let host = TestHost::default()
         .answer(methods::SUPERVISOR_STATUS, team("unknown"))
         .fail(methods::SUPERVISOR_RESTART, refused)
         .answer(methods::ALERT_RAISE, Value::Null);
     let agent = atlas(host);
-    looks(&agent, 0, 4);
+    looks(&agent, 0, 10);
     let raised = agent.host().called(methods::ALERT_RAISE);
     assert_eq!(raised.len(), 1, "{raised:?}");
     assert!(raised[0]["text"].as_str().unwrap().contains("could not restart it: `atlas` is not granted"));
+    let kept = agent.host().called(methods::MEMORY_SET).pop().unwrap()["value"].clone();
+    assert_eq!(
+        (&kept["acts"], &kept["cases"]["team:unproved:scout"]["phase"]["raised"]["level"]),
+        (&json!([]), &raised[0]["level"])
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! What a language model says that it did, it did not do: only a tool's result shows that. Sentences that claim such a thing are
-//! left out. Pure.
+//! What a language model says that it did, it did not do: only a tool's result shows that. Sentences that plainly claim such a
+//! thing are left out. A claim has more forms, and languages, than can be listed: wherever an answer could be taken for one, it is
+//! to say that nothing was done. Pure.
 
 /// Words for things that could be done here, in the forms in which they are claimed.
 const DONE: [&str; 33] = [
@@ -72,6 +73,190 @@ const BETWEEN: [&str; 16] = [
     "went",
     "ahead",
 ];
+
+/// How words for something that can be done here begin, in the languages that are likely.
+const ACTS: [&str; 88] = [
+    "restart",
+    "start",
+    "stop",
+    "kill",
+    "reload",
+    "reboot",
+    "delet",
+    "remov",
+    "clean",
+    "clear",
+    "purg",
+    "eras",
+    "sent",
+    "notif",
+    "schedul",
+    "creat",
+    "updat",
+    "upgrad",
+    "execut",
+    "deploy",
+    "open",
+    "clos",
+    "reset",
+    "approv",
+    "reject",
+    "cancel",
+    "rais",
+    "acknowledg",
+    "fix",
+    "repair",
+    "chang",
+    "configur",
+    "enabl",
+    "disabl",
+    "install",
+    "paus",
+    "resum",
+    "terminat",
+    "shut",
+    "launch",
+    "trigger",
+    "rotat",
+    "freed",
+    "recover",
+    "restor",
+    "appl",
+    "complet",
+    "perform",
+    "run",
+    "ran",
+    "revert",
+    "roll",
+    "mov",
+    "tidied",
+    // German.
+    "neustart",
+    "neugestart",
+    "gestart",
+    "gestopp",
+    "beend",
+    "lösch",
+    "gelösch",
+    "genehmig",
+    "abgelehn",
+    "ablehn",
+    "erledig",
+    "bereinig",
+    "aufgeräum",
+    "gesendet",
+    "ausgeführ",
+    "behoben",
+    // French and Spanish.
+    "redémarr",
+    "démarr",
+    "arrêt",
+    "supprim",
+    "approuv",
+    "rejet",
+    "nettoy",
+    "reinici",
+    "inici",
+    "deten",
+    "detuv",
+    "borr",
+    "elimin",
+    "aprob",
+    "rechaz",
+    "limpi",
+    "ejecut",
+    "envi",
+];
+/// What it can be done to, and who says that they did; beside the components' names.
+const THINGS: [&str; 36] = [
+    "i",
+    "we",
+    "ich",
+    "wir",
+    "je",
+    "nous",
+    "mission",
+    "missions",
+    "disk",
+    "task",
+    "tasks",
+    "alert",
+    "alerts",
+    "agent",
+    "agents",
+    "breaker",
+    "service",
+    "services",
+    "unit",
+    "units",
+    "process",
+    "daemon",
+    "log",
+    "logs",
+    "backup",
+    "budget",
+    "message",
+    "queue",
+    "database",
+    "machine",
+    "server",
+    "system",
+    "job",
+    "everything",
+    "all",
+    "redis",
+];
+
+/// Something that was done, or may have been, as the daemon answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// By or to whom.
+    pub agent: &'a str,
+    /// How it may be spoken of: `restarted`.
+    pub words: &'a [&'a str],
+}
+
+/// Whether this answer could be taken to say that something was done which is not `shown`: it was asked for, or an action meets
+/// whom it can be done to. `names` are the components'.
+pub fn misleads(question: &str, answer: &str, names: &[String], shown: &[Shown]) -> bool {
+    let asked = question.lines().flat_map(sentences).any(|sentence| {
+        let is_request = shown.is_empty() && !sentence.trim_end().ends_with('?');
+        let acts = acts(sentence, names, shown);
+        !acts.is_empty() || (is_request && !named(sentence, names).is_empty())
+    });
+    asked
+        || answer.lines().flat_map(sentences).any(|sentence| {
+            let (acts, words) = (acts(sentence, names, shown), words(sentence));
+            let first = words.first().filter(|word| word.ends_with("ed") || word.ends_with("ing"));
+            let is_of_a_thing = words.iter().any(|word| THINGS.contains(&word.as_str()));
+            let is_said = first.is_some_and(|word| acts.contains(word));
+            !acts.is_empty() && (is_said || is_of_a_thing || !named(sentence, names).is_empty())
+        })
+}
+
+/// The words for actions in a sentence that are not of something shown.
+fn acts(sentence: &str, names: &[String], shown: &[Shown]) -> Vec<String> {
+    let of = named(sentence, names);
+    let is_shown = |stem: &str| {
+        let done: Vec<_> =
+            shown.iter().filter(|shown| shown.words.iter().any(|word| word.starts_with(stem))).collect();
+        !done.is_empty() && of.iter().all(|name| done.iter().any(|shown| shown.agent == *name))
+    };
+    let is_act = |word: &String| ACTS.iter().any(|stem| word.starts_with(stem) && !is_shown(stem));
+    words(sentence).into_iter().filter(is_act).collect()
+}
+
+/// The components that a sentence names, in whatever script it is.
+fn named<'n>(sentence: &str, names: &'n [String]) -> Vec<&'n str> {
+    let lower = sentence.to_lowercase();
+    let parts: Vec<_> = lower.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_').collect();
+    names.iter().map(String::as_str).filter(|name| parts.contains(name)).collect()
+}
+
+fn words(sentence: &str) -> Vec<String> {
+    let lower = sentence.to_lowercase();
+    lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
 
 /// The text without the sentences that claim something to have been done, other than what `shown` names, such as `restarted`; and
 /// whether anything was left out.
@@ -184,6 +369,71 @@ mod tests {
         ] {
             assert_eq!(honest(text, &[]), (text.to_owned(), false));
         }
+    }
+
+    /// The components of a team.
+    fn names() -> Vec<String> {
+        ["atlas", "scout", "redis-bus"].map(str::to_owned).into()
+    }
+
+    #[test]
+    fn what_could_be_taken_for_a_claim_is_known_in_whatever_form_it_comes() {
+        for claim in [
+            "Atlas is now restarted.",
+            "Atlas restarted successfully.",
+            "Restarted atlas for you.",
+            "Restarting atlas now...",
+            "I've gone ahead and restarted atlas.",
+            "I did restart atlas.",
+            "The mission is approved.",
+            "Your mission has now been approved.",
+            "I cleaned up the disk, and 3 GB are free.",
+            "Ich habe atlas neu gestartet.",
+            "Atlas wurde neugestartet.",
+            "J'ai redémarré atlas.",
+            "He reiniciado atlas.",
+            "All logs were deleted.",
+            "Restarted!",
+            "scout and redis-bus: stopped",
+        ] {
+            for question in ["how is the team?", "hello"] {
+                let text = format!("All is well. {claim}");
+                assert!(misleads(question, &text, &names(), &[]), "{claim}");
+            }
+        }
+        // Whatever is answered to these.
+        for request in [
+            "please restart it",
+            "can you clean up the disk?",
+            "atlas 再起動して",
+            "перезапусти atlas",
+            "scout, do it now",
+        ] {
+            assert!(misleads(request, "Sure, no problem, it is well again.", &names(), &[]), "{request}");
+        }
+    }
+
+    #[test]
+    fn talk_is_not_taken_for_a_claim() {
+        for (question, answer) in [
+            ("how is atlas?", "Atlas is ready, and its health is ok."),
+            ("what is a monad?", "A monad is a monoid in the category of endofunctors."),
+            ("my cat is called Ada", "What a nice name!"),
+            ("hello", "Hello! How can I help?"),
+            ("what about tin?", "Tin is dear, says example.org."),
+        ] {
+            assert!(!misleads(question, answer, &names(), &[]), "{question} {answer}");
+        }
+    }
+
+    #[test]
+    fn only_what_was_done_to_whom_is_shown() {
+        let shown = [Shown { agent: "atlas", words: &["restarted"] }];
+        let misleads = |question: &str, answer: &str| misleads(question, answer, &names(), &shown);
+        assert!(!misleads("restart atlas", "Atlas was restarted. I restarted it."));
+        assert!(misleads("restart atlas and scout", "Done."));
+        assert!(misleads("restart atlas", "Scout was restarted as well."));
+        assert!(misleads("restart atlas", "I restarted atlas, and deleted its logs."));
     }
 
     #[test]

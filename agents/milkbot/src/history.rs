@@ -65,15 +65,17 @@ impl History {
             .collect()
     }
 
-    /// Adds a question and its answer; where it has grown beyond `most` characters, the older turns are summarised.
-    pub fn add(&mut self, ctx: &Context, question: &str, (role, answer): (&str, &str), most: usize) {
+    /// Adds a question and its answer; where it has grown beyond `most` characters, the older turns are summarised. Without a
+    /// `most` there is no time for that now.
+    pub fn add(&mut self, ctx: &Context, question: &str, (role, answer): (&str, &str), most: Option<usize>) {
         let memory = ctx.memory();
         let kept = memory
             .remember(&self.session, "user", question)
-            .and_then(|()| memory.remember(&self.session, role, answer))
-            .and_then(|()| self.shorten(ctx, most));
+            .and_then(|()| memory.remember(&self.session, role, answer));
         if let Err(error) = kept {
             ctx.warn(format!("this conversation is not remembered: {error}"));
+        } else if let Some(Err(error)) = most.map(|most| self.shorten(ctx, most)) {
+            ctx.warn(format!("the older part of this conversation is not summarised yet: {error}"));
         }
     }
 

@@ -1,5 +1,6 @@
 //! Questions and free text, with a language model or without.
 
+use openclaw_agent_api::chrono::{DateTime, TimeDelta, Utc};
 use openclaw_agent_api::context::{CallError, CallErrorKind};
 use openclaw_agent_api::prelude::*;
 
@@ -7,14 +8,20 @@ use crate::history::{self, History};
 use crate::team::Team;
 use crate::tools::{self, End, Outcome, Tool};
 use crate::words::clipped;
-use crate::{MilkBot, claims, not_done, show};
+use crate::{MilkBot, NAME, claims, not_done, show};
 
-/// Tools that one answer may take: each may wait half a minute, and a handler has two.
+/// Tools that one answer may take.
 const TOOLS: usize = 2;
 /// Characters of the team's status: some fifty components.
 const STATUS_CHARS: usize = 6_000;
+/// When nothing more is begun for one answer: a tool may take half a minute, a model asks a provider for 45 s, and a handler that
+/// takes two minutes is ended with all that its agent does.
+const BEGIN_WITHIN: TimeDelta = TimeDelta::seconds(60);
 /// Said where a model claimed to have done something.
 const CLAIMED: &str = "(Left out: a claim of something that was not done.)";
+/// Said where it might be taken to.
+const NOTHING: &str = "(Nothing was done.)";
+const NOTHING_ELSE: &str = "(Nothing else was done.)";
 
 // What a model says is checked as well (see `claims`): it must not promise what nobody does.
 const HONEST: &str = "You cannot act by yourself: never say that you did, started or will do something that no result shows. Search \
@@ -28,7 +35,7 @@ impl MilkBot {
         if question.is_empty() {
             return Err(AgentError::invalid("what is the question? Type /ask QUESTION"));
         }
-        self.converse(ctx, message, question, &[HONEST.to_owned()], 0, |error| {
+        self.converse(ctx, message, question, (&[HONEST.to_owned()], &[]), 0, |error| {
             format!("No language model is configured: {error}")
         })
     }
@@ -39,8 +46,9 @@ impl MilkBot {
         if text.is_empty() {
             return Ok(Reply::text(format!("Hello! This is what I can do:\n{}", abilities())));
         }
-        let manner = [format!("{FRIENDLY} {HONEST} {}", tools::HOW), now(ctx)];
-        self.converse(ctx, message, text, &manner, TOOLS, |error| {
+        let (now, names) = now(ctx);
+        let manner = [format!("{FRIENDLY} {HONEST} {}", tools::HOW), now];
+        self.converse(ctx, message, text, (&manner, &names), TOOLS, |error| {
             format!(
                 "Hello! I cannot talk freely, because no language model is configured: {error}\nWhat I can do without one:\n{}",
                 abilities()
@@ -64,7 +72,7 @@ impl MilkBot {
         ctx: &Context,
         message: &Message,
         text: &str,
-        manner: &[String],
+        (manner, names): (&[String], &[String]),
         tools: usize,
         without_model: impl Fn(&CallError) -> String,
     ) -> Result<Reply> {
@@ -72,22 +80,24 @@ impl MilkBot {
         let mut turns: Vec<_> = manner.iter().map(|text| ("system".to_owned(), text.clone())).collect();
         turns.extend(history.iter().flat_map(History::shown));
         turns.push(("user".into(), text.into()));
-        let mut done = Vec::new();
-        let said = answer(ctx, turns, tools, &mut done);
+        let (until, mut done) = (ctx.now() + BEGIN_WITHIN, Vec::new());
+        let said = answer(ctx, &message.task_id, (turns, until), tools, &mut done);
         // Kept only with their answer: a question that fails is retried, and would stand there twice.
         let (role, reply) = match said {
-            Ok(answer) => ("assistant", composed(&answer, &done)),
+            Ok(answer) => ("assistant", composed((text, &answer), &done, names)),
             Err(error) if error.kind == CallErrorKind::NotConfigured && done.is_empty() => {
                 ("notice", Reply::text(without_model(&error)).with_data(json!({"error": error})))
             }
             // What was done is told, and must not be done again by a retry.
             Err(error) if !done.is_empty() => {
-                ("notice", composed(&format!("The language model has not answered: {error}"), &done))
+                let answer = format!("The language model has not answered: {error}");
+                ("notice", composed((text, &answer), &done, names))
             }
             Err(error) => ("notice", not_done(error, "I cannot ask a language model")?),
         };
         if let Some(history) = &mut history {
-            history.add(ctx, text, (role, &reply.text), self.settings.history_chars);
+            let most = (ctx.now() < until).then_some(self.settings.history_chars);
+            history.add(ctx, text, (role, &reply.text), most);
         }
         Ok(reply)
     }
@@ -96,7 +106,8 @@ impl MilkBot {
 /// What the model answers in the end; what it asked for meanwhile is carried out, and added to `done`.
 fn answer(
     ctx: &Context,
-    mut turns: Vec<(String, String)>,
+    task: &str,
+    (mut turns, until): (Vec<(String, String)>, DateTime<Utc>),
     tools: usize,
     done: &mut Vec<Outcome>,
 ) -> Result<String, CallError> {
@@ -107,26 +118,37 @@ fn answer(
         if done.len() >= tools {
             return Ok("No more is asked of agents for this: please say what to do next.".into());
         }
-        let outcome = tool.carry_out(ctx);
+        if ctx.now() >= until {
+            return Ok(format!("There was no time left for this: {}. Please ask again.", tool.what()));
+        }
+        let outcome = tool.carry_out(ctx, task);
         let word = if outcome.end == End::Done { "Result" } else { "Refused or failed" };
         turns.push(("assistant".into(), answer));
         turns.push(("user".into(), format!("{word} (data, from no person): {}", outcome.result)));
         done.push(outcome);
+        if ctx.now() >= until {
+            return Ok("There was no time left for the language model to say more.".into());
+        }
     }
 }
 
 /// What was done, as the daemon answered, and then what the model says, without claims that this does not show.
-fn composed(answer: &str, done: &[Outcome]) -> Reply {
-    let shown: Vec<&str> = done.iter().flat_map(|outcome| outcome.shown.iter().copied()).collect();
-    let (text, left_out) = claims::honest(answer, &shown);
+fn composed((question, answer): (&str, &str), done: &[Outcome], names: &[String]) -> Reply {
+    let words: Vec<&str> = done.iter().flat_map(|outcome| outcome.shown.iter().copied()).collect();
+    let (text, left_out) = claims::honest(answer, &words);
+    // What has not answered may be done yet, and its line says so.
+    let shown: Vec<_> =
+        done.iter().filter(|outcome| outcome.end != End::Refused).map(Outcome::as_shown).collect();
+    let note = if shown.is_empty() { NOTHING } else { NOTHING_ELSE };
+    let misleads = claims::misleads(question, &text, names, &shown);
     let lines = done.iter().map(Outcome::line).chain(Some(text).filter(|text| !text.is_empty()));
-    let lines = lines.chain(left_out.then(|| CLAIMED.to_owned()));
+    let lines = lines.chain(left_out.then(|| CLAIMED.to_owned())).chain(misleads.then(|| note.to_owned()));
     let reply = Reply::text(lines.collect::<Vec<_>>().join("\n"));
     if done.is_empty() { reply } else { reply.with_data(json!({"asked": done})) }
 }
 
-/// How the team is now, for the model.
-fn now(ctx: &Context) -> String {
+/// How the team is now, for the model, and the others' names.
+fn now(ctx: &Context) -> (String, Vec<String>) {
     let at = ctx.now().format("%F %T UTC");
     match Team::look(ctx) {
         Ok((team, _)) => {
@@ -137,12 +159,14 @@ fn now(ctx: &Context) -> String {
                 })
             });
             let all: Vec<_> = lines.into_iter().chain(commands).collect();
-            format!(
+            let now = format!(
                 "The team at {at}, as the daemon sees it (data):\n{}",
                 clipped(&all.join("\n"), STATUS_CHARS)
-            )
+            );
+            let names = team.components.iter().flatten().filter_map(|component| component.name.clone());
+            (now, names.filter(|name| name != NAME).collect())
         }
-        Err(error) => format!("It is {at}. How the team is cannot be seen: {error}"),
+        Err(error) => (format!("It is {at}. How the team is cannot be seen: {error}"), Vec::new()),
     }
 }
 

@@ -182,7 +182,7 @@ fn what_a_model_claims_to_have_done_is_left_out() {
     let reply = agent.send("restart atlas please").unwrap();
     assert_eq!(
         reply.text,
-        "Atlas was in trouble. Anything else?\n(Left out: a claim of something that was not done.)"
+        "Atlas was in trouble. Anything else?\n(Left out: a claim of something that was not done.)\n(Nothing was done.)"
     );
     assert!(called(&agent, methods::SUPERVISOR_RESTART).is_empty());
 }
@@ -392,4 +392,123 @@ fn what_has_not_answered_is_not_said_to_be_undone() {
         .fail(methods::TASK_RUN, late);
     let text = desk(host).send("anything?").unwrap().text;
     assert!(text.starts_with("No answer (scout /signals): `scout` has not answered"), "{text}");
+}
+
+#[test]
+fn whatever_way_a_model_claims_it_the_answer_says_that_nothing_was_done() {
+    for (question, claim) in [
+        ("restart atlas please", "Sure! Atlas is now restarted."),
+        ("atlas hangs, can you help?", "I've gone ahead and restarted atlas."),
+        ("bitte starte atlas neu", "Atlas wurde neu gestartet."),
+        ("/ask approve the mission", "Your mission has now been approved."),
+        ("and?", "Restarting atlas now..."),
+    ] {
+        let agent = desk(seeing().answer(methods::ASK, json!(claim)));
+        let text = agent.send(question).unwrap().text;
+        assert!(text.ends_with("(Nothing was done.)"), "{question}: {text}");
+    }
+    let calm = desk(seeing().answer(methods::ASK, json!("Atlas is not well.")));
+    assert_eq!(calm.send("how is atlas?").unwrap().text, "Atlas is not well.");
+}
+
+const RESTART: &str = "{\"tool\": \"restart\", \"agent\": \"atlas\", \"text\": \"asked for\"}";
+
+#[test]
+fn an_agent_is_restarted_once_for_a_message_whoever_asks_again() {
+    let host = seeing().answer(methods::ASK, json!(RESTART)).answer(methods::SUPERVISOR_RESTART, Value::Null);
+    let agent = desk(host);
+    let text = agent.send("restart atlas").unwrap().text;
+    assert!(
+        text.starts_with("restart atlas: restarted\nNo answer (restart atlas): for this message"),
+        "{text}"
+    );
+    assert_eq!(called(&agent, methods::SUPERVISOR_RESTART).len(), 1);
+    // Another message is another restart.
+    agent.send("restart atlas").unwrap();
+    assert_eq!(called(&agent, methods::SUPERVISOR_RESTART).len(), 2);
+    // What is not known to be done once is not done.
+    let host = seeing()
+        .answer(methods::ASK, json!(RESTART))
+        .fail(methods::MEMORY_SET, refused(CallErrorKind::Failed));
+    let forgetful = desk(host);
+    let text = forgetful.send("restart atlas").unwrap().text;
+    assert!(text.starts_with("Not done (restart atlas): what cannot be remembered"), "{text}");
+    assert!(called(&forgetful, methods::SUPERVISOR_RESTART).is_empty());
+}
+
+/// A host whose language model takes a while.
+struct Slow {
+    host: TestHost,
+    now: std::sync::Mutex<openclaw_agent_api::chrono::DateTime<openclaw_agent_api::chrono::Utc>>,
+    takes: i64,
+}
+
+impl openclaw_agent_api::context::Host for Slow {
+    fn call(&self, method: &str, payload: Value) -> std::result::Result<Value, CallError> {
+        if method == methods::ASK {
+            let mut now = self.now.lock().unwrap();
+            *now += openclaw_agent_api::chrono::TimeDelta::seconds(self.takes);
+            self.host.set_time(*now);
+        }
+        self.host.call(method, payload)
+    }
+}
+
+#[test]
+fn nothing_is_begun_that_a_handler_has_no_time_for_and_a_retry_restarts_nobody_again() {
+    let said = |takes: i64, tries: usize| {
+        let start = "2025-01-01T00:00:00Z".parse().unwrap();
+        let host = seeing()
+            .at(start)
+            .answer(methods::ASK, json!(RESTART))
+            .answer(methods::SUPERVISOR_RESTART, Value::Null);
+        let slow = Slow { host, now: start.into(), takes };
+        let milkbot = MilkBot::create(json!({"history_chars": 1000})).unwrap();
+        let message = Message {
+            task_id: "one".into(),
+            text: format!("restart atlas {}", "x".repeat(2000)),
+            data: Value::Null,
+            session: Some("s".into()),
+            source: "cli".into(),
+            attempt: 1,
+            accepted_at: start,
+        };
+        let mut text = String::new();
+        for _ in 0..tries {
+            let ctx = Context::new(&slow, Some("one".into()));
+            text = milkbot.handle(&ctx, &message).unwrap().text;
+        }
+        (slow.host.called(methods::ASK).len(), slow.host.called(methods::SUPERVISOR_RESTART).len(), text)
+    };
+    // The first answer came too late for a tool.
+    let (asked, restarted, text) = said(61, 1);
+    assert_eq!((asked, restarted), (1, 0), "{text}");
+    assert!(
+        text.contains("no time left for this: restart atlas") && text.ends_with("(Nothing was done.)"),
+        "{text}"
+    );
+    // The second was the last.
+    let (asked, restarted, text) = said(42, 1);
+    assert_eq!((asked, restarted), (2, 1), "{text}");
+    assert!(text.starts_with("restart atlas: restarted"), "{text}");
+    // A try that was ended is made again, with the same model.
+    assert_eq!(said(5, 2).1, 1);
+}
+
+#[test]
+fn a_summary_that_fails_is_no_conversation_that_is_lost() {
+    let failing =
+        seeing().answer(methods::ASK, json!("fine")).fail(methods::ASK, refused(CallErrorKind::Failed));
+    let long: Vec<_> = (0..10)
+        .map(|n| json!({"role": "user", "text": "z".repeat(900), "at": format!("2025-01-01T00:00:{n:02}Z")}))
+        .collect();
+    let agent = TestAgent::<MilkBot>::with_host(
+        json!({"history_chars": 1000}),
+        failing.answer(methods::MEMORY_TURNS, long.into()),
+    )
+    .unwrap();
+    assert_eq!(agent.send("hi").unwrap().text, "fine");
+    let said: Vec<_> = called(&agent, methods::LOG).into_iter().map(|line| line["text"].clone()).collect();
+    assert!(said.iter().any(|line| line.as_str().unwrap().contains("is not summarised yet")), "{said:?}");
+    assert!(!said.iter().any(|line| line.as_str().unwrap().contains("not remembered")), "{said:?}");
 }

@@ -142,15 +142,15 @@ fn parse(answer: &str, sources: usize) -> Option<Parsed> {
     Some(Parsed { findings: findings.into_iter().take(SHOWN).collect(), recommendations, left_out })
 }
 
-/// The mean of the findings', but at most 0.5 where all stand at one host, 0.75 at two, 0.95 at more: what one says may be wrong,
+/// The mean of the findings', but at most 0.5 where all stand on one site, 0.75 on two, 0.95 on more: what one says may be wrong,
 /// and a model believes itself too readily.
 pub fn confidence(findings: &[Finding], sources: &[Source]) -> f64 {
     if findings.is_empty() {
         return 0.0;
     }
     let of = |finding: &Finding| sources.iter().find(|source| source.number == finding.source);
-    let hosts: BTreeSet<_> = findings.iter().filter_map(of).map(|source| host(&source.url)).collect();
-    let most = match hosts.len() {
+    let sites: BTreeSet<_> = findings.iter().filter_map(of).map(|source| site(&source.url)).collect();
+    let most = match sites.len() {
         0 | 1 => 0.5,
         2 => 0.75,
         _ => 0.95,
@@ -159,10 +159,26 @@ pub fn confidence(findings: &[Finding], sources: &[Source]) -> f64 {
     (mean.min(most) * 100.0).round() / 100.0
 }
 
-fn host(url: &str) -> &str {
+/// Whose site it is: a host without what its owner may put before it. Where that is not sure, two owners are one rather than one
+/// owner several.
+fn site(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let host = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-    host.strip_prefix("www.").unwrap_or(host)
+    let host = host.rsplit('@').next().unwrap_or(host).to_lowercase();
+    let host = match host.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => host,
+        _ => &host,
+    };
+    let host = host.trim_end_matches('.');
+    let labels: Vec<_> = host.split('.').collect();
+    let is_address = host.starts_with('[') || labels.iter().all(|label| label.parse::<u8>().is_ok());
+    // `co.uk`, `com.au`: what stands before them has an owner.
+    let own = match labels[..] {
+        _ if is_address => labels.len(),
+        [.., second, country] if country.len() == 2 && second.len() <= 3 => 3,
+        _ => 2,
+    };
+    labels[labels.len().saturating_sub(own)..].join(".")
 }
 
 impl Research {
@@ -237,6 +253,28 @@ mod tests {
         assert_eq!(confidence(&[sure(1), sure(2)], &sources), 0.5);
         assert_eq!(confidence(&[sure(1), sure(3)], &sources), 0.75);
         assert_eq!(confidence(&[sure(1), sure(3), sure(4)], &sources), 0.95);
+    }
+
+    #[test]
+    fn many_hosts_of_one_owner_are_one_site() {
+        let same =
+            ["https://a.evil.com/1", "http://b.evil.com:8080?x", "https://x@c.d.EVIL.com#y", "evil.com."];
+        for url in same {
+            assert_eq!(site(url), "evil.com", "{url}");
+        }
+        for (url, expected) in [
+            ("https://news.bbc.co.uk/x", "bbc.co.uk"),
+            ("https://www.abc.com.au", "abc.com.au"),
+            ("http://127.0.0.1:80/", "127.0.0.1"),
+            ("http://[::1]:80/", "[::1]"),
+            ("localhost", "localhost"),
+            ("", ""),
+        ] {
+            assert_eq!(site(url), expected, "{url}");
+        }
+        let sources = [source(1, same[0]), source(2, same[1]), source(3, same[2])];
+        let sure = |source| Finding { text: "t".into(), source, confidence: 1.0 };
+        assert_eq!(confidence(&[sure(1), sure(2), sure(3)], &sources), 0.5);
     }
 
     #[test]

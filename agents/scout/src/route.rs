@@ -2,11 +2,14 @@
 //! what the daemon confirmed.
 
 use openclaw_agent_api::chrono::{DateTime, Utc};
-use openclaw_agent_api::context::AlertLevel;
+use openclaw_agent_api::context::{AlertLevel, Proposed};
 use openclaw_agent_api::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::settings::Settings;
+
+/// Characters of a mission's title: what the daemon takes.
+const TITLE: usize = 500;
 
 /// Where something goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -54,11 +57,16 @@ pub fn send(ctx: &Context, found: &Found, route: Route) -> String {
         Route::Archive => "It is archived.".into(),
         Route::Person => person(ctx, found, ""),
         Route::Mission => {
+            // A title is short; all of it stands beside it.
             let mission = json!({
-                "title": found.text, "id": found.id, "confidence": found.confidence, "expires_at": found.expires_at,
+                "title": cut(&found.text, TITLE), "text": found.text, "id": found.id, "confidence": found.confidence,
+                "expires_at": found.expires_at,
             });
             match ctx.propose_mission(mission) {
-                Ok(id) => format!("It is proposed as mission {id}."),
+                Ok(Proposed { id, status, known: true }) => {
+                    format!("It is known already, as mission {id}: {status}.")
+                }
+                Ok(Proposed { id, .. }) => format!("It is proposed as mission {id}."),
                 Err(error) => {
                     let why = format!("no mission could be proposed ({error})");
                     format!("There is no mission of it: {error}. {}", person(ctx, found, &why))
@@ -74,4 +82,12 @@ fn person(ctx: &Context, found: &Found, why: &str) -> String {
         Ok(()) => "The operator is told.".into(),
         Err(error) => format!("Nobody could be told, it is archived: {error}"),
     }
+}
+
+/// The text, of at most so many characters.
+fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.into();
+    }
+    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }

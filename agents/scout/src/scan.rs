@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use openclaw_agent_api::chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use openclaw_agent_api::context::{CallError, CallErrorKind};
 use openclaw_agent_api::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,8 @@ use crate::settings::Settings;
 const KEY: &str = "scans";
 /// Addresses that are known of each topic.
 const SEEN: usize = 50;
+/// How long a topic waits that could not be searched; each further time twice as long, up to its usual pause.
+const AGAIN: TimeDelta = TimeDelta::minutes(10);
 
 /// What scans leave for the next ones.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -30,8 +33,11 @@ pub struct Scans {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Topic {
-    /// Scanned last.
+    /// Scanned last, or tried to.
     at: Option<DateTime<Utc>>,
+    /// Tries in a row that failed.
+    #[serde(default)]
+    failures: u32,
     /// Addresses that were read.
     #[serde(default)]
     seen: Vec<String>,
@@ -48,25 +54,35 @@ impl Scans {
             return None;
         }
         let last = |topic: &String| self.topics.get(topic).and_then(|topic| topic.at);
-        let pause = TimeDelta::hours(i64::from(settings.scan_hours));
-        let due = |topic: &&String| last(topic).is_none_or(|at| now.signed_duration_since(at) >= pause);
+        let usual = TimeDelta::hours(i64::from(settings.scan_hours));
+        let pause = |topic: &String| match self.topics.get(topic).map_or(0, |topic| topic.failures) {
+            0 => usual,
+            failures => usual.min(AGAIN * (1 << (failures - 1).min(10))),
+        };
+        let due =
+            |topic: &&String| last(topic).is_none_or(|at| now.signed_duration_since(at) >= pause(topic));
         let topic = settings.topics.iter().filter(due).min_by_key(|topic| last(topic))?.clone();
         self.used += 1;
         self.topics.entry(topic.clone()).or_default().at = Some(now);
         Some(topic)
     }
 
-    /// It could not be searched: it is due again, once the daemon allows.
-    fn again(&mut self, topic: &str, not_before: Option<DateTime<Utc>>) {
-        self.not_before = not_before;
+    /// It could not be searched: it is due again after a while that doubles, once the daemon allows, and after those that have
+    /// waited longer. A search that was refused was not made, and is not counted.
+    fn again(&mut self, topic: &str, error: &CallError) {
+        self.not_before = error.retry_at;
+        if error.kind != CallErrorKind::Failed {
+            self.used = self.used.saturating_sub(1);
+        }
         if let Some(topic) = self.topics.get_mut(topic) {
-            topic.at = None;
+            topic.failures = topic.failures.saturating_add(1);
         }
     }
 
-    /// Which of these addresses are new; they are known from now on.
+    /// It was searched. Which of these addresses are new; they are known from now on.
     fn unseen(&mut self, topic: &str, urls: impl IntoIterator<Item = String>) -> Vec<String> {
-        let seen = &mut self.topics.entry(topic.into()).or_default().seen;
+        let Topic { seen, failures, .. } = self.topics.entry(topic.into()).or_default();
+        *failures = 0;
         let new: Vec<_> = urls.into_iter().filter(|url| !seen.contains(url)).collect();
         seen.extend(new.iter().cloned());
         seen.drain(..seen.len().saturating_sub(SEEN));
@@ -83,7 +99,7 @@ impl Scout {
         let hits = match ctx.search(&topic) {
             Ok(hits) => hits,
             Err(error) => {
-                scans.again(&topic, error.retry_at);
+                scans.again(&topic, &error);
                 ctx.memory().set(KEY, &scans)?;
                 ctx.warn(format!("`{topic}` was not scanned: {error}"));
                 return Ok(());
@@ -93,7 +109,7 @@ impl Scout {
         let hits: Vec<_> = hits.into_iter().filter(|hit| new.contains(&hit.url)).collect();
         if hits.is_empty() {
             ctx.info(format!("nothing new about `{topic}`"));
-            return Ok(());
+            return Ok(ctx.memory().set(KEY, &scans)?);
         }
         let research = research::read(ctx, &topic, research::sources(hits))?;
         // Only now: what could not be read is new the next time.
@@ -115,8 +131,11 @@ impl Scout {
         });
         let more = research.findings.len().saturating_sub(1);
         let topic = &research.topic;
+        // A later scan of the topic has other sources, and is another finding.
+        let url = research.sources.first().map_or("", |source| source.url.as_str());
+        let id = crate::signal::fnv1a(format!("{topic}\0{url}").as_bytes());
         let found = Found {
-            id: format!("research {:016x}", crate::signal::fnv1a(topic.as_bytes())),
+            id: format!("research {id:016x}"),
             at: now,
             expires_at: now.checked_add_signed(day).unwrap_or(now),
             confidence: research.confidence,
@@ -158,16 +177,53 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_makes_it_due_again_when_the_daemon_allows() {
+    fn what_cannot_be_searched_is_tried_again_later_and_keeps_nobody_from_their_turn() {
+        let settings = Settings {
+            topics: vec!["a".into(), "b".into(), "c".into()],
+            searches_per_day: 20,
+            ..Settings::default()
+        };
+        let failed = CallError::new(CallErrorKind::Failed, "away");
+        let (mut scans, start) = (Scans::default(), at("2025-01-01T00:00:00Z"));
+        let mut taken = Vec::new();
+        for minute in 0..(24 * 60) {
+            if let Some(topic) = scans.take(&settings, start + TimeDelta::minutes(minute)) {
+                if topic == "a" {
+                    scans.again("a", &failed);
+                } else {
+                    scans.unseen(&topic, []);
+                }
+                taken.push(topic);
+            }
+        }
+        assert_eq!(taken[..3], ["a", "b", "c"]);
+        // After 10, 20, 40, … minutes.
+        assert_eq!(taken[3..], ["a"; 7]);
+        scans.unseen("a", []);
+        assert!(scans.take(&settings, start + TimeDelta::hours(23)).is_none());
+    }
+
+    #[test]
+    fn what_is_refused_is_no_search_and_waits_until_the_daemon_allows() {
         let settings = Settings { topics: vec!["a".into()], searches_per_day: 2, ..Settings::default() };
         let mut scans = Scans::default();
         assert!(scans.take(&settings, at("2025-01-01T00:00:00Z")).is_some());
-        scans.again("a", Some(at("2025-01-01T01:00:00Z")));
+        let refused = CallError::new(CallErrorKind::OverBudget, "used up");
+        scans.again("a", &refused.until(Some(at("2025-01-01T01:00:00Z"))));
         assert!(scans.take(&settings, at("2025-01-01T00:59:00Z")).is_none());
-        assert!(scans.take(&settings, at("2025-01-01T01:00:00Z")).is_some());
-        // What was refused counts: a loop is bounded by the day.
-        scans.again("a", None);
-        assert!(scans.take(&settings, at("2025-01-01T02:00:00Z")).is_none());
+        for hour in 1..5 {
+            let now = at("2025-01-01T00:00:00Z") + TimeDelta::hours(hour * 3);
+            assert!(scans.take(&settings, now).is_some(), "{hour}");
+            scans.again("a", &CallError::new(CallErrorKind::TooSoon, "wait"));
+            assert_eq!(scans.used, 0);
+        }
+        // What was sent counts, so that a loop is bounded by the day.
+        let failed = CallError::new(CallErrorKind::Failed, "away");
+        for hour in [5, 11] {
+            assert!(scans.take(&settings, at("2025-01-02T00:00:00Z") + TimeDelta::hours(hour)).is_some());
+            scans.again("a", &failed);
+        }
+        assert!(scans.take(&settings, at("2025-01-02T23:59:00Z")).is_none());
     }
 
     #[test]

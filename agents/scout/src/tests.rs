@@ -141,6 +141,11 @@ fn a_hundred_thousand_points_are_quick() {
     assert!(started.elapsed() < Duration::from_secs(20));
 }
 
+/// A mission that is new.
+fn proposed(id: &str) -> Value {
+    json!({"id": id, "status": "proposed", "known": false})
+}
+
 /// A jump so large that it is worth a mission.
 fn sure() -> Value {
     series(0.2)
@@ -148,7 +153,7 @@ fn sure() -> Value {
 
 #[test]
 fn high_confidence_is_a_mission_and_where_there_are_none_that_is_said_and_a_person_told() {
-    let missions = TestHost::default().answer(methods::MISSIONS_PROPOSE, json!("m-1"));
+    let missions = TestHost::default().answer(methods::MISSIONS_PROPOSE, proposed("m-1"));
     let agent = TestAgent::<Scout>::with_host(json!({}), missions).unwrap();
     assert!(agent.send_data("/analyze", sure()).unwrap().text.contains("It is proposed as mission m-1."));
 
@@ -345,4 +350,39 @@ fn a_scan_is_made_within_its_quota_and_sent_where_it_belongs() {
     agent.tick(SCAN).unwrap();
     assert_eq!((agent.host().called(methods::SEARCH).len(), agent.host().called(methods::ASK).len()), (3, 2));
     assert_eq!(agent.manifest().schedules[0].when.as_deref(), Some("topics"));
+}
+
+/// Three sites that say the same of a topic, and a model that is sure of it.
+fn agreeing(n: usize, text: &str) -> (Value, Value) {
+    let hit = |site: &str| json!({"title": "t", "url": format!("https://{site}.org/{n}"), "snippet": "s"});
+    let finding = |source: usize| json!({"text": text, "source": source, "confidence": 1.0});
+    let findings = json!({"findings": [finding(1), finding(2), finding(3)]});
+    (json!([hit("a"), hit("b"), hit("c")]), json!(findings.to_string()))
+}
+
+#[test]
+fn later_research_on_a_topic_is_another_mission_and_a_known_one_is_said_to_be() {
+    let host = TestHost::default().answer(methods::MISSIONS_PROPOSE, proposed("m-1"));
+    let topic = "t".repeat(300);
+    let agent = TestAgent::<Scout>::with_host(json!({"topics": [topic]}), host).unwrap();
+    let scan = |day: usize| {
+        // As long as a finding can be.
+        let (hits, answer) = agreeing(day, &"x ".repeat(400));
+        agent.host().set(methods::SEARCH, hits);
+        agent.host().set(methods::ASK, answer);
+        agent.host().set_time(format!("2025-01-{day:02}T00:00:00Z").parse().unwrap());
+        agent.tick(SCAN).unwrap();
+        let logged = agent.host().called(methods::LOG).pop().unwrap()["text"].as_str().unwrap().to_owned();
+        (agent.host().called(methods::MISSIONS_PROPOSE).pop().unwrap()["mission"].clone(), logged)
+    };
+    let (first, said) = scan(1);
+    assert!(said.ends_with("It is proposed as mission m-1."), "{said}");
+    // What the daemon takes for a title, and the rest beside it.
+    assert_eq!(first["title"].as_str().unwrap().chars().count(), 500);
+    assert!(first["text"].as_str().unwrap().ends_with("(https://a.org/1) and 2 more findings"), "{first}");
+    let rejected = json!({"id": "m-0", "status": "rejected", "known": true});
+    agent.host().set(methods::MISSIONS_PROPOSE, rejected);
+    let (second, said) = scan(2);
+    assert!(said.ends_with("It is known already, as mission m-0: rejected."), "{said}");
+    assert_ne!(first["id"], second["id"]);
 }

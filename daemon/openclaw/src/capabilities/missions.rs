@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::{CallError, CallErrorKind};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use store::mission::{Change, LISTED_MISSIONS, Mission, Outcome, Proposal, Status};
 use store::task::{TaskId, TaskState};
 use uuid::Uuid;
@@ -54,7 +54,7 @@ pub struct Decide {
 }
 
 impl Doors {
-    /// Answers the mission's id. The same proposal again is the first one.
+    /// Answers the mission's id and how it stands. The same proposal again is the first one.
     pub async fn propose(&self, agent: &AgentName, call: Propose) -> Result<Value, CallError> {
         let Proposed { title, id, confidence, expires_at, rest } = call.mission;
         let title: String = title.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -71,12 +71,17 @@ impl Doors {
         let id = named(agent, &id.to_string());
         let proposal = Proposal { by: agent.clone(), confidence, expires_at, data, decision: None };
         let outcome = self.store.change_mission(Change::Propose { id, title, proposal }).await;
-        match outcome.map_err(|error| failed(&error))? {
-            Outcome::Done(mission) => self.store.report(missions::waits(&mission, self.clock.now())),
-            Outcome::TooMany => return Err(failed(&"too many missions wait for a decision")),
-            Outcome::Already(_) | Outcome::Expired(_) | Outcome::Unknown => {}
-        }
-        Ok(id.to_string().into())
+        let (mission, known) = match outcome.map_err(|error| failed(&error))? {
+            Outcome::Done(mission) => {
+                self.store.report(missions::waits(&mission, self.clock.now()));
+                (mission, false)
+            }
+            Outcome::Already(mission) | Outcome::Expired(mission) => (mission, true),
+            Outcome::TooMany | Outcome::Unknown => {
+                return Err(failed(&"too many missions wait for a decision"));
+            }
+        };
+        Ok(json!({"id": mission.id, "status": mission.status, "known": known}))
     }
 
     /// The newest missions.

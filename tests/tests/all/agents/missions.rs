@@ -119,3 +119,21 @@ fn no_agent_decides_whatever_it_says() -> Result<()> {
     assert_eq!(mission(&home, &id)?["status"], "proposed");
     Ok(())
 }
+
+#[test]
+fn who_proposes_the_same_again_hears_what_was_decided() -> Result<()> {
+    let (home, _daemon) = stage()?;
+    let propose = || -> Result<Value> {
+        let mission = json!({"mission": {"title": "Buy tin.", "id": "tin"}});
+        let text = reply(&home, "misbehaving", &format!("call missions.propose {mission}"))?;
+        let at = text.find('{').with_context(|| text.clone())?;
+        Ok(serde_json::from_str(&text[at..])?)
+    };
+    let first = propose()?;
+    assert_eq!((&first["status"], &first["known"]), (&json!("proposed"), &json!(false)), "{first}");
+    let id = first["id"].as_str().context("an id")?;
+    home.ok(&["missions", "reject", id])?;
+    let again = propose()?;
+    assert_eq!(again, json!({"id": id, "status": "rejected", "known": true}));
+    Ok(())
+}

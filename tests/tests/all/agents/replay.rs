@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use openclaw_tests::daemon::{Daemon, Home};
 use openclaw_tests::provider::{KEY, Provider, Reply};
 use openclaw_tests::{variant, wait_for};
@@ -166,5 +166,24 @@ fn an_agent_that_dies_leaves_a_record_without_an_end_and_another_library_is_trie
     fs::write(record(&home, &task), &text[..=end])?;
     let said = home.ok(&["replay", &task])?;
     assert!(said.contains("the recorded try has no end"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn each_agent_still_does_what_is_on_record() -> Result<()> {
+    let home = Home::new(&quick(""), &["scout", "atlas", "milkbot"])?;
+    // Of a real run each, that of the first test: OPENCLAW_TESTS_KEEP keeps its home, where an agent that changed has a new one.
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/all/agents/records");
+    let mut agents = Vec::new();
+    for file in fs::read_dir(&folder)? {
+        let name = file?.file_name().into_string().map_err(|name| anyhow!("{}", name.display()))?;
+        let (task, _) = name.split_once('.').context("TASK.TRY.jsonl")?;
+        let replayed = home.cli(&["replay", task, "--record", &folder.to_string_lossy(), "--json"])?;
+        let replayed: Value = serde_json::from_slice(&replayed.stdout)?;
+        assert_eq!((&replayed["same"], &replayed["ended"]), (&json!(true), &json!(true)), "{replayed:#}");
+        agents.push(replayed["agent"].as_str().context("an agent")?.to_owned());
+    }
+    agents.sort();
+    assert_eq!(agents, ["atlas", "milkbot", "scout"]);
     Ok(())
 }
