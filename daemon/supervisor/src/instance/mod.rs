@@ -636,7 +636,7 @@ impl Instance {
         }
         if self.side.len() >= CALLS {
             let text = format!("`{name}` has {CALLS} calls under way: wait for one to end");
-            return self.finished(refused(CallErrorKind::Failed, text));
+            return self.finished(refused(CallErrorKind::TooSoon, text));
         }
         let payload: Value = match serde_json::from_str(payload.get()) {
             Ok(payload) => payload,
