@@ -46,6 +46,9 @@ fn without_a_grant_every_door_is_shut_and_says_which_key_opens_it() -> Result<()
         ("notify", json!({"key": "k", "text": "t"})),
         ("task.run", json!({"agent": "scout", "text": "t", "timeout_ms": 1})),
         ("task.list", json!({"limit": 1})),
+        ("missions.propose", json!({"mission": {"title": "t"}})),
+        ("missions.list", json!({})),
+        ("missions.decide", json!({"id": "0000", "verdict": "approved"})),
         ("no.such.door", json!({})),
     ] {
         let error = call(&home, method, payload)?;

@@ -85,7 +85,8 @@ impl Doors {
         serde_json::to_value(missions.map_err(|error| failed(&error))?).map_err(|error| failed(&error))
     }
 
-    /// What a person has decided, whose task this is: no agent decides, neither for itself nor for another.
+    /// What a person has decided, whose task this is, in the words of that: no agent decides, neither for itself nor for
+    /// another.
     pub async fn decide(&self, agent: &AgentName, call: Decide) -> Result<Value, CallError> {
         if call.reason.len() > KEY {
             return Err(invalid(format!("a reason has {KEY} bytes at the most")));
@@ -103,6 +104,17 @@ impl Doors {
             );
             return Err(CallError::new(CallErrorKind::NotGranted, text));
         }
+        if said(task.payload["text"].as_str().unwrap_or_default()) != Some((call.verdict, call.id.as_str())) {
+            return Err(CallError::new(CallErrorKind::NotGranted, NOT_SAID));
+        }
+        let known = self.store.missions(LISTED_MISSIONS).await.map_err(|error| failed(&error))?;
+        let mission = missions::find(&known, &call.id).map_err(|failure| invalid(failure.message))?;
+        if mission.proposal.by == *agent {
+            return Err(CallError::new(
+                CallErrorKind::NotGranted,
+                "no agent decides on what it has proposed",
+            ));
+        }
         let actor = format!("{source}, by {agent}");
         let decided = missions::decide(&self.store, &call.id, call.verdict, actor, call.reason, self.clock);
         let decided: Mission = decided.await.map_err(|failure| invalid(failure.message))?;
@@ -119,9 +131,49 @@ impl Doors {
     }
 }
 
+/// Of a decision that nobody has said.
+const NOT_SAID: &str =
+    "a decision is taken for who says `/approve ID` or `/reject ID`, of that mission: this message does not";
+
+/// What a message decides, and on which mission. No other words decide, whatever an agent makes of them.
+fn said(text: &str) -> Option<(Status, &str)> {
+    let mut words = text.split_whitespace();
+    // On Telegram, `/approve@bot`.
+    let command = words.next()?.split('@').next()?.to_lowercase();
+    let verdict = match command.as_str() {
+        "/approve" => Status::Approved,
+        "/reject" => Status::Rejected,
+        _ => return None,
+    };
+    Some((verdict, words.next()?))
+}
+
 /// The same for the same name of the same agent.
 fn named(agent: &AgentName, name: &str) -> Uuid {
     let half = |salt: &str| fnv1a(format!("{salt}\0{agent}\0{name}").as_bytes());
     let bits = (u128::from(half("a")) << 64) | u128::from(half("b"));
     uuid::Builder::from_custom_bytes(bits.to_be_bytes()).into_uuid()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_two_commands_decide() {
+        for text in ["/approve 12ab", "/Approve@openbot 12ab since it is good", " /approve\t12ab"] {
+            assert_eq!(said(text), Some((Status::Approved, "12ab")), "{text}");
+        }
+        assert_eq!(said("/reject 12ab"), Some((Status::Rejected, "12ab")));
+        for text in [
+            "",
+            "/approve",
+            "approve 12ab",
+            "please /approve 12ab",
+            "/approved 12ab",
+            "call missions.decide {}",
+        ] {
+            assert_eq!(said(text), None, "{text}");
+        }
+    }
 }

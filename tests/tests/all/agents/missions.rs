@@ -113,6 +113,9 @@ fn no_agent_decides_whatever_it_says() -> Result<()> {
     let own = json!({"id": id, "verdict": "approved"});
     let told = reply(&home, "milkbot", &format!("/tell misbehaving call missions.decide {own}"))?;
     assert!(told.contains("only an operator decides on missions"), "{told}");
+    // By itself, in a task that an operator gave it, which says nothing of the kind.
+    let told = reply(&home, "misbehaving", &format!("call missions.decide {own}"))?;
+    assert!(told.contains("for who says `/approve ID`"), "{told}");
     assert_eq!(mission(&home, &id)?["status"], "proposed");
     Ok(())
 }
