@@ -30,8 +30,9 @@ const FILE: u64 = 16 << 20;
 /// Files that are kept, and their bytes in all: the oldest go first.
 const FILES: usize = 1000;
 const BYTES: u64 = 256 << 20;
-/// How many tries begin between two looks at that.
+/// How many tries begin, and how many bytes are written, between two looks at that.
 const LOOK: u64 = 50;
+const LOOK_BYTES: u64 = 16 << 20;
 /// What waits for the disk, in entries and in bytes; beyond it, it is not kept.
 const WAITING: usize = 1024;
 const WAITING_BYTES: u64 = 32 << 20;
@@ -139,11 +140,7 @@ impl Record {
     /// # Errors
     /// [`Error`]: each names what is missing or broken.
     pub fn of(folder: &Path, task: TaskId, attempt: Option<u32>) -> Result<Self, Error> {
-        let prefix = format!("{task}.");
-        let attempts = files(folder).into_iter().filter_map(|file| {
-            let name = file.path.file_name()?.to_str()?;
-            name.strip_prefix(&prefix)?.strip_suffix(ENDING)?.strip_suffix('.')?.parse().ok()
-        });
+        let attempts = files(folder).into_iter().filter_map(|file| (file.of.0 == task).then_some(file.of.1));
         let last = attempts.filter(|one| attempt.is_none_or(|wanted| wanted == *one)).max();
         let last: u32 = last.ok_or_else(|| Error::None { task, folder: folder.into() })?;
         let path = folder.join(name(task, last));
@@ -177,7 +174,17 @@ fn name(task: TaskId, attempt: u32) -> String {
     format!("{task}.{attempt}.{ENDING}")
 }
 
+/// Of which try a file is, by its name; of none, who knows what it is.
+fn named(path: &Path) -> Option<(TaskId, u32)> {
+    let (stem, attempt) =
+        path.file_name()?.to_str()?.strip_suffix(ENDING)?.strip_suffix('.')?.split_once('.')?;
+    let of = (stem.parse().ok()?, attempt.parse().ok()?);
+    // Only as it is written here.
+    (path.file_name()?.to_str()? == name(of.0, of.1)).then_some(of)
+}
+
 struct Found {
+    of: (TaskId, u32),
     path: PathBuf,
     changed: SystemTime,
     size: u64,
@@ -185,10 +192,10 @@ struct Found {
 
 fn files(folder: &Path) -> Vec<Found> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let records = entries.filter(|path| path.extension().is_some_and(|ending| ending == ENDING));
-    let found = records.filter_map(|path| {
+    let found = entries.filter_map(|path| {
+        let of = named(&path)?;
         let meta = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
-        Some(Found { path, changed: meta.modified().ok()?, size: meta.len() })
+        Some(Found { of, path, changed: meta.modified().ok()?, size: meta.len() })
     });
     found.collect()
 }
@@ -234,8 +241,15 @@ impl Recorder {
         DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
         let (entries, waiting) = sync_channel(WAITING);
         let shared = Arc::new(Shared::default());
-        let writer =
-            Writer { folder, redactor, shared: shared.clone(), open: HashMap::new(), begun: 0, ill: false };
+        let writer = Writer {
+            folder,
+            redactor,
+            shared: shared.clone(),
+            open: HashMap::new(),
+            begun: 0,
+            room: 0,
+            ill: false,
+        };
         let thread =
             std::thread::Builder::new().name("records".into()).spawn(move || writer.write(&waiting))?;
         Ok((Self { entries, shared }, thread))
@@ -301,6 +315,8 @@ struct Writer {
     shared: Arc<Shared>,
     open: HashMap<TaskId, Open>,
     begun: u64,
+    /// Bytes that may be written before the next look.
+    room: u64,
     /// It was said that nothing can be written.
     ill: bool,
 }
@@ -325,10 +341,7 @@ impl Writer {
                     self.append(task, &Line::Call(Call { method, payload: read(&payload), answer }))
                 }
                 Entry::End { task, outcome } => self.end(task, outcome.map(|outcome| read(&outcome))),
-                Entry::Gone(task) => {
-                    self.open.remove(&task);
-                    Ok(())
-                }
+                Entry::Gone(task) => self.close(task),
                 Entry::Close => return,
             };
             match written {
@@ -344,7 +357,7 @@ impl Writer {
 
     fn begin(&mut self, tried: Box<Try>) -> io::Result<()> {
         if self.begun.is_multiple_of(LOOK) {
-            self.prune();
+            self.room = prune(&self.folder);
         }
         self.begun += 1;
         if self.open.len() >= OPEN {
@@ -368,33 +381,44 @@ impl Writer {
             return Ok(());
         }
         open.size += text.len() as u64;
+        if text.len() as u64 > self.room {
+            self.room = prune(&self.folder);
+        }
+        self.room = self.room.saturating_sub(text.len() as u64);
         // In one piece: half a line can only be the last.
         open.file.write_all(text.as_bytes()).inspect_err(|_| open.cut = true)
     }
 
     fn end(&mut self, task: TaskId, outcome: Result<Value, AgentError>) -> io::Result<()> {
-        let lost = self.shared.lost.load(Ordering::Relaxed);
-        if self.open.get(&task).is_some_and(|open| open.cut || open.lost_before != lost) {
-            self.append(task, &Line::Lost)?;
-        }
         self.append(task, &Line::End(outcome))?;
-        self.open.remove(&task);
-        Ok(())
+        self.close(task)
     }
 
-    /// Removes the oldest beyond what is kept.
-    fn prune(&self) {
-        let mut found = files(&self.folder);
-        found.sort_by_key(|file| std::cmp::Reverse(file.changed));
-        let mut sum = 0;
-        for (index, file) in found.iter().enumerate() {
-            sum += file.size;
-            if index >= FILES || sum > BYTES {
-                // Another process of the home may have been first.
-                let _ = fs::remove_file(&file.path);
+    /// Nothing more comes of it: whether something is missing is its last line, which always fits.
+    fn close(&mut self, task: TaskId) -> io::Result<()> {
+        let lost = self.shared.lost.load(Ordering::Relaxed);
+        match self.open.remove(&task) {
+            Some(mut open) if open.cut || open.lost_before != lost => {
+                open.file.write_all(format!("{}\n", serde_json::to_value(Line::Lost)?).as_bytes())
             }
+            _ => Ok(()),
         }
     }
+}
+
+/// Removes the oldest beyond what is kept. Answers how many bytes may be written before the next look.
+fn prune(folder: &Path) -> u64 {
+    let mut found = files(folder);
+    found.sort_by_key(|file| std::cmp::Reverse(file.changed));
+    let mut sum = 0;
+    for (index, file) in found.iter().enumerate() {
+        sum += file.size;
+        if index >= FILES || sum > BYTES - LOOK_BYTES {
+            // Another process of the home may have been first.
+            let _ = fs::remove_file(&file.path);
+        }
+    }
+    LOOK_BYTES
 }
 
 /// What came over the wire is JSON.
@@ -507,6 +531,51 @@ mod tests {
         recorder.close();
         thread.join().unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), FILES + 2);
+    }
+
+    #[test]
+    fn a_host_that_dies_leaves_a_cut_record_that_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let (recorder, thread) = Recorder::start(folder.path().into(), Redactor::default()).unwrap();
+        let task = TaskId::new();
+        recorder.begin(tried(task, 1), 1);
+        for _ in 0..4 {
+            recorder.call(task, "fetch".into(), raw(&json!({})), Ok(raw(&json!("x".repeat(5 << 20)))));
+        }
+        recorder.gone(task);
+        recorder.close();
+        thread.join().unwrap();
+        let record = Record::of(folder.path(), task, None).unwrap();
+        assert!(record.lost && record.end.is_none());
+    }
+
+    #[test]
+    fn what_is_kept_never_has_more_bytes_and_what_is_no_record_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let foreign = [
+            "notes.jsonl",
+            "1.1.jsonl",
+            &format!("{}.01.jsonl", TaskId::new()),
+            &format!("{}.jsonl", TaskId::new()),
+        ];
+        for file in foreign {
+            File::create(folder.path().join(file)).unwrap().set_len(BYTES).unwrap();
+        }
+        for _ in 0..BYTES / FILE {
+            File::create(folder.path().join(name(TaskId::new(), 1))).unwrap().set_len(FILE).unwrap();
+        }
+        let (recorder, thread) = Recorder::start(folder.path().into(), Redactor::default()).unwrap();
+        for _ in 0..4 {
+            let task = TaskId::new();
+            recorder.begin(tried(task, 1), 1);
+            recorder.call(task, "fetch".into(), raw(&json!({})), Ok(raw(&json!("x".repeat(7 << 20)))));
+            recorder.gone(task);
+        }
+        recorder.close();
+        thread.join().unwrap();
+        let kept: u64 = files(folder.path()).iter().map(|file| file.size).sum();
+        assert!(kept <= BYTES && kept > BYTES / 2, "{kept}");
+        assert!(foreign.iter().all(|file| folder.path().join(file).exists()));
     }
 
     #[test]
