@@ -14,7 +14,7 @@ use crate::alerts::Alerts;
 use crate::document::Document;
 use crate::explain::at;
 use crate::mistakes::did_you_mean;
-use crate::model::{Agent, Gateway, SERVICES, Settings, Supervision, Tasks, Trust};
+use crate::model::{Agent, Budget, Gateway, SERVICES, Settings, Supervision, Tasks, Trust};
 use crate::providers::Providers;
 use crate::redis::RedisUrl;
 use crate::telegram::{Routing, Telegram, TelegramMode};
@@ -141,6 +141,17 @@ fn calls(settings: &Settings, providers: Option<&Providers>, document: &mut Docu
         }
         if budget.usd.is_some_and(|usd| !(0.0..=1e6).contains(&usd)) {
             note("has an odd amount of money".into(), "write USD from 0 to 1000000".into());
+        }
+        // A call would take of both: one of them would lie.
+        let of = |budget: &Budget| {
+            let Budget { agent, provider, period, requests, usd } = budget.clone();
+            (agent, provider, period, requests.is_some(), usd.is_some())
+        };
+        let earlier = calls.budgets.iter().take(number - 1).position(|earlier| of(earlier) == of(budget));
+        if let Some(earlier) = earlier {
+            let remedy =
+                "keep the one that you mean: a call is counted once by each agent, provider, period and unit";
+            note(format!("limits the same as budget {}", earlier + 1), remedy.into());
         }
         let known = |agent: &AgentName| settings.agents.contains_key(agent) || unsure;
         if let Some(agent) = budget.agent.as_ref().filter(|agent| !known(agent)) {

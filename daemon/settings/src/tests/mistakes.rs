@@ -303,7 +303,8 @@ fn a_password_in_the_place_of_redis_is_told_and_never_quoted() {
 #[test]
 fn budgets_and_hosts_are_checked() {
     let text = "[providers]\nrate = 0\nbudgets = [{}, { requests = 1, usd = 1.0 }, { usd = -1.0 }, { agent = \"x\", requests = 1 },\n\
-                { requests = 5, provider = \"brave\" }]\n[agents.a]\nfetch = { hosts = [\"example.org\", \"*.x.org:1\", \"[::1]:80\",\n\
+                { requests = 5, provider = \"brave\" }, { requests = 6, provider = \"brave\" },\n\
+                { requests = 5, provider = \"brave\", period = \"month\" }, { usd = 5.0, provider = \"brave\" }]\n[agents.a]\nfetch = { hosts = [\"example.org\", \"*.x.org:1\", \"[::1]:80\",\n\
                 \"https://x\", \"a b\", \"x/y\"] }\n";
     let told = told(text, &[]).join("\n");
     for what in [
@@ -312,11 +313,12 @@ fn budgets_and_hosts_are_checked() {
         "T:3: budget 2 of [providers] limits neither requests nor money, or both",
         "T:3: budget 3 of [providers] has an odd amount",
         "T:3: budget 4 of [providers] names `x`, which is no configured agent",
-        "T:7: `https://x` in [agents.a.fetch] is no host",
-        "T:7: `a b` in",
-        "T:7: `x/y` in",
+        "T:3: budget 6 of [providers] limits the same as budget 5",
+        "T:8: `https://x` in [agents.a.fetch] is no host",
+        "T:8: `a b` in",
+        "T:8: `x/y` in",
     ] {
         assert!(told.contains(what), "{what}: {told}");
     }
-    assert_eq!(told.lines().count(), 8, "{told}");
+    assert_eq!(told.lines().count(), 9, "{told}");
 }
