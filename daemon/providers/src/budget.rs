@@ -4,7 +4,7 @@ use chrono::{Datelike, Days, Months, NaiveTime};
 use openclaw_agent_api::AgentName;
 use serde::Serialize;
 use settings::{Budget, Period};
-use store::ledger::{Share, Usage};
+use store::ledger::{Share, Short, Usage};
 
 use crate::Time;
 
@@ -90,6 +90,38 @@ pub(crate) fn of(share: &Share) -> (bool, Period) {
     (share.budget.0.ends_with("requests"), if month { Period::Month } else { Period::Day })
 }
 
+/// Why a call that wants too much of a budget is refused and, where that helps, when there is more.
+pub(crate) fn refused(short: &Short, now: Time) -> (String, Option<Time>) {
+    let Short { share, used, reserved } = short;
+    let (requests, unit) = of(share);
+    let shown = |amount: i64| {
+        if requests { format!("{amount} requests") } else { format!("{:.4} USD", amount as f64 / MICROS) }
+    };
+    let (name, in_period) = &share.budget;
+    let (until, limit, wanted) = (next(unit, now), shown(share.limit), shown(share.amount));
+    let raise = "[providers] budgets can raise it";
+    if *used >= share.limit {
+        let used = shown(*used);
+        let why = format!(
+            "the budget `{name}` is used up in {in_period}: {used} of {limit}; it begins anew at {until}, and {raise}"
+        );
+        return (why, Some(until));
+    }
+    let left = format!(
+        "the budget `{name}` has not so much left in {in_period}: this call may take {wanted}; of {limit}, {} are used and {} \
+         reserved by calls under way",
+        shown(*used),
+        shown(*reserved)
+    );
+    if share.amount > share.limit {
+        (format!("{left}: ask for less, or {raise}"), None)
+    } else if used.saturating_add(share.amount) <= share.limit {
+        (format!("{left}: try again when those have ended"), None)
+    } else {
+        (format!("{left}: ask for less; it begins anew at {until}, and {raise}"), Some(until))
+    }
+}
+
 /// A budget and how much of it is used.
 #[derive(Clone, Debug, Serialize)]
 pub struct Standing {
@@ -152,6 +184,30 @@ mod tests {
             assert_eq!(next(Period::Month, at(now)), at(month));
         }
         assert_eq!(period(Period::Month, at("2026-11-28T23:59:59Z")), "2026-11");
+    }
+
+    #[test]
+    fn only_what_is_used_up_is_called_so_and_who_need_not_wait_is_not_told_to() {
+        let now = "2026-11-28T12:00:00Z".parse().unwrap();
+        let budget = ("all agents · all providers · day · usd".into(), "2026-11-28".into());
+        let told = |used, reserved, amount| {
+            let share = Share { budget: Clone::clone(&budget), amount, limit: 10_000 };
+            refused(&Short { share, used, reserved }, now)
+        };
+        let (why, until) = told(10_000, 0, 1);
+        assert!(
+            why.contains("is used up in 2026-11-28: 0.0100 USD of 0.0100 USD") && until.is_some(),
+            "{why}"
+        );
+        for (short, wait, what) in [
+            ((0, 0, 30_000), false, "this call may take 0.0300 USD"),
+            ((0, 9_000, 2_000), false, "0.0090 USD reserved by calls under way: try again when"),
+            ((9_000, 0, 2_000), true, "ask for less; it begins anew"),
+        ] {
+            let (why, until) = told(short.0, short.1, short.2);
+            assert!(why.contains(what) && !why.contains("used up"), "{why}");
+            assert_eq!(until.is_some(), wait, "{why}");
+        }
     }
 
     #[test]

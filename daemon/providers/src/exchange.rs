@@ -10,11 +10,11 @@ use reqwest::{Client, RequestBuilder, Response};
 use secrecy::SecretString;
 use serde_json::Value;
 use settings::{Breaker, ChatModel, FailOver, Provider, Redactor};
-use store::ledger::Share;
+use store::ledger::Short;
 use tokio::time::{Instant, timeout};
 
 use crate::Time;
-use crate::budget::{self, Cost, MICROS, micros};
+use crate::budget::{self, Cost, micros};
 use crate::chat::Tokens;
 use crate::client::{self, Unread};
 use crate::health::Health;
@@ -55,20 +55,12 @@ pub enum Refusal {
         most: u32,
     },
     /// A budget has not so much left.
-    #[error(
-        "the budget `{budget}` is used up in {period}: {taken} of {limit}; it begins anew at {until}, and [providers] budgets can raise it"
-    )]
+    #[error("{why}")]
     OverBudget {
-        /// Which.
-        budget: String,
-        /// When.
-        period: String,
-        /// What was used and reserved of it.
-        taken: String,
-        /// What there is.
-        limit: String,
-        /// When there is more.
-        until: Time,
+        /// Which, how much of it is left, and what to do.
+        why: String,
+        /// When there is more, where that helps.
+        until: Option<Time>,
     },
     /// A provider refuses what we send: trying again does not help.
     #[error("the provider `{provider}` is misconfigured: {trouble}; {remedy}")]
@@ -151,7 +143,11 @@ impl Candidate {
 
     /// Sends, and reads all of the answer.
     pub async fn send(&self, request: RequestBuilder, now: Time) -> Result<Vec<u8>, Trouble> {
-        let network = |error: reqwest::Error| Trouble::Network(self.told(&client::cause(error)));
+        let network = |error: reqwest::Error| {
+            let sent = !error.is_connect();
+            let why = self.told(&client::cause(error));
+            if sent { Trouble::Broken(why) } else { Trouble::Network(why) }
+        };
         let response = request.send().await.map_err(network)?;
         if !response.status().is_success() {
             return Err(self.refusal(response, now).await);
@@ -235,12 +231,14 @@ impl Inner {
         breaker: &Breaker,
         read: impl Fn(&Candidate, &[u8]) -> Result<(A, Option<Tokens>), Trouble>,
     ) -> Result<Result<A, Trouble>, Refusal> {
-        candidate.state().gate.pass(within, self.clock.steady());
+        let pass = candidate.state().gate.pass(within, self.clock.steady());
         let base = micros(candidate.provider.request);
         let cost = |tokens: Tokens| base + attempt.model.as_ref().map_or(0, |model| tokens.cost(model));
         let most = Cost { requests: 1, micros: cost(attempt.most) };
         let model = attempt.model.as_ref().map(|model| model.name.clone());
-        let mut flight = self.reserve((agent, capability), &candidate.name, model, most).await?;
+        let reserved = self.reserve((agent, capability), &candidate.name, model, most).await;
+        // Nothing is sent: what is known of the provider stays so, for others.
+        let mut flight = reserved.inspect_err(|_| candidate.state().gate.back(pass))?;
         let (now, began) = (self.clock.now(), Instant::now());
         // Its body is bytes, so there is always another one.
         let Some(request) = attempt.request.try_clone() else {
@@ -340,18 +338,9 @@ fn given_up(why: Why, last: Option<(&Candidate, Trouble)>, step: TimeDelta) -> R
 }
 
 /// What a refused reservation is to its caller.
-pub(crate) fn over(share: &Share, taken: i64, now: Time) -> Refusal {
-    let (requests, period) = budget::of(share);
-    let shown = |amount: i64| {
-        if requests { format!("{amount} requests") } else { format!("{:.4} USD", amount as f64 / MICROS) }
-    };
-    Refusal::OverBudget {
-        budget: share.budget.0.clone(),
-        period: share.budget.1.clone(),
-        taken: shown(taken),
-        limit: shown(share.limit),
-        until: budget::next(period, now),
-    }
+pub(crate) fn over(short: &Short, now: Time) -> Refusal {
+    let (why, until) = budget::refused(short, now);
+    Refusal::OverBudget { why, until }
 }
 
 #[cfg(test)]

@@ -77,7 +77,9 @@ impl Health {
                     _ => {}
                 }
             }
-            Trouble::Timeout(_) | Trouble::Network(_) => self.reachable.refuted(trouble, now),
+            Trouble::Timeout(_) | Trouble::Network(_) | Trouble::Broken(_) => {
+                self.reachable.refuted(trouble, now)
+            }
             // Something answers; whether that is the provider, nobody knows.
             Trouble::Empty | Trouble::Unusable(_) => {}
         }

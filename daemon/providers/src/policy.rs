@@ -30,9 +30,12 @@ pub enum Trouble {
     /// It took too long, up to the last byte.
     #[error("it did not answer within {}", humantime(*.0))]
     Timeout(Duration),
-    /// It was not reached, or the connection broke.
+    /// It was not reached: nothing was sent.
     #[error("it is not reached: {0}")]
     Network(String),
+    /// The connection broke: what was sent may have been carried out.
+    #[error("the connection to it broke: {0}")]
+    Broken(String),
     /// It answered, with nothing.
     #[error("its answer is empty")]
     Empty,
@@ -49,7 +52,7 @@ impl Trouble {
                 *trigger == Trigger::Status(*code) || *trigger == Trigger::Server && *code >= 500
             }
             Self::Timeout(_) => *trigger == Trigger::Timeout,
-            Self::Network(_) => *trigger == Trigger::Network,
+            Self::Network(_) | Self::Broken(_) => *trigger == Trigger::Network,
             Self::Empty | Self::Unusable(_) => *trigger == Trigger::Empty,
         };
         !matches!(self, Self::Status { code: 400 | 401 | 403, .. }) && on.iter().any(is)
@@ -67,7 +70,7 @@ impl Trouble {
             Self::Status { .. } if self.is_ours() => "misconfigured",
             Self::Status { code: 408, .. } | Self::Timeout(_) => "timeout",
             Self::Status { .. } => "server",
-            Self::Network(_) => "network",
+            Self::Network(_) | Self::Broken(_) => "network",
             Self::Empty => "empty",
             Self::Unusable(_) => "unusable",
         }
@@ -100,6 +103,13 @@ pub enum Position {
     },
 }
 
+/// A call that has passed.
+#[derive(Clone, Copy, Debug)]
+pub struct Pass {
+    before: Position,
+    after: Position,
+}
+
 /// What `Retry-After` may keep a provider out for, whatever it says.
 const LONGEST_HOLD: Duration = Duration::from_secs(3600);
 
@@ -124,9 +134,18 @@ impl Gate {
     }
 
     /// A call passes, which takes no longer than `longest`.
-    pub fn pass(&mut self, longest: Duration, now: Time) {
-        if self.state != Position::Closed {
+    pub fn pass(&mut self, longest: Duration, now: Time) -> Pass {
+        let before = self.state;
+        if before != Position::Closed {
             self.state = Position::HalfOpen { until: now + longest };
+        }
+        Pass { before, after: self.state }
+    }
+
+    /// One that has passed was not made after all: another may pass in its place.
+    pub fn back(&mut self, pass: Pass) {
+        if self.state == pass.after {
+            self.state = pass.before;
         }
     }
 

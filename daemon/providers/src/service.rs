@@ -464,9 +464,9 @@ impl Inner {
         flight.reserving = None;
         let refused = match entered {
             Ok(Entered { exhausted: None, .. }) => return Ok(flight),
-            Ok(Entered { exhausted: Some((share, taken)), crossed }) => {
+            Ok(Entered { exhausted: Some(short), crossed }) => {
                 flight.notices.extend(crossed.iter().map(crossing));
-                over(&share, taken, now)
+                over(&short, now)
             }
             Err(error) => error.into(),
         };

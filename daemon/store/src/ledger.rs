@@ -52,10 +52,21 @@ impl Entry {
 /// What came of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entered {
-    /// The first budget that has not so much left, and what has been used and reserved of it: nothing was reserved.
-    pub exhausted: Option<(Share, i64)>,
+    /// The first budget that has not so much left: nothing was reserved.
+    pub exhausted: Option<Short>,
     /// Budgets of which more has been used than somebody was told: 75, 90 or 100 per cent.
     pub crossed: Vec<(Share, Level)>,
+}
+
+/// A budget that has not so much left as is wanted of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Short {
+    /// What is wanted.
+    pub share: Share,
+    /// What has been used of it.
+    pub used: i64,
+    /// What calls that are under way have reserved of it.
+    pub reserved: i64,
 }
 
 /// Of what share of a budget the operator is told, once in each period.
@@ -65,7 +76,7 @@ pub enum Level {
     Warning,
     /// 90 %.
     Critical,
-    /// A call was refused, or all is used.
+    /// All is used.
     Exhausted,
 }
 

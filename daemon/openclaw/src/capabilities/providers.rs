@@ -68,7 +68,7 @@ fn refusal(refusal: Refusal) -> CallError {
         Refusal::Invalid(_) => (CallErrorKind::Invalid, None),
         Refusal::TooMany { until, .. } => (CallErrorKind::TooSoon, Some(*until)),
         Refusal::Busy { .. } => (CallErrorKind::TooSoon, None),
-        Refusal::OverBudget { until, .. } => (CallErrorKind::OverBudget, Some(*until)),
+        Refusal::OverBudget { until, .. } => (CallErrorKind::OverBudget, *until),
         Refusal::Failed { retry_at, .. } => (CallErrorKind::Failed, *retry_at),
         Refusal::Ledger(_) => (CallErrorKind::Failed, None),
     };

@@ -20,6 +20,7 @@ fn trouble() -> impl Strategy<Value = Trouble> {
         }),
         Just(Trouble::Timeout(Duration::from_secs(1))),
         Just(Trouble::Network("x".into())),
+        Just(Trouble::Broken("x".into())),
         Just(Trouble::Empty),
         Just(Trouble::Unusable("x".into())),
     ]
@@ -67,6 +68,25 @@ fn who_is_not_free_is_passed_over_at_once() {
     assert_eq!(progress.next(&[far], &rules, 0.0, at(0)), Step::GiveUp(Why::Nobody { free_at: far }));
     let mut progress = Progress::new(1, &rules, at(0));
     assert_eq!(progress.next(&[Some(at(3000))], &rules, 0.0, at(0)), Step::Wait(at(3000)));
+}
+
+#[test]
+fn a_call_that_is_not_made_after_all_leaves_its_place_to_another() {
+    let rules = FailOver::default().breaker;
+    let (mut gate, second) = (Gate::default(), Duration::from_secs(1));
+    let opened = (0..100).find_map(|n| {
+        gate.pass(second, at(n));
+        gate.ended(Some(&status(500)), second, &rules, at(n))
+    });
+    let until = opened.unwrap();
+    let refused = gate.pass(second, until);
+    assert!(gate.free_at(until).is_some());
+    gate.back(refused);
+    assert_eq!((gate.free_at(until), gate.position()), (None, Position::Open { until }));
+    // One that comes late takes nobody's place.
+    gate.pass(second * 2, until);
+    gate.back(refused);
+    assert!(gate.free_at(until).is_some());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Budgets and calls.
 
 use super::*;
-use crate::ledger::{Entry, Level, NewCall, Share};
+use crate::ledger::{Entry, NewCall, Share, Short};
 
 pub(super) fn share(amount: i64, limit: i64) -> Share {
     Share { budget: ("day usd".into(), "2026-11-28".into()), amount, limit }
@@ -29,10 +29,9 @@ async fn what_is_reserved_is_settled_once(on: On) {
     let reserve = Entry::Reserve(vec![share(60, 100)]);
     assert_eq!(within(rig.store.enter(reserve.clone())).await.unwrap(), Default::default());
     let refused = within(rig.store.enter(reserve.clone())).await.unwrap();
-    assert_eq!(refused.exhausted, Some((share(60, 100), 60)));
-    assert_eq!(refused.crossed, [(share(60, 100), Level::Exhausted)]);
-    // Told once.
-    assert_eq!(within(rig.store.enter(reserve.clone())).await.unwrap().crossed, []);
+    assert_eq!(refused.exhausted, Some(Short { share: share(60, 100), used: 0, reserved: 60 }));
+    // Nothing of it is used.
+    assert_eq!(refused.crossed, []);
     let settle = Entry::Settle { reserved: vec![share(60, 100)], used: vec![20], call: call("milkbot") };
     for _ in 0..2 {
         within(rig.store.enter(settle.clone())).await.unwrap();
@@ -51,7 +50,7 @@ async fn of_several_budgets_all_are_reserved_or_none(on: On) {
     let other = Share { budget: ("month".into(), "2026-11".into()), amount: 1, limit: 0 };
     let both = Entry::Reserve(vec![share(10, 100), other.clone()]);
     let refused = within(rig.store.enter(both)).await.unwrap();
-    assert_eq!(refused.exhausted, Some((other, 0)));
+    assert_eq!(refused.exhausted, Some(Short { share: other, used: 0, reserved: 0 }));
     let usage = rig.store.usage(&["2026-11-28".into(), "2026-11".into()]).await.unwrap();
     assert!(usage.iter().all(|usage| usage.reserved == 0 && usage.used == 0), "{usage:?}");
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Moment, Statements};
 use crate::Error;
-use crate::ledger::{BudgetKey, Entered, Entry, Kept, Level};
+use crate::ledger::{BudgetKey, Entered, Entry, Kept, Level, Short};
 
 pub(super) async fn enter(
     db: &mut impl Statements,
@@ -44,8 +44,10 @@ fn apply<'e>(entry: &'e Entry, budgets: &mut BTreeMap<&'e BudgetKey, Kept>) -> E
             };
             if let Some(share) = full(budgets) {
                 if let Some(kept) = budgets.get_mut(&share.budget) {
-                    entered.exhausted = Some((share.clone(), kept.used.saturating_add(kept.reserved)));
-                    let told = kept.tell(Some(Level::Exhausted));
+                    let short = Short { share: share.clone(), used: kept.used, reserved: kept.reserved };
+                    entered.exhausted = Some(short);
+                    // That a call wants much says nothing of what is used. Of a limit that was lowered, it is told here.
+                    let told = kept.tell(Level::of(kept.used, share.limit));
                     entered.crossed.extend(told.map(|level| (share.clone(), level)));
                 }
                 return entered;
@@ -134,6 +136,19 @@ mod tests {
             once.dedup();
             prop_assert_eq!(once.len(), all);
         }
+    }
+
+    #[test]
+    fn a_call_that_wants_much_uses_nothing_up() {
+        let budget = share(0, 0).budget;
+        let mut budgets = BTreeMap::from([(&budget, Kept::default())]);
+        let (much, little) = (Entry::Reserve(vec![share(0, 101)]), Entry::Reserve(vec![share(0, 80)]));
+        let entered = apply(&much, &mut budgets);
+        assert!(entered.exhausted.is_some() && entered.crossed.is_empty(), "{entered:?}");
+        assert!(apply(&little, &mut budgets).exhausted.is_none());
+        let end = settle(vec![share(0, 80)], vec![80]);
+        let told: Vec<_> = apply(&end, &mut budgets).crossed.into_iter().map(|(_, level)| level).collect();
+        assert_eq!(told, [Level::Warning]);
     }
 
     #[test]

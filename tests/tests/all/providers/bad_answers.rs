@@ -31,11 +31,11 @@ fn what_is_no_answer_is_told_as_what_it_is() -> Result<()> {
     let long = "x".repeat(100_000);
     let table = [
         ("truncated JSON", Reply::body("{\"choices\":[{\"message\""), "it is no JSON", "unusable"),
-        ("cut off", Reply::Raw(cut), "it is not reached", "network"),
+        ("cut off", Reply::Raw(cut), "the connection to it broke", "network"),
         ("too long, announced", Reply::body(long), "longer than max_answer", "unusable"),
         ("too long, not announced", Reply::Raw(endless.into_bytes()), "longer than max_answer", "unusable"),
         ("not JSON", Reply::body("hello"), "it is no JSON", "unusable"),
-        ("no HTTP", Reply::Raw(b"SSH-2.0-x\r\n".to_vec()), "it is not reached", "network"),
+        ("no HTTP", Reply::Raw(b"SSH-2.0-x\r\n".to_vec()), "the connection to it broke", "network"),
         ("another schema", Reply::body("{\"answer\": \"x\"}"), "another form", "unusable"),
         ("empty body", Reply::body(""), "is empty", "empty"),
         (
@@ -47,7 +47,7 @@ fn what_is_no_answer_is_told_as_what_it_is() -> Result<()> {
         ("a portal", Reply::body("<!DOCTYPE html><title>Log in</title>"), "a page of HTML", "unusable"),
         ("by the byte", Reply::Drip(Duration::from_millis(20)), "within 400 ms", "timeout"),
         ("never", Reply::Never, "within 400 ms", "timeout"),
-        ("closed", Reply::Raw(Vec::new()), "it is not reached", "network"),
+        ("closed", Reply::Raw(Vec::new()), "the connection to it broke", "network"),
         ("429", Reply::too_many(None), "429", "rate_limited"),
         ("500", Reply::refused(500), "500: no: ***", "server"),
     ];
@@ -57,6 +57,9 @@ fn what_is_no_answer_is_told_as_what_it_is() -> Result<()> {
         assert!(message(&error).contains(why), "{what}: {error}");
         let recorded = &calls(&home, n)?[0];
         assert_eq!(recorded["outcome"], outcome, "{what}: {recorded}");
+        // Only what was refused was surely not paid for.
+        let refused = matches!(outcome, "rate_limited" | "server");
+        assert_eq!(recorded["cost"] == 0, refused, "{what}: {recorded}");
         let shown = home.component("a")?;
         assert_eq!(
             (&shown["health"], &shown["provider"]["functional"]["holds"]),

@@ -64,6 +64,7 @@ fn money_is_reserved_for_the_worst_and_settled_by_what_was_used() -> Result<()> 
     // 0.004 is used; another one might take more than is left.
     let error = call(&home, "ask", json!({"prompt": "x"}))?;
     assert_eq!(error["kind"], "over_budget", "{error}");
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("has not so much left")), "{error}");
     assert_eq!(call(&home, "ask", json!({"prompt": "x", "max_tokens": 100}))?, "you said: x");
     let standing = budgets(&home)?;
     assert_eq!(standing[0]["reserved"], 0.0, "{standing}");
