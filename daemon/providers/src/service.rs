@@ -57,6 +57,8 @@ pub enum Error {
 /// How much a notice matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
+    /// What was told of under this key is over; where nothing was, this is no news.
+    Over,
     /// It was dealt with.
     Warning,
     /// Somebody must do something.
@@ -600,9 +602,10 @@ fn crossing((share, level): &(Share, ledger::Level)) -> Notice {
             (Level::Critical, 100, format!("the budget `{budget}` is used up in {period}: calls are refused"))
         }
     };
+    let key = budget::key(share, told);
     let text = format!("{text}; `openclaw budget` shows it, [providers] budgets can raise it");
     let agent = budget.split(" · ").next().and_then(|name| name.parse().ok());
-    Notice { agent, level, key: format!("budget:{budget}:{period}:{told}"), text }
+    Notice { agent, level, key, text }
 }
 
 fn not_configured(what: &str, missing: &[String]) -> Refusal {
