@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveTime, Utc};
+use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use openclaw_agent_api::AgentName;
 use providers::policy::Position;
 
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use settings::{Providers, Secrets, Settings};
 use store::alert::{LISTED_ALERTS, News};
 use store::backend::REFUSED;
+use store::ledger::Entry;
 use store::{Clock, Store};
 use supervisor::alerts;
 
@@ -22,8 +23,10 @@ use crate::status::{Board, Breaker, Component, Evidence};
 
 /// A budget's alerts end so long after it begins anew at the latest: a clock may be set, a machine suspended.
 const ANEW: Duration = Duration::from_secs(600);
+/// No call is under way for so long.
+const LONGEST: TimeDelta = TimeDelta::hours(1);
 /// What worked so long ago proves nothing: agents may not have asked since.
-const STALE: chrono::TimeDelta = chrono::TimeDelta::hours(1);
+const STALE: TimeDelta = TimeDelta::hours(1);
 
 /// Opens those whose keys are there.
 pub fn open(
@@ -47,6 +50,11 @@ pub fn open(
 
 /// Settles what calls used, and raises alerts, until all is settled.
 pub async fn run(service: Service, store: Store, clock: Clock) {
+    // What an earlier life of this daemon had under way; of a shared database others have calls under way, none for so long.
+    let before = clock.now() - if store.shared() { LONGEST } else { TimeDelta::zero() };
+    if let Err(error) = store.enter(Entry::Abandon(before)).await {
+        tracing::warn!(%error, "calls that an earlier daemon left are shown as under way");
+    }
     tokio::select! {
         () = service.run(teller(store.clone(), clock)) => {}
         never = forgive(&store, clock) => match never {},

@@ -12,7 +12,7 @@ use openclaw_agent_api::context::{Hit, Page};
 use reqwest::Client;
 use secrecy::ExposeSecret;
 use settings::{Calls, Fetch, Period, ProviderKind, Providers, Secrets};
-use store::ledger::{self, Entered, Entry, NewCall, Share};
+use store::ledger::{self, ABANDONED, Entered, Entry, NewCall, Share, UNDER_WAY};
 use store::{Clock, Store};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
@@ -437,10 +437,13 @@ impl Inner {
             tokens_out: 0,
             cost: cost.micros,
             duration_ms: 0,
-            outcome: "abandoned",
+            outcome: ABANDONED,
             detail: None,
             at: now,
         };
+        // In the same transaction as the reservation, or before it: what it is settled by comes later.
+        let begun = (!reserved.is_empty()).then(|| Box::new(NewCall { outcome: UNDER_WAY, ..call.clone() }));
+        begun.map(|begun| self.store.leave(Entry::Begin(begun)));
         let mut flight = Flight {
             place: Some(place),
             reserving: None,
