@@ -23,6 +23,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::capabilities::Doors;
+use crate::capabilities::counts::Counts;
 use crate::capabilities::system::UNITS_AN_HOUR;
 use crate::cli::RunArgs;
 use crate::components::{Components, Service};
@@ -140,6 +141,7 @@ async fn serve(
     providing.spawn(provided::run(settling, store.clone(), clock));
 
     let board = Arc::new(OnceLock::new());
+    let counts = Arc::new(Counts::default());
     let doors = Doors {
         store: store.clone(),
         bus: bus.clone(),
@@ -148,6 +150,8 @@ async fn serve(
         disk: paths.home.clone(),
         providers: provided.clone(),
         unit_restarts: Mutex::new(Bucket::new(UNITS_AN_HOUR, HOUR / UNITS_AN_HOUR, clock.steady())),
+        restarts: Mutex::default(),
+        counts: counts.clone(),
         // The bot may be another process's: what it is to send is a row.
         chats: alerts::chats(
             &settings,
@@ -240,6 +244,7 @@ async fn serve(
         bus,
         providers: provided.clone(),
         grants: Arc::new(granted),
+        counts,
         clock,
         started_at: clock.now(),
         home: paths.home.clone(),

@@ -1,23 +1,32 @@
 //! Who answers agents' questions: how they are opened, what the operator hears of them, how they are shown.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use openclaw_agent_api::AgentName;
 use providers::policy::Position;
-use providers::{Handle, Level, Notice, Options, Proof, ProviderStatus, Service};
+
+use providers::{Handle, Level, Notice, Options, Proof, ProviderStatus, Service, is_past};
 use serde::{Deserialize, Serialize};
 use settings::{Providers, Secrets, Settings};
-use store::alert::News;
+use store::alert::{LISTED_ALERTS, News};
 use store::backend::REFUSED;
+use store::ledger::Entry;
 use store::{Clock, Store};
 use supervisor::alerts;
 
+use crate::capabilities::team::RESTARTS_AN_HOUR;
 use crate::exit::{Code, Failure};
 use crate::status::{Board, Breaker, Component, Evidence};
 
+/// A budget's alerts end so long after it begins anew at the latest: a clock may be set, a machine suspended.
+const ANEW: Duration = Duration::from_secs(600);
+/// No call is under way for so long.
+const LONGEST: TimeDelta = TimeDelta::hours(1);
 /// What worked so long ago proves nothing: agents may not have asked since.
-const STALE: chrono::TimeDelta = chrono::TimeDelta::hours(1);
+const STALE: TimeDelta = TimeDelta::hours(1);
 
 /// Opens those whose keys are there.
 pub fn open(
@@ -39,9 +48,38 @@ pub fn open(
     Handle::open(options).map_err(|error| Failure::of(Code::Failed, &error))
 }
 
-/// Settles what calls used, and raises alerts.
+/// Settles what calls used, and raises alerts, until all is settled.
 pub async fn run(service: Service, store: Store, clock: Clock) {
-    service.run(teller(store, clock)).await;
+    // What an earlier life of this daemon had under way; of a shared database others have calls under way, none for so long.
+    let before = clock.now() - if store.shared() { LONGEST } else { TimeDelta::zero() };
+    if let Err(error) = store.enter(Entry::Abandon(before)).await {
+        tracing::warn!(%error, "calls that an earlier daemon left are shown as under way");
+    }
+    tokio::select! {
+        () = service.run(teller(store.clone(), clock)) => {}
+        never = forgive(&store, clock) => match never {},
+    }
+}
+
+/// What was told of a budget is over with its period, also where nothing ran then.
+async fn forgive(store: &Store, clock: Clock) -> Infallible {
+    let mut looked = None;
+    loop {
+        let now = clock.now();
+        if looked != Some(now.date_naive())
+            && let Ok(known) = store.alerts(LISTED_ALERTS).await
+        {
+            looked = Some(now.date_naive());
+            let past =
+                known.into_iter().filter(|alert| alert.resolved_at.is_none() && is_past(&alert.key, now));
+            for alert in past {
+                let Ok(source) = alert.source.parse() else { continue };
+                let text = "the budget has begun anew";
+                store.report(alerts::report(News::Over, source, alert.key, text, now));
+            }
+        }
+        tokio::time::sleep(ANEW).await;
+    }
 }
 
 /// Asks the providers how they are, again and again, and raises alerts.
@@ -57,17 +95,19 @@ pub async fn probe(board: &Board, ask: bool) {
 
 fn teller(store: Store, clock: Clock) -> impl Fn(Notice) {
     move |Notice { agent, level, key, text }| {
-        let level = match level {
-            Level::Warning => alerts::Level::Warning,
-            Level::Critical => alerts::Level::Critical,
+        let news = match level {
+            Level::Over => News::Over,
+            Level::Warning => News::Wrong(alerts::Level::Warning, 1),
+            Level::Critical => News::Wrong(alerts::Level::Critical, 1),
         };
         match level {
-            alerts::Level::Critical => tracing::error!("{text}"),
-            _ => tracing::warn!("{text}"),
+            Level::Over => tracing::info!("{text}"),
+            Level::Warning => tracing::warn!("{text}"),
+            Level::Critical => tracing::error!("{text}"),
         }
         // What is about all agents stands under the name of the whole.
         let source = agent.unwrap_or_else(crate::alerts::whole);
-        store.report(alerts::report(News::Wrong(level, 1), source, key, &text, clock.now()));
+        store.report(alerts::report(news, source, key, &text, clock.now()));
     }
 }
 
@@ -89,7 +129,12 @@ pub struct Grants {
     pub rate: u32,
     /// What it may use up: by name, and how much of it is used in per cent.
     pub budgets: Vec<(String, f64)>,
-    /// Calls of today (UTC), by what was called, whom, and what came of it; of the last thousand.
+    /// Restarts of agents an hour.
+    pub restarts: u32,
+    /// What it asked for today (UTC), by capability and what came of it, and since when that is counted.
+    pub asked: Vec<(String, u32)>,
+    pub since: DateTime<Utc>,
+    /// Calls of providers and pages of today, by what was called, whom, and what came of it; of the last thousand.
     pub today: Vec<(String, u32)>,
     /// What was refused lately, newest first.
     pub refused: Vec<(DateTime<Utc>, String)>,
@@ -98,7 +143,8 @@ pub struct Grants {
 /// Of one agent.
 pub async fn grants(board: &Board, agent: AgentName) -> Result<Grants, Failure> {
     let mut counted = BTreeMap::new();
-    let today = board.clock.now().date_naive();
+    let now = board.clock.now();
+    let today = now.date_naive();
     for call in board.store.calls(Some(&agent), CALLS).await? {
         if call.at.date_naive() == today {
             let what = format!("{} · {} · {}", call.capability, call.provider, call.outcome);
@@ -119,6 +165,9 @@ pub async fn grants(board: &Board, agent: AgentName) -> Result<Grants, Failure> 
         hosts: fetch.hosts,
         allow_private: fetch.allow_private,
         rate: board.providers.rate(),
+        restarts: RESTARTS_AN_HOUR,
+        asked: board.counts.of(&agent, now),
+        since: board.started_at.max(today.and_time(NaiveTime::MIN).and_utc()),
         budgets: budgets.map(|standing| (standing.budget, standing.percent)).collect(),
         today: counted.into_iter().collect(),
         refused: refused.collect(),

@@ -20,6 +20,7 @@ use workers::bridge::Watched;
 pub use gateway::status::{Breaker, Component, Daemon, Document, Evidence, LastExit, Library, Sandbox};
 
 use crate::bridge::{self, Bridge};
+use crate::capabilities::counts::Counts;
 use crate::control::neighbours::Neighbours;
 use crate::exit::Failure;
 use crate::provided;
@@ -34,6 +35,8 @@ pub struct Board {
     pub providers: providers::Handle,
     /// What each configured agent may ask for.
     pub grants: Arc<BTreeMap<AgentName, Vec<String>>>,
+    /// What each agent asked for today.
+    pub counts: Arc<Counts>,
     pub clock: Clock,
     pub started_at: DateTime<Utc>,
     pub home: PathBuf,

@@ -122,6 +122,20 @@ pub(crate) fn refused(short: &Short, now: Time) -> (String, Option<Time>) {
     }
 }
 
+/// What is told of a budget is told under this key.
+pub(crate) fn key(share: &Share, percent: u8) -> String {
+    let (budget, period) = &share.budget;
+    format!("budget:{budget}:{period}:{percent}")
+}
+
+/// Whether the fingerprint of an alert is about a budget in a period that is over.
+pub fn is_past(alert: &str, now: Time) -> bool {
+    let Some((_, told)) = alert.split_once("budget:") else { return false };
+    let period_of = told.rsplit(':').nth(1).filter(|_| told.contains(" · "));
+    let current = [Period::Day, Period::Month].map(|one| period(one, now));
+    period_of.is_some_and(|of| !current.iter().any(|current| current == of))
+}
+
 /// A budget and how much of it is used.
 #[derive(Clone, Debug, Serialize)]
 pub struct Standing {
@@ -184,6 +198,22 @@ mod tests {
             assert_eq!(next(Period::Month, at(now)), at(month));
         }
         assert_eq!(period(Period::Month, at("2026-11-28T23:59:59Z")), "2026-11");
+    }
+
+    #[test]
+    fn what_was_told_of_a_budget_is_over_with_its_period() {
+        let now = "2026-11-28T12:00:00Z".parse().unwrap();
+        for (at, past) in [("2026-11-28", false), ("2026-11", false), ("2026-11-27", true), ("2026-10", true)]
+        {
+            let budget = ("all agents · all providers · day · usd".into(), at.into());
+            let alert = format!("openclaw:{}", key(&Share { budget, amount: 0, limit: 0 }, 90));
+            assert_eq!(is_past(&alert, now), past, "{alert}");
+        }
+        for alert in
+            ["openclaw:provider:a:breaker", "scout:agent:budget:x", "scout:agent:budget:2020-01-01:90"]
+        {
+            assert!(!is_past(alert, now), "{alert}");
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::budget::{self, Cost, micros};
 use crate::chat::Tokens;
 use crate::client::{self, Unread};
 use crate::health::Health;
-use crate::policy::{Gate, Progress, Step, Trouble, Why};
+use crate::policy::{Gate, Position, Progress, Step, Trouble, Why};
 use crate::service::{Inner, Level, Notice};
 
 /// What is read of an answer that says no.
@@ -274,10 +274,21 @@ impl Inner {
         let mut state = candidate.state();
         let knew = state.health.authenticated.holds;
         let worked = state.health.functional.holds;
+        let stood = state.gate.position();
         state.health.learn(trouble, now);
         let opened = state.gate.ended(trouble, took, breaker, self.clock.steady());
+        let closed = state.gate.position() == Position::Closed;
         drop(state);
-        let Some(trouble) = trouble else { return };
+        // One that an earlier life of the daemon told of may be over as well.
+        if closed && (stood != Position::Closed || trouble.is_none() && worked != Some(true)) {
+            notices.push(over_with(candidate, BREAKER, "answers again"));
+        }
+        let Some(trouble) = trouble else {
+            if worked != Some(true) || knew != Some(true) {
+                notices.push(over_with(candidate, MISCONFIGURED, "does its work again"));
+            }
+            return;
+        };
         let name = &candidate.name;
         tracing::warn!(provider = %name, "{trouble}");
         if trouble.is_ours() && (worked != Some(false) || knew != Some(false)) {
@@ -285,18 +296,30 @@ impl Inner {
         }
         if let Some(until) = opened.map(|until| until + self.clock.step()) {
             let text = format!("the provider `{name}` is left alone until {until:.0}: {trouble}");
-            let key = format!("provider:{name}:breaker");
-            notices.push(Notice { agent: None, level: Level::Warning, key, text });
+            notices.push(Notice { agent: None, level: Level::Warning, key: key(candidate, BREAKER), text });
         }
     }
+}
+
+/// What the operator may hear of a provider.
+pub(crate) const MISCONFIGURED: &str = "misconfigured";
+const BREAKER: &str = "breaker";
+
+fn key(candidate: &Candidate, topic: &str) -> String {
+    format!("provider:{}:{topic}", candidate.name)
+}
+
+/// The operator hears that it is over.
+pub(crate) fn over_with(candidate: &Candidate, topic: &str, what: &str) -> Notice {
+    let text = format!("the provider `{}` {what}", candidate.name);
+    Notice { agent: None, level: Level::Over, key: key(candidate, topic), text }
 }
 
 /// What the operator hears of it.
 pub(crate) fn misconfigured(candidate: &Candidate, trouble: &Trouble) -> Notice {
     let name = &candidate.name;
     let text = format!("the provider `{name}` is misconfigured: {trouble}; {}", remedy(candidate, trouble));
-    let key = format!("provider:{name}:misconfigured");
-    Notice { agent: None, level: Level::Critical, key, text }
+    Notice { agent: None, level: Level::Critical, key: key(candidate, MISCONFIGURED), text }
 }
 
 /// What an operator can do about an answer that says that something is wrong here.

@@ -35,7 +35,7 @@ mod probe;
 mod search;
 mod service;
 
-pub use budget::{Standing, standings};
+pub use budget::{Standing, is_past, standings};
 pub use chat::{Question, Say};
 pub use exchange::Refusal;
 pub use health::{Health, Proof};

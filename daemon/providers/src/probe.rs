@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::Handle;
 use crate::chat::{Question, Say};
-use crate::exchange::{Candidate, misconfigured};
+use crate::exchange::{Candidate, MISCONFIGURED, misconfigured, over_with};
 use crate::policy::Trouble;
 use crate::service::Notice;
 
@@ -52,6 +52,10 @@ impl Handle {
             tracing::warn!(provider = %candidate.name, "{trouble}");
             let news = trouble.is_ours() && knew != Some(false);
             notice = news.then(|| misconfigured(candidate, trouble));
+        }
+        // It is refuted by a refusal alone, which is what was told of.
+        if seen == Seen::Known && knew == Some(false) {
+            notice = Some(over_with(candidate, MISCONFIGURED, "knows its key again"));
         }
         if ask {
             // What comes of it is learned where it is asked.

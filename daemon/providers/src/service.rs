@@ -12,7 +12,7 @@ use openclaw_agent_api::context::{Hit, Page};
 use reqwest::Client;
 use secrecy::ExposeSecret;
 use settings::{Calls, Fetch, Period, ProviderKind, Providers, Secrets};
-use store::ledger::{self, Entered, Entry, NewCall, Share};
+use store::ledger::{self, ABANDONED, Entered, Entry, NewCall, Share, UNDER_WAY};
 use store::{Clock, Store};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
@@ -57,6 +57,8 @@ pub enum Error {
 /// How much a notice matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
+    /// What was told of under this key is over; where nothing was, this is no news.
+    Over,
     /// It was dealt with.
     Warning,
     /// Somebody must do something.
@@ -435,10 +437,13 @@ impl Inner {
             tokens_out: 0,
             cost: cost.micros,
             duration_ms: 0,
-            outcome: "abandoned",
+            outcome: ABANDONED,
             detail: None,
             at: now,
         };
+        // In the same transaction as the reservation, or before it: what it is settled by comes later.
+        let begun = (!reserved.is_empty()).then(|| Box::new(NewCall { outcome: UNDER_WAY, ..call.clone() }));
+        begun.map(|begun| self.store.leave(Entry::Begin(begun)));
         let mut flight = Flight {
             place: Some(place),
             reserving: None,
@@ -600,9 +605,10 @@ fn crossing((share, level): &(Share, ledger::Level)) -> Notice {
             (Level::Critical, 100, format!("the budget `{budget}` is used up in {period}: calls are refused"))
         }
     };
+    let key = budget::key(share, told);
     let text = format!("{text}; `openclaw budget` shows it, [providers] budgets can raise it");
     let agent = budget.split(" · ").next().and_then(|name| name.parse().ok());
-    Notice { agent, level, key: format!("budget:{budget}:{period}:{told}"), text }
+    Notice { agent, level, key, text }
 }
 
 fn not_configured(what: &str, missing: &[String]) -> Refusal {

@@ -13,6 +13,11 @@ use uuid::Uuid;
 /// A budget in one period: its name, and the period's, such as `2026-11-28` or `2026-11`.
 pub type BudgetKey = (String, String);
 
+/// The outcome of a call that has none yet.
+pub const UNDER_WAY: &str = "under_way";
+/// The outcome of a call whose caller went away: it may have been carried out.
+pub const ABANDONED: &str = "abandoned";
+
 /// A part of one budget. Amounts are requests, or millionths of a USD.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
@@ -29,6 +34,10 @@ pub struct Share {
 pub enum Entry {
     /// Reserve all of these, or none.
     Reserve(Vec<Share>),
+    /// The call begins: until it is settled it is [`UNDER_WAY`], for whoever looks, and for the next start.
+    Begin(Box<NewCall>),
+    /// Whoever made the calls that began before then and are not settled is gone: they are [`ABANDONED`].
+    Abandon(DateTime<Utc>),
     /// The call has ended: `used` instead of what was reserved. Said twice of one call, it is done once.
     Settle {
         /// What was reserved.
@@ -45,6 +54,7 @@ impl Entry {
     pub(crate) fn shares(&self) -> &[Share] {
         match self {
             Self::Reserve(shares) | Self::Settle { reserved: shares, .. } => shares,
+            Self::Begin(_) | Self::Abandon(_) => &[],
         }
     }
 }

@@ -18,7 +18,7 @@ macro_rules! shared_statements {
         use crate::backend::{
             Depth, Event, Heartbeat, KEPT_TRANSITIONS, KEPT_TURNS, KEPT_TURNS_OF_AGENT, MemoryChange, NewEvent, TRANSITION,
         };
-        use crate::ledger::{BudgetKey, Call, Kept, NewCall, Usage};
+        use crate::ledger::{ABANDONED, BudgetKey, Call, Kept, NewCall, UNDER_WAY, Usage};
         use crate::mission::Mission;
         use crate::shared::count;
         use crate::task::{Task, TaskId};
@@ -538,13 +538,24 @@ macro_rules! shared_statements {
         pub async fn call(db: &mut Connection, call: &NewCall, at: DateTime<Utc>) -> Result<bool, Error> {
             let sql = "insert into provider_calls (call_id, agent, capability, provider, model, tokens_in, tokens_out, cost,
                          duration_ms, outcome, detail, created_at)
-                       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict (call_id) do nothing";
+                       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+                       on conflict (call_id) do update set model = excluded.model, tokens_in = excluded.tokens_in,
+                         tokens_out = excluded.tokens_out, cost = excluded.cost, duration_ms = excluded.duration_ms,
+                         outcome = excluded.outcome, detail = excluded.detail
+                       where provider_calls.outcome = 'under_way' and excluded.outcome <> 'under_way'";
             let insert = sqlx::query(sql).bind(dialect::id(TaskId::from(call.id))).bind(call.agent.as_str());
             let insert = insert.bind(call.capability).bind(dialect::text(&call.provider));
             let insert = insert.bind(call.model.as_deref().map(dialect::text)).bind(call.tokens_in);
             let insert = insert.bind(call.tokens_out).bind(call.cost).bind(call.duration_ms).bind(call.outcome);
             let insert = insert.bind(call.detail.as_deref().map(dialect::text)).bind(dialect::at(at));
             Ok(insert.execute(db).await?.rows_affected() > 0)
+        }
+
+        pub async fn abandon(db: &mut Connection, before: DateTime<Utc>) -> Result<(), Error> {
+            let sql = "update provider_calls set outcome = $1 where outcome = $2 and created_at < $3";
+            let abandon = sqlx::query(sql).bind(ABANDONED).bind(UNDER_WAY).bind(dialect::at(before));
+            abandon.execute(db).await?;
+            Ok(())
         }
 
         pub async fn usage(db: &Pool, periods: &[String]) -> Result<Vec<Usage>, Error> {

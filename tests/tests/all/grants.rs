@@ -241,3 +241,26 @@ fn work_is_handed_over_by_who_may_to_who_is_there() -> Result<()> {
     assert_eq!(tasks(&home, "scout", "done")?.len(), 2);
     Ok(())
 }
+
+#[test]
+fn what_an_agent_did_is_counted_and_its_restarts_have_a_limit() -> Result<()> {
+    let (home, _daemon) = granted(&["supervisor.restart", "memory"])?;
+    let restart = || call(&home, "supervisor.restart", json!({"agent": "scout"}));
+    for _ in 0..12 {
+        assert_eq!(restart()?, Value::Null);
+    }
+    let error = restart()?;
+    assert!(error["kind"] == "too_soon" && error["retry_at"].is_string(), "{error}");
+    call(&home, "memory.burn", json!({}))?;
+    call(&home, "memory.get", json!({"key": "k"}))?;
+    let grants = home.json(&["agents", "grants", "misbehaving", "--json"])?;
+    let counted = json!([
+        ["memory.get · ok", 1],
+        ["supervisor.restart · ok", 12],
+        ["supervisor.restart · too_soon", 1]
+    ]);
+    assert_eq!(grants["asked"], counted, "{grants}");
+    let shown = home.ok(&["agents", "grants", "misbehaving"])?;
+    assert!(shown.contains("12 × supervisor.restart · ok") && shown.contains("12 an hour"), "{shown}");
+    Ok(())
+}

@@ -1,14 +1,15 @@
 //! What agents are granted, carried out. The supervisor has checked the grant before anything comes here.
 
 mod alert;
+pub mod counts;
 mod memory;
 mod missions;
 mod notify;
 mod providers;
 pub mod system;
-mod team;
+pub mod team;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -25,6 +26,7 @@ use settings::Tasks;
 use store::{Clock, Store};
 use supervisor::capabilities::Capabilities;
 
+use self::counts::Counts;
 use crate::status::Board;
 
 /// Everything that stands behind the agents' door.
@@ -39,6 +41,10 @@ pub struct Doors {
     pub providers: ::providers::Handle,
     /// Restarts of units that are left.
     pub unit_restarts: Mutex<Bucket>,
+    /// Restarts of agents that are left to each that asks for them.
+    pub restarts: Mutex<HashMap<AgentName, Bucket>>,
+    /// What was asked for today.
+    pub counts: Arc<Counts>,
     /// The chats on Telegram in which operators are told.
     pub chats: Vec<i64>,
     /// Who on Telegram may decide.
@@ -50,6 +56,19 @@ pub struct Doors {
 #[async_trait]
 impl Capabilities for Doors {
     async fn call(&self, agent: &AgentName, method: &str, payload: Value) -> Result<Value, CallError> {
+        if !methods::GRANTED.contains(&method) {
+            let text = format!("there is no method `{}` in this version", method.escape_debug());
+            return Err(invalid(text));
+        }
+        let answer = self.open(agent, method, payload).await;
+        let refused = answer.as_ref().err().map(|error| error.kind);
+        self.counts.add(agent, method, refused, self.clock.now());
+        answer
+    }
+}
+
+impl Doors {
+    async fn open(&self, agent: &AgentName, method: &str, payload: Value) -> Result<Value, CallError> {
         match method {
             methods::MEMORY_GET => self.recall(agent, read(payload)?).await,
             methods::MEMORY_SET => self.keep(agent, read(payload)?).await,
@@ -76,15 +95,10 @@ impl Capabilities for Doors {
             methods::MISSIONS_PROPOSE => self.propose(agent, read(payload)?).await,
             methods::MISSIONS_LIST => self.missions(read(payload)?).await,
             methods::MISSIONS_DECIDE => self.decide(agent, read(payload)?).await,
-            other => {
-                let text = format!("there is no method `{}` in this version", other.escape_debug());
-                Err(CallError::new(CallErrorKind::Invalid, text))
-            }
+            other => Err(invalid(format!("`{other}` is none of the daemon's"))),
         }
     }
-}
 
-impl Doors {
     async fn publish(&self, agent: &AgentName, signal: Signal) -> Result<Value, CallError> {
         let envelope = Envelope::new(agent.as_str(), signal.kind, signal.data, self.clock.now());
         self.bus.publish(Channel::OutcomeLearn, envelope).await.map_err(|error| match error {

@@ -21,7 +21,13 @@ pub fn show(inputs: &Inputs, name: String, json: bool) -> Result<(), Failure> {
     lines.push(format!("may fetch from: {}{private}", list(&grants.hosts)));
     lines.push(format!("calls of providers and pages: {} a minute", grants.rate));
     lines.extend(grants.budgets.iter().map(|(name, percent)| format!("budget {name}: {percent} % is used")));
-    lines.push("today (UTC):".into());
+    lines.push(format!("restarts of agents: {} an hour", grants.restarts));
+    lines.push(format!("asked for since {}:", grants.since.format("%F %T UTC")));
+    lines.extend(grants.asked.iter().map(|(what, count)| format!("  {count} × {what}")));
+    if grants.asked.is_empty() {
+        lines.push("  nothing".into());
+    }
+    lines.push("providers and pages today (UTC), of the last 1,000 calls:".into());
     lines.extend(grants.today.iter().map(|(what, count)| format!("  {count} × {what}")));
     if grants.today.is_empty() {
         lines.push("  no calls".into());

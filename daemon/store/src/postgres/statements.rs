@@ -323,6 +323,10 @@ impl Statements for Connection {
         shared::call(self, call, at).await
     }
 
+    async fn abandon(&mut self, before: DateTime<Utc>) -> Result<(), Error> {
+        shared::abandon(self, before).await
+    }
+
     async fn save(&mut self, agent: &AgentName, record: &Record, now: DateTime<Utc>) -> Result<bool, Error> {
         let save = sqlx::query(SAVE).bind(agent.as_str()).bind(dialect::document(&record.text));
         let saved = save.bind(dialect::at(now)).bind(record.lease).execute(&mut *self).await?;

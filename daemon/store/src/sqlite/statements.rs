@@ -276,6 +276,10 @@ impl Statements for Pipeline<'_> {
         shared::call(self.flushed().await?, call, at).await
     }
 
+    async fn abandon(&mut self, before: DateTime<Utc>) -> Result<(), Error> {
+        shared::abandon(self.flushed().await?, before).await
+    }
+
     async fn save(&mut self, agent: &AgentName, record: &Record, now: DateTime<Utc>) -> Result<bool, Error> {
         let sql = "insert into agent_state (agent_name, record, updated_at) values ($1, $2, $3)
                    on conflict (agent_name) do update set record = $2, updated_at = $3";

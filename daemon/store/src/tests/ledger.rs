@@ -1,7 +1,7 @@
 //! Budgets and calls.
 
 use super::*;
-use crate::ledger::{Entry, NewCall, Share, Short};
+use crate::ledger::{ABANDONED, Entry, NewCall, Share, Short, UNDER_WAY};
 
 pub(super) fn share(amount: i64, limit: i64) -> Share {
     Share { budget: ("day usd".into(), "2026-11-28".into()), amount, limit }
@@ -91,7 +91,29 @@ async fn old_calls_are_forgotten(on: On) {
     assert_eq!(rig.number("select count(*) from provider_calls").await, 3);
 }
 
+async fn a_call_is_under_way_until_it_ends_or_its_maker_is_gone(on: On) {
+    let rig = Rig::new(on).await;
+    let enter = |entry| within(rig.store.enter(entry));
+    let (ends, stays) = (call("milkbot"), call("milkbot"));
+    for call in [&ends, &stays] {
+        enter(Entry::Begin(Box::new(NewCall { outcome: UNDER_WAY, ..(**call).clone() }))).await.unwrap();
+    }
+    let outcomes = async || {
+        let calls = rig.store.calls(None, 10).await.unwrap();
+        calls.into_iter().map(|call| call.outcome).collect::<Vec<_>>()
+    };
+    assert_eq!(outcomes().await, [UNDER_WAY, UNDER_WAY]);
+    enter(Entry::Settle { reserved: vec![], used: vec![], call: ends.clone() }).await.unwrap();
+    // One that is said late changes nothing.
+    enter(Entry::Begin(Box::new(NewCall { outcome: UNDER_WAY, ..*ends }))).await.unwrap();
+    enter(Entry::Abandon(stays.at - chrono::TimeDelta::hours(1))).await.unwrap();
+    assert_eq!(outcomes().await, [UNDER_WAY, "ok"]);
+    enter(Entry::Abandon(Utc::now() + chrono::TimeDelta::hours(1))).await.unwrap();
+    assert_eq!(outcomes().await, [ABANDONED, "ok"]);
+}
+
 on_both! {
+    a_call_is_under_way_until_it_ends_or_its_maker_is_gone
     what_is_reserved_is_settled_once
     of_several_budgets_all_are_reserved_or_none
     fifty_at_once_do_not_overspend

@@ -23,7 +23,11 @@ pub(super) async fn enter(
     let mut entered = Vec::with_capacity(entries.len());
     for entry in entries {
         let new = match entry {
-            Entry::Settle { call, .. } => db.call(call, moment.of(call.at)).await?,
+            Entry::Begin(call) | Entry::Settle { call, .. } => db.call(call, moment.of(call.at)).await?,
+            Entry::Abandon(before) => {
+                db.abandon(moment.of(*before)).await?;
+                true
+            }
             Entry::Reserve(_) => true,
         };
         entered.push(if new { apply(entry, &mut budgets) } else { Entered::default() });
@@ -68,6 +72,7 @@ fn apply<'e>(entry: &'e Entry, budgets: &mut BTreeMap<&'e BudgetKey, Kept>) -> E
                 }
             }
         }
+        Entry::Begin(_) | Entry::Abandon(_) => {}
     }
     entered
 }

@@ -161,8 +161,10 @@ pub(crate) trait Statements {
     async fn budget(&mut self, key: &BudgetKey, now: DateTime<Utc>) -> Result<Kept, Error>;
     /// Keeps a budget.
     async fn keep_budget(&mut self, key: &BudgetKey, kept: &Kept, now: DateTime<Utc>) -> Result<(), Error>;
-    /// Adds a call; answers whether it is new.
+    /// Adds a call, or how one that was under way has ended; answers whether that is new.
     async fn call(&mut self, call: &NewCall, at: DateTime<Utc>) -> Result<bool, Error>;
+    /// Calls that are under way since before then are abandoned.
+    async fn abandon(&mut self, before: DateTime<Utc>) -> Result<(), Error>;
     /// Keeps a supervisor's record, unless somebody else leads the agent.
     async fn save(&mut self, agent: &AgentName, record: &Record, now: DateTime<Utc>) -> Result<bool, Error>;
     /// Takes tasks back whose lease has run out, with this error; answers them as they were. Dead letters are those

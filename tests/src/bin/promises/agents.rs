@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::Options;
 use crate::row::{Bound, Row};
 
-pub const ANALYZE: &str = "scout: 100,000 points, read and analyzed";
+pub const ANALYZE: &str = "scout: 100,000 points, read and analyzed (in-process: 5 MB, over max_payload)";
 
 /// From the message's text to the reply: reading the JSON is most of it.
 pub fn analyze(options: &Options) -> Result<Vec<Row>> {

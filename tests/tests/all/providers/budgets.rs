@@ -153,3 +153,23 @@ fn what_a_killed_agent_had_under_way_is_settled() -> Result<()> {
     assert_eq!((&standing[0]["used"], &standing[0]["reserved"]), (&json!(2.0), &json!(0.0)), "{standing}");
     Ok(())
 }
+
+#[test]
+fn what_a_killed_daemon_had_under_way_is_in_the_calls() -> Result<()> {
+    let provider = Provider::start()?;
+    let (home, daemon) = stage(&[&provider], "", &json!({}), "[providers]\nbudgets = [{ usd = 1.0 }]\n")?;
+    provider.always(Some(Reply::Never));
+    let sent = home.socket()?.call(message("misbehaving", "call ask {\"prompt\":\"x\"}", None, None))?;
+    sent.map_err(|error| anyhow::anyhow!("{error}"))?;
+    openclaw_tests::wait_for("the call", || Ok((!provider.asked().is_empty()).then_some(())))?;
+    let shown = home.json(&["budget", "-n", "10", "--json"])?;
+    assert_eq!(shown["calls"][0]["outcome"], "under_way", "{shown}");
+    daemon.kill()?;
+    provider.always(None);
+    let _daemon = home.start_ready(&["misbehaving"])?;
+    let ended = calls(&home, 1)?;
+    let left = ended.last().context("the call")?;
+    assert_eq!(left["outcome"], "abandoned", "{left}");
+    assert!(left["cost"].as_i64() > Some(0), "what may have been used is told: {left}");
+    Ok(())
+}

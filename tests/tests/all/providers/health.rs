@@ -151,3 +151,46 @@ fn who_is_asked_is_read_anew_and_a_bad_file_changes_nothing() -> Result<()> {
     })?;
     Ok(())
 }
+
+#[test]
+fn what_was_told_of_a_provider_ends_when_it_works() -> Result<()> {
+    let provider = Provider::start()?;
+    let failover = json!({"rounds": 1, "breaker": {"min_calls": 1, "failure_rate": 0.1, "open": "1s"}});
+    let (home, _daemon) = stage(&[&provider], "", &failover, "")?;
+    let over = |topic: &str, over: bool| {
+        wait_for(topic, || {
+            let alerts = home.json(&["alert", "list", "--json"])?;
+            let all = alerts.as_array().context("alerts")?;
+            let ends = |alert: &&Value| alert["key"].as_str().is_some_and(|key| key.ends_with(topic));
+            let found = all.iter().find(ends);
+            Ok(found.filter(|alert| alert["resolved_at"].is_null() != over).map(drop))
+        })
+    };
+    let answered = || {
+        wait_for("an answer", || {
+            Ok((call(&home, "ask", json!({"prompt": "x"}))? == "you said: x").then_some(()))
+        })
+    };
+    provider.next([Reply::refused(401)]);
+    assert_eq!(call(&home, "ask", json!({"prompt": "x"}))?["kind"], "not_configured");
+    over("provider:a:misconfigured", false)?;
+    answered()?;
+    over("provider:a:misconfigured", true)?;
+
+    provider.next([Reply::refused(500), Reply::refused(500)]);
+    assert_eq!(call(&home, "ask", json!({"prompt": "x"}))?["kind"], "failed");
+    over("provider:a:breaker", false)?;
+    provider.always(None);
+    answered()?;
+    over("provider:a:breaker", true)?;
+
+    // By a look alone, too.
+    let probe = |replies: Vec<Reply>| {
+        provider.next(replies);
+        home.cli(&["health", "--probe", "--json"])
+    };
+    probe(vec![Reply::refused(401)])?;
+    over("provider:a:misconfigured", false)?;
+    probe(lists().into())?;
+    over("provider:a:misconfigured", true)
+}
