@@ -1,6 +1,7 @@
 //! Servers of a test's own: killed, stopped in their tracks, started again.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -43,21 +44,31 @@ pub struct Postgres {
 impl Postgres {
     /// One more, or none where there is no PostgreSQL: then the test is skipped.
     pub fn start() -> Result<Option<Self>> {
-        Self::by(script(), None)
+        Self::by(script(), None, folder()?)
+    }
+
+    /// One whose clock can be set.
+    pub fn with_clock() -> Result<Option<Self>> {
+        let folder = folder()?;
+        step(&folder, 0)?;
+        Self::by(script(), None, folder)
+    }
+
+    /// Its clock is ahead of the machine's by so many seconds from now on.
+    pub fn set_clock(&self, ahead: i64) -> Result<()> {
+        step(&self.folder, ahead)
     }
 
     /// One that other machines reach at `address`; `machine` has a program run where it is.
     pub fn start_on(mut machine: Command, address: &str) -> Result<Option<Self>> {
         machine.arg(script().get_program()).env("LISTEN", address);
-        Self::by(machine, Some(format!("postgres://postgres@{address}/?dbname=")))
+        Self::by(machine, Some(format!("postgres://postgres@{address}/?dbname=")), folder()?)
     }
 
-    fn by(start: Command, url: Option<String>) -> Result<Option<Self>> {
-        // Short, since a socket lies in it; the server's user must get in.
-        let folder = tempfile::Builder::new().prefix("pg").tempdir_in("/tmp")?;
+    fn by(start: Command, url: Option<String>, folder: TempDir) -> Result<Option<Self>> {
         match up(start, folder.path())? {
             Ok(own) => Ok(Some(Self { folder, url: url.unwrap_or_else(|| format!("{own}&dbname=")) })),
-            Err(why) => skipped("PostgreSQL (apt-get install postgresql)", &why).map(|()| None),
+            Err(why) => skipped("PostgreSQL (apt-get install postgresql libfaketime)", &why).map(|()| None),
         }
     }
 
@@ -143,6 +154,19 @@ impl Drop for Postgres {
         let _ = self.signal(Signal::SIGCONT);
         let _ = self.kill();
     }
+}
+
+/// Short, since a socket lies in it; the server's user must get in.
+fn folder() -> Result<TempDir> {
+    Ok(tempfile::Builder::new().prefix("pg").tempdir_in("/tmp")?)
+}
+
+/// Replaced whole, as the server reads it all the time.
+fn step(folder: &TempDir, ahead: i64) -> Result<()> {
+    let (new, file) = (folder.path().join("new"), folder.path().join("step"));
+    fs::write(&new, format!("{ahead:+}"))?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o644))?;
+    Ok(fs::rename(new, file)?)
 }
 
 /// A connection of its own, for one question.

@@ -269,8 +269,13 @@ impl Claimant {
 pub enum Claim {
     /// It leads, under this fencing token.
     Won(i64),
-    /// Another process leads it: its installation and life, as far as that is known.
-    Lost(String),
+    /// Another process leads it.
+    Lost {
+        /// Its installation and life, as far as that is known.
+        owner: String,
+        /// In how long it may be free, if its leader does not renew it before.
+        free_in: Duration,
+    },
 }
 
 /// What came of renewing leads. Those that are in neither could not be looked at: somebody holds their rows.
@@ -330,7 +335,7 @@ pub trait Backend: Send + Sync + 'static {
         Ok(())
     }
     /// The clock that decides was set back from `before` to `now`: what was due is due, and so is what waits for another try,
-    /// of which nobody could tell any more how long it is to wait. Where the database's own decides, nothing.
+    /// of which nobody could tell any more how long it is to wait. Where the database's own decides it sees that itself.
     async fn set_back(&self, _before: DateTime<Utc>, _now: DateTime<Utc>) -> Result<(), Error> {
         Ok(())
     }

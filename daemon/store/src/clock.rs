@@ -6,7 +6,7 @@
 //! | [`Clock::steady`] | the clock of the boot: steps of the wall clock do not move it, a suspension counts | waits in memory: leads, providers' breakers; the supervisor moves its records' times by each [step](Clock::step), so that theirs do not change either |
 //! | timers ([`Clock::instant`]) | the monotonic clock, which stands still in a suspension | whoever waits for longer looks again: [`Clock::alarm`], [`Clock::sleep_until`] |
 //!
-//! Leases and due times of tasks: on PostgreSQL its clock decides. On SQLite this one's `now` does; after a step or a
+//! Leases and due times of tasks: on PostgreSQL its clock decides, and is watched: `postgres/server_clock.rs`. On SQLite this one's `now` does; after a step or a
 //! suspension the engine sweeps no lease before all could be renewed, and what was due before the clock was set back is due.
 
 use std::time::Duration;

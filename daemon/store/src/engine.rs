@@ -32,6 +32,8 @@ const RETRY: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 /// Between two prunings.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
+/// Nothing is deleted for its age so soon after the clock that decides was set: it may be wrong.
+pub(crate) const DELETED_AFTER: Duration = Duration::from_secs(3600);
 /// The longest that the database may keep a turn before callers are refused rather than left to wait...
 const PATIENCE: Duration = Duration::from_secs(3);
 /// ...besides a second for so many bytes that the turn is to store: slower than any disk, and a debug build.
@@ -189,6 +191,8 @@ pub(crate) struct Engine {
     lent: bool,
     sweep_at: Instant,
     prune_at: Instant,
+    /// From when on what looks old is.
+    ages_from: Instant,
     retry_at: Option<Instant>,
     retry: Duration,
 }
@@ -215,6 +219,7 @@ impl Engine {
             clock,
             sweep_at: Instant::now() + options.lease / 3,
             prune_at: Instant::now() + PRUNE_EVERY,
+            ages_from: Instant::now(),
             lanes: Lanes::default(),
             watchers: Watchers::default(),
             held: Held::default(),
@@ -320,6 +325,7 @@ impl Engine {
                 "the wall clock was set, or the machine suspended: no lease counts as lost before it could be renewed"
             );
             self.sweep_at = Instant::now() + self.options.lease;
+            self.ages_from = Instant::now() + DELETED_AFTER;
             self.next_due = Some(now);
             self.unproved = true;
             if now < expected {
@@ -407,7 +413,9 @@ impl Engine {
         }
         if self.prune_at <= Instant::now() {
             self.prune_at = Instant::now() + PRUNE_EVERY;
-            batch.prune = Some((now - self.options.keep, self.options.keep_rows));
+            let before =
+                if self.ages_from <= Instant::now() { now - self.options.keep } else { DateTime::UNIX_EPOCH };
+            batch.prune = Some((before, self.options.keep_rows));
             batch.proof = true;
         }
         self.mark_ready(&batch);

@@ -1,12 +1,15 @@
-//! The wall clock is set while the daemon works: a debug build's, by a file, since the machine's must not be.
+//! The wall clock is set while the daemon works, by a file, since the machine's must not be: a debug build's, and that of
+//! PostgreSQL, which decides there.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
 use openclaw_tests::daemon::{Daemon, Home};
+use openclaw_tests::server::Postgres;
 use openclaw_tests::wait_for;
 use serde_json::Value;
 
@@ -83,5 +86,72 @@ fn a_clock_that_is_set_back_lengthens_no_wait() -> Result<()> {
     })?;
     reply(&home, "misbehaving", "echo again")?;
     ensure!(daemon.stop()?.success(), "{}", home.log());
+    Ok(())
+}
+
+/// Two daemons on one database: the first leads, the second stands by.
+fn pair(server: &Postgres) -> Result<([Home; 2], [Daemon; 2])> {
+    let config = quick(&format!("[agents.misbehaving]\n{UNBOUND}\n"))
+        .replace("[daemon]", "[daemon]\nlead = \"2s\"")
+        .replace("retry_initial = \"10ms\"", "retry_initial = \"4s\"")
+        .replace("retry_max = \"20ms\"", "retry_max = \"4s\"\nlease = \"4s\"");
+    let config = format!("[database]\nurl = \"{}\"\n{config}", server.url("postgres"));
+    let home = || Home::new(&config, &["scout", "misbehaving"]);
+    let [first, second] = [home()?, home()?];
+    let leader = first.start_ready(&["scout", "misbehaving"])?;
+    let stand_by = second.start()?;
+    second.until("misbehaving", "standby")?;
+    Ok(([first, second], [leader, stand_by]))
+}
+
+#[test]
+fn a_database_s_clock_that_is_set_forward_takes_nobody_s_lead_or_work() -> Result<()> {
+    let Some(server) = Postgres::with_clock()? else { return Ok(()) };
+    let ([first, second], [leader, stand_by]) = pair(&server)?;
+    let meeting = first.path().join("meeting");
+    let id = leave(&first, "misbehaving", &format!("meet {} 2", meeting.display()))?;
+    wait_for("the task to be in work", || Ok(meeting.exists().then_some(())))?;
+    let host = pid(&first, "misbehaving")?;
+    server.set_clock(3600)?;
+    wait_for("both to see it", || {
+        Ok([&first, &second].iter().all(|home| home.log().contains("clock was set")).then_some(()))
+    })?;
+    let began = Instant::now();
+    wait_for("three leases' time", || {
+        ensure!(second.hosts()?.is_empty(), "two run: {}", second.log());
+        Ok((began.elapsed() > Duration::from_secs(12)).then_some(()))
+    })?;
+    // One that starts now knows of no step.
+    ensure!(stand_by.stop()?.success());
+    let stand_by = second.start()?;
+    second.until("misbehaving", "standby")?;
+    OpenOptions::new().append(true).open(&meeting)?.write_all(b"here\n")?;
+    let met = ended(&first, &id)?;
+    ensure!(met["state"] == "done" && met["attempts"] == 1, "{met}");
+    ensure!(pid(&first, "misbehaving")? == host, "the agent was started anew: {}", first.log());
+    ensure!(stand_by.stop()?.success() && leader.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn a_database_s_clock_that_is_set_back_lets_nobody_wait_for_it() -> Result<()> {
+    let Some(server) = Postgres::with_clock()? else { return Ok(()) };
+    let ([first, second], [leader, stand_by]) = pair(&server)?;
+    let (meeting, failing) = (first.path().join("meeting"), first.path().join("failing"));
+    let meets = leave(&first, "misbehaving", &format!("meet {} 2", meeting.display()))?;
+    let waits = leave(&first, "misbehaving", &format!("fail-until {} 2", failing.display()))?;
+    wait_for("one task in work, and one to wait for another try", || {
+        let waiting = task(&first, &waits)?;
+        Ok((meeting.exists() && waiting["state"] == "queued" && waiting["attempts"] == 1).then_some(()))
+    })?;
+    server.set_clock(-7200)?;
+    leader.kill()?;
+    second.until("misbehaving", "ready")?;
+    let retried = ended(&second, &waits)?;
+    ensure!(retried["state"] == "done" && retried["attempts"] == 2, "{retried}");
+    // The one in work was lost with its worker: tried again, it finds two lines.
+    let met = ended(&second, &meets)?;
+    ensure!(met["state"] == "done" && met["attempts"] == 2, "{met}");
+    ensure!(stand_by.stop()?.success());
     Ok(())
 }

@@ -98,6 +98,7 @@ pub const TABLES: &[Table] = &[
             ("lease_owner", Text),
             ("lease_token", Int),
             ("lease_until", Time),
+            ("lease_ms", Int),
         ],
     },
     Table {

@@ -1,36 +1,42 @@
-//! Who leads an agent: its name runs in one place at a time, by the database's clock.
+//! Who leads an agent: its name runs in one place at a time. `lease_until` is for people: no clock of the server decides.
 
 use std::time::Duration;
 
 use openclaw_agent_api::AgentName;
 use sqlx::postgres::PgConnection;
+use tokio::time::Instant;
 
+use super::sightings::Sightings;
 use crate::Error;
 use crate::backend::{Claim, Claimant, Renewed};
 
-/// An earlier life of this process is no other: it is gone. What has run out while the server was down may still be in
-/// use: whoever had it has as long as a lease lasts to renew it once the server is up again, after a start as after a crash
-/// of its own processes, which makes it gather statistics anew. A row that somebody holds is left alone: it must not keep
-/// the others.
-const CLAIM: &str = "with wanted as (
-       select name from unnest($1::text[]) as name order by name
+/// An earlier life of this process is no other: it is gone. What another has is taken where it stands as it was seen for as
+/// long as it lasts: [`Sightings`]. What its leader could not renew while the server was down may still be in use: so a start
+/// of the server is part of what is seen, and a crash of its own processes, which makes it gather statistics anew. A row that
+/// somebody holds is left alone: it must not keep the others.
+const CLAIM: &str = "with server as (
+       select concat_ws(' ', pg_postmaster_start_time(), (select stats_reset from pg_stat_bgwriter)) as start
+     ), wanted as (
+       select name, seen from unnest($1::text[], $5::text[]) as w (name, seen) order by name
      ), free as (
-       select s.agent_name from agent_state s join wanted on wanted.name = s.agent_name
+       select s.agent_name from agent_state s join wanted on wanted.name = s.agent_name cross join server
        where s.lease_until is null or starts_with(s.lease_owner, $3)
-          or greatest(s.lease_until, pg_postmaster_start_time() + make_interval(secs => $4),
-               (select stats_reset from pg_stat_bgwriter) + make_interval(secs => $4)) < clock_timestamp()
+          or concat_ws(' ', s.lease_token, s.lease_owner, s.lease_until, server.start) = wanted.seen
        for update of s skip locked
      ), won as (
-       insert into agent_state as s (agent_name, updated_at, lease_owner, lease_token, lease_until)
-       select name, clock_timestamp(), $2, 1, clock_timestamp() + make_interval(secs => $4) from wanted
+       insert into agent_state as s (agent_name, updated_at, lease_owner, lease_token, lease_until, lease_ms)
+       select name, clock_timestamp(), $2, 1, clock_timestamp() + $4 * interval '1 ms', $4 from wanted
        where name in (select agent_name from free) or not exists (select from agent_state a where a.agent_name = name)
        on conflict (agent_name) do update set
-         lease_owner = excluded.lease_owner, lease_token = s.lease_token + 1, lease_until = excluded.lease_until
+         lease_owner = excluded.lease_owner, lease_token = s.lease_token + 1, lease_until = excluded.lease_until,
+         lease_ms = excluded.lease_ms
        where s.agent_name in (select agent_name from free)
        returning s.agent_name, s.lease_token
      )
-     select name, won.lease_token, s.lease_owner
-       from wanted left join won on won.agent_name = name left join agent_state s on s.agent_name = name";
+     select name, won.lease_token, coalesce(s.lease_owner, ''), coalesce(s.lease_ms, $4),
+            concat_ws(' ', s.lease_token, s.lease_owner, s.lease_until, server.start)
+       from wanted cross join server
+         left join won on won.agent_name = name left join agent_state s on s.agent_name = name";
 
 /// One that has run out and that nobody has taken is kept as well. Of one that somebody holds nothing is said.
 const RENEW: &str = "with held as (
@@ -40,7 +46,7 @@ const RENEW: &str = "with held as (
        where s.lease_token = held.token and s.lease_until is not null
        for update of s skip locked
      ), kept as (
-       update agent_state s set lease_until = clock_timestamp() + make_interval(secs => $3)
+       update agent_state s set lease_until = clock_timestamp() + $3 * interval '1 ms', lease_ms = $3
        from free where s.agent_name = free.agent_name returning s.agent_name
      )
      select name, kept.agent_name is not null, s.lease_token = token and s.lease_until is not null
@@ -52,19 +58,30 @@ const RELEASE: &str = "update agent_state s set lease_owner = null, lease_until 
 
 pub async fn claim(
     db: &mut PgConnection,
+    sightings: &mut Sightings,
     agents: &[AgentName],
     claimant: &Claimant,
     ttl: Duration,
 ) -> Result<Vec<(AgentName, Claim)>, Error> {
+    let asked = Instant::now();
+    let seen: Vec<_> = agents.iter().map(|agent| sightings.run_out(agent, asked)).collect();
     let claim = sqlx::query_as(CLAIM).bind(names(agents)).bind(claimant.owner());
-    let claim = claim.bind(format!("{}/", claimant.installation)).bind(ttl.as_secs_f64());
-    let rows: Vec<(String, Option<i64>, Option<String>)> = claim.fetch_all(db).await?;
-    let claim = |(name, token, owner): (String, Option<i64>, Option<String>)| {
-        let claim = match (token, owner) {
-            (Some(token), _) => Claim::Won(token),
-            (None, owner) => Claim::Lost(owner.unwrap_or_default()),
+    let claim = claim.bind(format!("{}/", claimant.installation)).bind(millis(ttl)).bind(seen);
+    let rows: Vec<(String, Option<i64>, String, i64, String)> = claim.fetch_all(db).await?;
+    let answered = Instant::now();
+    let claim = |(name, token, owner, lasts, mark): (String, Option<i64>, String, i64, String)| {
+        let name = name.parse().ok()?;
+        let claim = match token {
+            Some(token) => {
+                sightings.forget(&name);
+                Claim::Won(token)
+            }
+            None => {
+                let lasts = Duration::from_millis(u64::try_from(lasts).unwrap_or_default());
+                Claim::Lost { owner, free_in: sightings.saw(&name, mark, lasts, answered) }
+            }
         };
-        Some((name.parse().ok()?, claim))
+        Some((name, claim))
     };
     Ok(rows.into_iter().filter_map(claim).collect())
 }
@@ -75,7 +92,7 @@ pub async fn renew(
     ttl: Duration,
 ) -> Result<Renewed, Error> {
     let (agents, tokens) = columns(held);
-    let renew = sqlx::query_as(RENEW).bind(agents).bind(tokens).bind(ttl.as_secs_f64());
+    let renew = sqlx::query_as(RENEW).bind(agents).bind(tokens).bind(millis(ttl));
     let rows: Vec<(String, bool, Option<bool>)> = renew.fetch_all(db).await?;
     let mut renewed = Renewed::default();
     for (name, kept, ours) in rows {
@@ -93,6 +110,10 @@ pub async fn release(db: &mut PgConnection, held: &[(AgentName, i64)]) -> Result
     let (agents, tokens) = columns(held);
     sqlx::query(RELEASE).bind(agents).bind(tokens).execute(db).await?;
     Ok(())
+}
+
+fn millis(ttl: Duration) -> i64 {
+    i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn names(agents: &[AgentName]) -> Vec<&str> {

@@ -50,11 +50,12 @@ pub async fn of_batch(db: &mut PgConnection, batch: &Batch, moment: &Moment) -> 
     if !batch.missions.is_empty() {
         names.push(("missions", "m".to_owned()));
     }
-    if ids.is_empty() && names.is_empty() && !batch.sweep {
+    let sweeps = batch.sweep && moment.tells_leases;
+    if ids.is_empty() && names.is_empty() && !sweeps {
         return Ok(());
     }
     let (queues, names): (Vec<_>, Vec<_>) = names.into_iter().unzip();
-    let lock = sqlx::query(LOCK).bind(ids).bind(batch.sweep).bind(dialect::at(moment.now));
+    let lock = sqlx::query(LOCK).bind(ids).bind(sweeps).bind(dialect::at(moment.now));
     lock.bind(queues).bind(names).bind(SPACE).bind(STRIPES).execute(db).await?;
     Ok(())
 }

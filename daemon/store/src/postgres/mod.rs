@@ -8,7 +8,7 @@
 //!                          └───────────────────────────── on a new connection ─▶ committed: applied
 //! ```
 //!
-//! Leases and due times are judged by the database's clock: see [`Moment`]. Two of one session never run at once, since
+//! Leases and due times are judged by the database's clock: see [`Moment`], and [`ServerClock`] for when it is set. Two of one session never run at once, since
 //! whoever adds to a session or ends something of it holds the session's lock: see `locks.rs`.
 
 mod commit;
@@ -19,7 +19,9 @@ mod list;
 mod locks;
 #[cfg(test)]
 mod plans;
+mod server_clock;
 mod shared;
+mod sightings;
 mod statements;
 
 use std::sync::Arc;
@@ -38,6 +40,8 @@ use uuid::Uuid;
 use self::commit::Doubt;
 pub(crate) use self::connect::MIGRATIONS;
 pub use self::connect::Server;
+use self::server_clock::{Look, ServerClock};
+use self::sightings::Sightings;
 use crate::Error;
 use crate::alert::{Alert, Level};
 use crate::backend::{Applied, Backend, Batch, Claim, Claimant, Depth, Event, Heartbeat, Renewed};
@@ -71,20 +75,34 @@ pub(crate) struct Postgres {
     /// By which its commits are known.
     life: Uuid,
     writer: Mutex<Writer>,
-    /// Who keeps the leads; made when it is wanted.
-    leader: Mutex<Option<PgConnection>>,
+    leader: Mutex<Leader>,
     readers: PgPool,
 }
 
 /// What writes.
-#[derive(Default)]
 struct Writer {
     /// None before the first use, and after a fault: then the next one connects anew.
     connection: Option<PgConnection>,
     doubt: Option<Doubt>,
     plans: Plans,
+    clock: ServerClock,
     /// Transactions so far.
     count: i64,
+}
+
+impl Writer {
+    fn new(now: Instant) -> Self {
+        let clock = ServerClock::new(now);
+        Self { connection: None, doubt: None, plans: Plans::default(), clock, count: 0 }
+    }
+}
+
+/// Who keeps the leads.
+#[derive(Default)]
+struct Leader {
+    /// Made when it is wanted, and anew after a fault.
+    connection: Option<PgConnection>,
+    sightings: Sightings,
 }
 
 /// How old the plans of prepared statements are. They are made for a table of some size, and one for an empty table
@@ -122,7 +140,13 @@ enum Work<'a> {
     Free(&'a Claimant),
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    fn claimant(self) -> &'a Claimant {
+        match self {
+            Self::Batch(_, claimant) | Self::Free(claimant) => claimant,
+        }
+    }
+
     async fn run(self, db: &mut PgConnection, moment: &Moment) -> Result<Applied, Error> {
         match self {
             Self::Batch(batch, claimant) => {
@@ -152,8 +176,8 @@ impl Postgres {
         server.migrate().await?;
         let readers = server.readers();
         let life = Uuid::now_v7();
-        let postgres =
-            Self { server, deciding, life, writer: Mutex::default(), leader: Mutex::default(), readers };
+        let writer = Mutex::new(Writer::new(Instant::now()));
+        let postgres = Self { server, deciding, life, writer, leader: Mutex::default(), readers };
         // What it would refuse later is told now. Nobody asks after the commits of a life that is long over.
         let forget = "delete from commits where written_at < clock_timestamp() - interval '30 days'";
         postgres.write(async |db| connect::run(db, forget).await).await?;
@@ -191,22 +215,23 @@ impl Postgres {
     async fn lead<T>(
         &self,
         ttl: Duration,
-        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
+        work: impl AsyncFnOnce(&mut PgConnection, &mut Sightings) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let limit = (ttl / 6).clamp(Duration::from_millis(200), Duration::from_secs(3));
         let mut leader = self.leader.lock().await;
-        let connection = leader.take();
+        let Leader { connection, sightings } = &mut *leader;
+        let taken = connection.take();
         let worked = tokio::time::timeout(limit, async {
-            let mut connection = match connection {
+            let mut connection = match taken {
                 Some(connection) => connection,
                 None => self.server.connect().await?,
             };
-            let done = work(&mut connection).await?;
+            let done = work(&mut connection, sightings).await?;
             Ok::<_, Error>((connection, done))
         });
         let late = || Err(Error::Away(format!("no answer within {} ms", limit.as_millis())));
-        let (connection, done) = worked.await.unwrap_or_else(|_| late())?;
-        *leader = Some(connection);
+        let (good, done) = worked.await.unwrap_or_else(|_| late())?;
+        *connection = Some(good);
         Ok(done)
     }
 
@@ -235,8 +260,12 @@ impl Postgres {
         let mut begun = None;
         let replan = writer.plans.are_old();
         let worked = bounded(async {
-            let (moment, number) = self.begin(&mut db, told, replan).await?;
+            let clock = &mut writer.clock;
+            let (moment, number) = self.begin(&mut db, clock, told, work.claimant().lease, replan).await?;
             begun = Some(number);
+            if let Some(before) = clock.set_back_from() {
+                server_clock::set_back(&mut db, before, moment.now, work.claimant().lease).await?;
+            }
             work.run(&mut db, &moment).await
         });
         let (applied, number) = match (worked.await, begun) {
@@ -252,20 +281,37 @@ impl Postgres {
         };
         writer.count += 1;
         let count = writer.count;
-        self.commit(writer, db, Doubt { number, count, applied }).await
+        let applied = self.commit(writer, db, Doubt { number, count, applied }).await?;
+        writer.clock.put_right();
+        Ok(applied)
     }
 
     /// The time by the clock that decides, and the transaction's number: one round trip.
     async fn begin(
         &self,
         db: &mut PgConnection,
+        clock: &mut ServerClock,
         told: DateTime<Utc>,
+        lease: Duration,
         replan: bool,
     ) -> Result<(Moment, String), Error> {
         let sql = if replan { REPLAN_AND_BEGIN } else { BEGIN };
+        let asked = Instant::now();
         let row = sqlx::raw_sql(sql).fetch_one(db).await?;
+        let answered = Instant::now();
         let moment = match self.deciding {
-            Deciding::Database => Moment::of_database(row.try_get(0)?, told),
+            Deciding::Database => {
+                let said = row.try_get(0)?;
+                if let Some(by) = clock.looked(Look { said, asked, answered }) {
+                    let seconds = by.num_seconds();
+                    tracing::warn!(
+                        "the database's clock was set by {seconds} s: no lease counts as lost before it could be renewed"
+                    );
+                }
+                let (tells_leases, tells_ages) =
+                    (clock.tells_leases(lease, answered), clock.tells_ages(answered));
+                Moment { tells_leases, tells_ages, ..Moment::of_database(said, told) }
+            }
             Deciding::Caller => Moment::own(told),
         };
         Ok((moment, row.try_get(1)?))
@@ -312,15 +358,15 @@ impl Backend for Postgres {
         claimant: &Claimant,
         ttl: Duration,
     ) -> Result<Vec<(AgentName, Claim)>, Error> {
-        self.lead(ttl, async |db| lead::claim(db, agents, claimant, ttl).await).await
+        self.lead(ttl, async |db, seen| lead::claim(db, seen, agents, claimant, ttl).await).await
     }
 
     async fn renew_agents(&self, held: &[(AgentName, i64)], ttl: Duration) -> Result<Renewed, Error> {
-        self.lead(ttl, async |db| lead::renew(db, held, ttl).await).await
+        self.lead(ttl, async |db, _| lead::renew(db, held, ttl).await).await
     }
 
     async fn release_agents(&self, held: &[(AgentName, i64)]) -> Result<(), Error> {
-        self.lead(LONGEST, async |db| lead::release(db, held).await).await
+        self.lead(LONGEST, async |db, _| lead::release(db, held).await).await
     }
 
     async fn recover(&self, claimant: &Claimant, now: DateTime<Utc>) -> Result<u64, Error> {
@@ -445,6 +491,6 @@ impl Backend for Postgres {
     async fn close(&self) {
         self.readers.close().await;
         self.writer.lock().await.connection = None;
-        *self.leader.lock().await = None;
+        self.leader.lock().await.connection = None;
     }
 }

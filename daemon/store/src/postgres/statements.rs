@@ -125,10 +125,10 @@ pub const CLAIM: &str = "with next as materialized (
      returning t.id, t.lease_token, t.queue, t.kind, t.payload::text, t.session, t.source, t.attempts, t.max_attempts,
        t.created_at, t.priority, t.seq";
 
-/// Under a lead it is saved while that holds; without one, while nobody leads.
+/// Under a lead it is saved while that holds; without one, while nobody has the lead.
 const SAVE: &str = "insert into agent_state as s (agent_name, record, updated_at) values ($1, $2, $3)
      on conflict (agent_name) do update set record = $2, updated_at = $3
-     where case when $4::bigint is null then s.lease_until is null or s.lease_until < $3
+     where case when $4::bigint is null then s.lease_until is null
                 else s.lease_token = $4 end";
 
 impl Statements for Connection {

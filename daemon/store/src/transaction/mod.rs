@@ -28,17 +28,21 @@ pub(crate) struct Moment {
     pub now: DateTime<Utc>,
     /// What is added to a time that comes from outside: by how much the deciding clock is ahead of the caller's.
     pub shift: TimeDelta,
+    /// Whether a lease that looks run out has run out.
+    pub tells_leases: bool,
+    /// Whether what looks old is.
+    pub tells_ages: bool,
 }
 
 impl Moment {
     /// By the caller's own clock.
     pub fn own(now: DateTime<Utc>) -> Self {
-        Self { now, shift: TimeDelta::zero() }
+        Self { now, shift: TimeDelta::zero(), tells_leases: true, tells_ages: true }
     }
 
     /// By the database's clock, which says `now` while the caller's says `told`.
     pub fn of_database(now: DateTime<Utc>, told: DateTime<Utc>) -> Self {
-        Self { now, shift: now - told }
+        Self { shift: now - told, ..Self::own(now) }
     }
 
     /// A time from outside, by the deciding clock, and within what both databases can keep: from 1970 to 9999.
@@ -105,14 +109,15 @@ pub(crate) async fn apply(
     if !batch.ledger.is_empty() {
         applied.entered = ledger::enter(db, &batch.ledger, moment).await?;
     }
-    if batch.sweep {
+    if batch.sweep && moment.tells_leases {
         lease::sweep(db, moment, &mut applied).await?;
         if applied.swept {
             db.written(Boundary::SweepWritten).await?;
         }
     }
     if let Some((before, rows)) = batch.prune {
-        applied.prune_more = db.prune(moment.of(before), rows).await?;
+        let before = if moment.tells_ages { moment.of(before) } else { DateTime::UNIX_EPOCH };
+        applied.prune_more = db.prune(before, rows).await?;
     }
     if !batch.claims.is_empty() {
         applied.claimed = lease::claim(db, &batch.claims, claimant, moment).await?;

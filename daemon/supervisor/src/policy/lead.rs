@@ -7,10 +7,10 @@
 //!     └──────────────────└──────────────────────────────┘
 //! ```
 //!
-//! `until` counts from before the question was asked, by the clock of this machine's boot ([`Clock::steady`](store::Clock::steady)), so it is never later than the
-//! database's own: whoever stops its hosts a margin before it has stopped them before another may claim.
-//! While the database is down for everybody nobody can claim either, and once it is up again it lets nobody claim for as
-//! long as a lease lasts: the lead is kept then. A proxy may refuse for a server that others reach: `[database] proxied`
+//! `until` counts from before the question was asked, by the clock of this machine's boot ([`Clock::steady`](store::Clock::steady)), and others
+//! may claim no sooner than they have seen the lead unmoved for as long: whoever stops its hosts a margin before it has stopped
+//! them before another starts its own. While the database is down for everybody nobody can claim either, and once it is up
+//! again nobody may for as long as a lease lasts: the lead is kept then. A proxy may refuse for a server that others reach: `[database] proxied`
 //! says that there is one, and then nothing is concluded from a refusal.
 //!
 //! A group is led as one. Of its members the first is claimed before all others, so that of two who claim one wins all; none

@@ -18,6 +18,8 @@ use crate::policy::{Event, Record, State, StopReason, Time};
 
 /// How often what another process leads is asked for: what it gives back is taken up no later.
 const POLL: Duration = Duration::from_millis(500);
+/// What has run out is asked for at once, but no oftener than this: somebody may hold its row.
+const SOON: Duration = Duration::from_millis(20);
 /// Pause before a question that failed is asked again.
 const AGAIN: Duration = Duration::from_millis(250);
 /// How long the end waits for leads to be given back; they run out by themselves.
@@ -111,9 +113,13 @@ impl Keeper {
         let answer = timeout_at(self.deadline(), self.store.claim_agents(&wanted, self.leads.ttl())).await;
         match answer {
             Ok(Ok(claims)) => {
-                let claim = |claim| match claim {
+                let mut pause = self.pace();
+                let mut claim = |claim| match claim {
                     Claim::Won(token) => Ok(token),
-                    Claim::Lost(owner) => Err(format!("{} leads it", leader(&owner))),
+                    Claim::Lost { owner, free_in } => {
+                        pause = pause.min(free_in.max(SOON));
+                        Err(format!("{} leads it", leader(&owner)))
+                    }
                 };
                 let claims = claims.into_iter().map(|(agent, one)| (agent, claim(one))).collect();
                 let changes = self.leads.claimed(claims, asked);
@@ -123,6 +129,7 @@ impl Keeper {
                 if self.leads.wanted(asked).iter().any(|agent| !wanted.contains(agent)) {
                     return Duration::ZERO;
                 }
+                return pause;
             }
             Ok(Err(error)) => self.unclaimed(&error.to_string()).await,
             Err(_) => {

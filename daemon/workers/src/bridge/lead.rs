@@ -105,7 +105,7 @@ async fn ask(
         let claims = store.claim_agents(&wanted, leads.ttl()).await?.into_iter();
         let claims = claims.map(|(agent, claim)| match claim {
             Claim::Won(token) => (agent, Ok(token)),
-            Claim::Lost(owner) => (agent, Err(owner)),
+            Claim::Lost { owner, .. } => (agent, Err(owner)),
         });
         changes.extend(leads.claimed(claims.collect(), asked));
     }

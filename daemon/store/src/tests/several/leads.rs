@@ -8,7 +8,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 async fn claim(store: &Store, name: &AgentName, ttl: Duration) -> Option<i64> {
     match store.claim_agents(std::slice::from_ref(name), ttl).await.unwrap().pop().unwrap().1 {
         Claim::Won(token) => Some(token),
-        Claim::Lost(_) => None,
+        Claim::Lost { .. } => None,
     }
 }
 

@@ -1,0 +1,170 @@
+//! The server's clock, which decides when a task is due and when its lease has run out, and which may be set.
+//!
+//! Each transaction asks it. Where it has gone on by more or less than this process's timers have, it was set: then leases
+//! look other than they are, until whoever lives has renewed them. So nobody's are taken away for as long as a lease lasts,
+//! and no more when this process begins, since it cannot know what was before. What a clock that was set back would keep
+//! waiting is put right at once: see [`set_back`].
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::postgres::PgConnection;
+use tokio::time::Instant;
+
+use super::dialect;
+use crate::Error;
+use crate::engine::DELETED_AFTER;
+
+/// A clock that is off by no more was not set...
+const JUMP: TimeDelta = TimeDelta::seconds(1);
+/// ...nor by this part of the time since it was asked last: no two run alike.
+const DRIFT: i32 = 1000;
+
+/// What it has said to this process.
+pub(super) struct ServerClock {
+    last: Option<Look>,
+    /// Since when it has gone as the timers do.
+    even_since: Instant,
+    /// When it was set last.
+    set_at: Option<Instant>,
+    /// What it would say if it had not been set back, until that is put right.
+    set_back_from: Option<DateTime<Utc>>,
+}
+
+/// One answer.
+#[derive(Clone, Copy)]
+pub(super) struct Look {
+    pub said: DateTime<Utc>,
+    pub asked: Instant,
+    pub answered: Instant,
+}
+
+impl ServerClock {
+    pub fn new(now: Instant) -> Self {
+        Self { last: None, even_since: now, set_at: None, set_back_from: None }
+    }
+
+    /// What was said now. Answers by how much it was set since it was asked last, if it was.
+    pub fn looked(&mut self, look: Look) -> Option<TimeDelta> {
+        let last = self.last.replace(look)?;
+        // Each was said at some time between question and answer.
+        let earliest = last.said + signed(look.asked.saturating_duration_since(last.answered));
+        let latest = last.said + signed(look.answered - last.asked);
+        let slack = JUMP + (latest - last.said) / DRIFT;
+        let set = if look.said > latest + slack {
+            look.said - latest
+        } else if look.said < earliest - slack {
+            let before = self.set_back_from.map_or(earliest, |from| from.max(earliest));
+            self.set_back_from = Some(before);
+            look.said - earliest
+        } else {
+            return None;
+        };
+        self.even_since = look.answered;
+        self.set_at = Some(look.answered);
+        Some(set)
+    }
+
+    /// Whether who lives has renewed by now what it has for so long.
+    pub fn tells_leases(&self, lease: Duration, now: Instant) -> bool {
+        now >= self.even_since + lease
+    }
+
+    /// Whether ages may be told by it.
+    pub fn tells_ages(&self, now: Instant) -> bool {
+        self.set_at.is_none_or(|at| now >= at + DELETED_AFTER)
+    }
+
+    /// From when it was set back, if what waits has not been put right.
+    pub fn set_back_from(&self) -> Option<DateTime<Utc>> {
+        self.set_back_from
+    }
+
+    /// It has been.
+    pub fn put_right(&mut self) {
+        self.set_back_from = None;
+    }
+}
+
+/// What was due is due, and so is what waits for another try, of which nobody can tell any more how long it is to wait; and
+/// no lease lasts longer than a new one, in which whoever lives renews it, if its own are no more than three times as long. Done
+/// by each daemon that sees it; a second time it changes little.
+pub(super) async fn set_back(
+    db: &mut PgConnection,
+    before: DateTime<Utc>,
+    now: DateTime<Utc>,
+    lease: Duration,
+) -> Result<(), Error> {
+    let due = "update task_queue set run_at = $1
+               where state in ('queued', 'leased') and run_at > $1 and (run_at <= $2 or attempts > 0)";
+    sqlx::query(due).bind(dialect::at(now)).bind(dialect::at(before)).execute(&mut *db).await?;
+    let leases = "update task_queue set lease_until = $1 where state = 'leased' and lease_until > $1";
+    sqlx::query(leases).bind(dialect::at(now + lease)).execute(&mut *db).await?;
+    // Somebody waits for an alert that is late by a day; one that comes early is looked at and waits on.
+    let alerts = "update alerts set due_at = $1 where due_at > $1";
+    sqlx::query(alerts).bind(dialect::at(now)).execute(db).await?;
+    Ok(())
+}
+
+/// Nothing here takes so long that it would not fit.
+fn signed(duration: Duration) -> TimeDelta {
+    TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(15);
+
+    /// Asked at some second, and answered so many later; the server is ahead by `ahead` seconds.
+    fn look(began: Instant, at: u64, took: u64, ahead: i64) -> Look {
+        let asked = began + Duration::from_secs(at);
+        let said =
+            DateTime::UNIX_EPOCH + TimeDelta::days(9_000) + TimeDelta::seconds(at.cast_signed() + ahead);
+        Look { said, asked, answered: asked + Duration::from_secs(took) }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_is_told_and_nobody_s_leases_are_judged_by_it() {
+        let began = Instant::now();
+        let at = |secs| began + Duration::from_secs(secs);
+        let mut clock = ServerClock::new(began);
+        assert_eq!(clock.looked(look(began, 0, 0, 0)), None);
+        assert!(!clock.tells_leases(LEASE, at(14)) && clock.tells_leases(LEASE, at(15)));
+        assert_eq!(clock.looked(look(began, 20, 0, 3600)), Some(TimeDelta::hours(1)));
+        assert!(!clock.tells_leases(LEASE, at(34)) && clock.tells_leases(LEASE, at(35)));
+        assert!(!clock.tells_ages(at(3619)) && clock.tells_ages(at(3620)));
+        assert_eq!((clock.looked(look(began, 40, 0, 3600)), clock.set_back_from()), (None, None));
+        // Set back twice before it is put right: what was due by the first is due.
+        assert_eq!(clock.looked(look(began, 50, 0, 0)), Some(TimeDelta::hours(-1)));
+        let from = clock.set_back_from();
+        assert_eq!(from, Some(look(began, 50, 0, 3600).said));
+        assert_eq!(clock.looked(look(began, 51, 0, -60)), Some(TimeDelta::minutes(-1)));
+        assert_eq!(clock.set_back_from(), from);
+        clock.put_right();
+        assert_eq!(clock.set_back_from(), None);
+    }
+
+    proptest! {
+        /// Whatever the delays, a clock that goes on as the timers do was not set; and one that was set by more than all
+        /// delays together is told.
+        #[test]
+        fn delays_are_no_steps(looks in prop::collection::vec((0..100_u64, 0..30_u64, 0..=1_u64), 2..20), step in 200..9_000_i64) {
+            let began = Instant::now();
+            let mut clock = ServerClock::new(began);
+            let mut at = 0;
+            for (pause, took, when) in looks {
+                at += pause;
+                // Said at the beginning of that time, or at its end.
+                let one = look(began, at, took, (took * when).cast_signed());
+                prop_assert_eq!(clock.looked(one), None);
+                at += took;
+            }
+            let mut set = clock;
+            prop_assert!(set.looked(look(began, at, 0, step)).is_some_and(|by| by > TimeDelta::zero()));
+        }
+    }
+}
