@@ -372,6 +372,14 @@ impl Store {
         self.backend.renew_agents(held, ttl).await
     }
 
+    /// Which of these somebody leads now, here or in another process.
+    ///
+    /// # Errors
+    /// [`Error::Away`], [`Error::Down`], [`Error::Database`].
+    pub async fn led(&self, agents: &[AgentName]) -> Result<Vec<AgentName>, Error> {
+        self.look_up(self.backend.led(agents)).await
+    }
+
     /// Gives leads back, so that another process need not wait for their end. Nothing happens where they are lost.
     ///
     /// # Errors

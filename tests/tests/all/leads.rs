@@ -10,6 +10,7 @@ use openclaw_tests::proxy::Proxy;
 use openclaw_tests::server::Postgres;
 use openclaw_tests::socket::{Socket, message};
 use openclaw_tests::wait_for;
+use serde_json::Value;
 
 use crate::support::{ANALYZE, quick, reply};
 
@@ -247,6 +248,53 @@ fn what_is_of_no_use_without_the_rest_of_its_group_is_given_back() -> Result<()>
     for agent in ["scout", "misbehaving"] {
         whole.until(agent, "ready")?;
     }
+    ensure!(pair.stop()?.success(), "{}", whole.log());
+    Ok(())
+}
+
+#[test]
+fn what_runs_nowhere_since_the_first_of_its_group_runs_alone_is_an_alert_while_it_lasts() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let config = on(&server.url("postgres"));
+    let group = "[groups.pair]\nagents = ['scout', 'misbehaving']\n";
+    let whole = Home::new(&format!("{config}{group}"), &["scout", "misbehaving"])?;
+    let single = Home::new(&config, &["scout", "misbehaving"])?;
+    // Elsewhere nobody knows of a group. Its first, in the order of names, is led there on its own.
+    let first = single.spawn_by(single.command(&["run", "misbehaving"])?)?;
+    let ready = |agent: &str| {
+        wait_for("it to be led on its own", || {
+            Ok(single.component(agent).ok().filter(|found| found["state"] == "ready"))
+        })
+    };
+    ready("misbehaving")?;
+    let pair = whole.start()?;
+    let alert = |over: bool| {
+        wait_for("the alert, or its end", || {
+            let alerts = whole.json(&["alert", "list", "--json"])?;
+            let of_group = |alert: &&Value| alert["key"] == "scout:group";
+            let found: Vec<_> =
+                alerts.as_array().context("alerts")?.iter().filter(of_group).cloned().collect();
+            ensure!(found.len() <= 1, "{alerts}");
+            Ok(found.into_iter().find(|alert| alert["resolved_at"].is_null() != over))
+        })
+    };
+    let told = alert(false)?;
+    let text = told["text"].as_str().context("a text")?;
+    ensure!(text.contains("it runs nowhere") && text.contains("`misbehaving` is had by another"), "{told}");
+    // Who leads it need not be who leads the first.
+    let other = single.spawn_by(single.command(&["run", "scout"])?)?;
+    ready("scout")?;
+    alert(true)?;
+    // It runs nowhere again; and it is over when all of it is had here.
+    ensure!(other.stop()?.success());
+    alert(false)?;
+    ensure!(first.stop()?.success());
+    whole.until("scout", "ready")?;
+    alert(true)?;
+    let about =
+        "select count(*) from agent_events where event_type = 'agent.alert' and agent_name = 'misbehaving'
+                 and payload::text like '%runs nowhere%'";
+    ensure!(server.number("postgres", about)? == 0, "who leads is not said to run nowhere");
     ensure!(pair.stop()?.success(), "{}", whole.log());
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What is read in PostgreSQL's own words.
 
+use openclaw_agent_api::AgentName;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
@@ -40,4 +41,12 @@ pub async fn ended(db: &mut PgConnection, tasks: &[TaskId]) -> Result<Vec<Ended>
         Some(ended)
     });
     Ok(ended.collect())
+}
+
+pub async fn led(db: &Pool, agents: &[AgentName]) -> Result<Vec<AgentName>, Error> {
+    let sql =
+        "select agent_name from agent_state where agent_name = any($1) and lease_until > clock_timestamp()";
+    let agents: Vec<_> = agents.iter().map(AgentName::as_str).collect();
+    let led: Vec<String> = sqlx::query_scalar(sql).bind(agents).fetch_all(db).await?;
+    Ok(led.iter().filter_map(|name| name.parse().ok()).collect())
 }

@@ -319,6 +319,10 @@ impl Backend for Postgres {
         self.lead(ttl, async |db| lead::renew(db, held, ttl).await).await
     }
 
+    async fn led(&self, agents: &[AgentName]) -> Result<Vec<AgentName>, Error> {
+        self.read(list::led(&self.readers, agents)).await
+    }
+
     async fn release_agents(&self, held: &[(AgentName, i64)]) -> Result<(), Error> {
         self.lead(LONGEST, async |db| lead::release(db, held).await).await
     }
