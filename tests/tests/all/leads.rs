@@ -398,23 +398,29 @@ fn moment(home: &Home, from: &str, to: &str) -> Result<String> {
     })
 }
 
-#[test]
-fn one_that_is_cut_off_stops_its_agents_before_the_other_starts_them() -> Result<()> {
-    let Some(network) = Network::new(3)? else { return Ok(()) };
-    let Some(server) = Postgres::start_on(network.on(1), &network.address(1))? else { return Ok(()) };
-    let [first, second] = homes(&server.url("postgres"))?;
+/// The first leads on the second machine, the other stands by on the third.
+fn apart(network: &Network, first: &Home, second: &Home) -> Result<(Daemon, Daemon)> {
     let start = |home: &Home, machine: usize| -> Result<Daemon> {
         let (mut there, run) = (network.on(machine), home.command(&["run"])?);
         there.arg(run.get_program()).args(run.get_args()).current_dir(home.path());
         home.spawn_by(there)
     };
-    let leader = start(&first, 2)?;
+    let leader = start(first, 2)?;
     wait_for("the first to lead", || Ok(first.component("scout").ok().filter(|c| c["state"] == "ready")))?;
-    let stand_by = start(&second, 3)?;
+    let stand_by = start(second, 3)?;
     wait_for("the second to stand by", || {
         Ok(second.component("scout").ok().filter(|c| c["state"] == "standby"))
     })?;
     ensure!(first.hosts()?.len() == 2 && second.hosts()?.is_empty());
+    Ok((leader, stand_by))
+}
+
+#[test]
+fn one_that_is_cut_off_stops_its_agents_before_the_other_starts_them() -> Result<()> {
+    let Some(network) = Network::new(3)? else { return Ok(()) };
+    let Some(server) = Postgres::start_on(network.on(1), &network.address(1))? else { return Ok(()) };
+    let [first, second] = homes(&server.url("postgres"))?;
+    let (leader, stand_by) = apart(&network, &first, &second)?;
 
     network.cut(2, true)?;
     wait_for("the second to start what the first had", || {
@@ -444,6 +450,39 @@ fn one_that_is_cut_off_stops_its_agents_before_the_other_starts_them() -> Result
     ensure!(stand_by.stop()?.success());
     first.until("scout", "ready")?;
     ensure!(leader.stop()?.success());
+    Ok(())
+}
+
+/// A refusal from another machine than the server says nothing of the server: it is no reason to go on.
+#[test]
+fn one_that_another_machine_refuses_in_the_servers_name_stops_its_agents_before_the_other_starts_them()
+-> Result<()> {
+    let Some(network) = Network::new(4)? else { return Ok(()) };
+    let Some(server) = Postgres::start_on(network.on(1), &network.address(1))? else { return Ok(()) };
+    let [first, second] = homes(&server.url("postgres"))?;
+    let (leader, stand_by) = apart(&network, &first, &second)?;
+    network.mislead(2, 4, true)?;
+    wait_for("the second to start what the first had", || {
+        let started = !second.hosts()?.is_empty();
+        let runs = first.hosts()?;
+        ensure!(!started || runs.is_empty(), "both run: {runs:?}");
+        Ok(started.then_some(()))
+    })?;
+    second.until("scout", "ready")?;
+    ensure!(reply(&second, "misbehaving", "echo there")? == "there");
+    first.until("scout", "standby")?;
+    let refused = first.cli(&["send", "misbehaving", "echo nobody", "--timeout", "1s"])?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(refused.status.code() == Some(75) && said.contains("refused"), "{refused:?}");
+    network.mislead(2, 4, false)?;
+    wait_for("the first to see who leads", || {
+        let scout = first.component("scout")?;
+        Ok(scout["reason"].as_str().is_some_and(|why| why.contains("leads it")).then_some(()))
+    })?;
+    let ended = moment(&first, "draining", "standby")?;
+    let began = moment(&second, "stopped", "starting")?;
+    ensure!(ended < began, "the first ended at {ended}, the second began at {began}");
+    ensure!(first.hosts()?.is_empty() && leader.stop()?.success() && stand_by.stop()?.success());
     Ok(())
 }
 

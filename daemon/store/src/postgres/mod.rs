@@ -16,7 +16,7 @@ mod connect;
 pub(crate) mod dialect;
 mod lead;
 mod list;
-mod locks;
+pub(crate) mod locks;
 #[cfg(test)]
 mod plans;
 mod shared;
