@@ -325,8 +325,8 @@ pub trait Backend: Send + Sync + 'static {
         let kept = held.iter().map(|(agent, _)| agent.clone()).collect();
         Ok(Renewed { kept, lost: Vec::new() })
     }
-    /// Which of these somebody leads now.
-    async fn led(&self, agents: &[AgentName]) -> Result<Vec<AgentName>, Error> {
+    /// Which of these somebody leads now, or did within `lately`.
+    async fn led(&self, agents: &[AgentName], _lately: Duration) -> Result<Vec<AgentName>, Error> {
         Ok(agents.to_vec())
     }
     /// Gives leads back.

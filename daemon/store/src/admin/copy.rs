@@ -104,18 +104,17 @@ async fn keep_others_out(raw: &mut Raw, database: &Database) -> Result<(), Error
                     + (select count(*) from agent_state where lease_until > clock_timestamp())";
     // The server sees only after a moment that a daemon has ended.
     for _ in 0..ENDING {
-        let held = raw.number(sql).await?;
-        let what = match (held, raw.number(&locks::alone()).await?) {
-            (0, 1) => return Ok(()),
-            (0, _) => {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
+        let alone = raw.number(&locks::alone()).await? == 1;
+        match raw.number(sql).await? {
+            0 if alone => return Ok(()),
+            0 => tokio::time::sleep(Duration::from_millis(100)).await,
+            held => {
+                let what = format!(
+                    "{held} tasks and agents are held by daemons: stop them, and try again when their leases have run out"
+                );
+                return Err(Error::Copy(format!("{} is in use, {what}", database.shown())));
             }
-            (n, _) => format!(
-                "{n} tasks and agents are held by daemons: stop them, and try again when their leases have run out"
-            ),
-        };
-        return Err(Error::Copy(format!("{} is in use, {what}", database.shown())));
+        }
     }
     let what = "sessions of daemons are open: stop them, and try again";
     Err(Error::Copy(format!("{} is in use, {what}", database.shown())))

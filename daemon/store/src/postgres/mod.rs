@@ -319,8 +319,8 @@ impl Backend for Postgres {
         self.lead(ttl, async |db| lead::renew(db, held, ttl).await).await
     }
 
-    async fn led(&self, agents: &[AgentName]) -> Result<Vec<AgentName>, Error> {
-        self.read(list::led(&self.readers, agents)).await
+    async fn led(&self, agents: &[AgentName], lately: Duration) -> Result<Vec<AgentName>, Error> {
+        self.read(list::led(&self.readers, agents, lately)).await
     }
 
     async fn release_agents(&self, held: &[(AgentName, i64)]) -> Result<(), Error> {

@@ -164,10 +164,10 @@ impl Keeper {
         }
         self.looked_at = Instant::now();
         let waiting = self.leads.waiting();
-        // Nobody renews meanwhile. Where it is not answered it is asked again.
+        // Nobody renews meanwhile. Where it is not answered it is asked again. Who led it for a moment is not overlooked.
         let led = match waiting.is_empty() {
             true => Vec::new(),
-            false => match timeout(ttl / 6, self.store.led(&waiting)).await {
+            false => match timeout(ttl / 6, self.store.led(&waiting, ttl / 2)).await {
                 Ok(Ok(led)) => led,
                 Ok(Err(_)) | Err(_) => return,
             },
