@@ -29,6 +29,9 @@ use super::Time;
 /// A suspension that is shorter is none.
 const SLEPT: Duration = Duration::from_secs(1);
 
+/// That an agent runs nowhere is told again after this: what is not heard of for a day counts as over.
+const TELL_AGAIN: Duration = Duration::from_secs(12 * 3600);
+
 /// What the database said to a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Said<T> {
@@ -63,7 +66,8 @@ pub enum Change {
         /// Which of the group are led elsewhere, and by whom.
         why: String,
     },
-    /// It runs nowhere, and has not for as long as a lease lasts: the first of its group is led elsewhere without it.
+    /// It runs nowhere, and has not for as long as a lease lasts: the first of its group is led elsewhere without it. Told
+    /// again while it is so.
     Unled {
         /// By whom.
         why: String,
@@ -87,8 +91,8 @@ struct Held {
 enum Waiting {
     /// Nobody leads it, since then.
     Unled(Time),
-    /// That was told.
-    Told,
+    /// That was told, at last then.
+    Told(Time),
     /// Whoever leads the first leads it too, or somebody else does.
     Led,
 }
@@ -172,9 +176,12 @@ impl Leads {
                     (Waiting::Led, (known != Some(Waiting::Led)).then_some(Change::Led))
                 }
                 Some(Waiting::Unled(since)) if since + self.ttl <= now => {
-                    (Waiting::Told, Some(Change::Unled { why: self.refusal(agent) }))
+                    (Waiting::Told(now), Some(Change::Unled { why: self.refusal(agent) }))
                 }
-                Some(known @ (Waiting::Unled(_) | Waiting::Told)) => (known, None),
+                Some(Waiting::Told(at)) if at + TELL_AGAIN <= now => {
+                    (Waiting::Told(now), Some(Change::Unled { why: self.refusal(agent) }))
+                }
+                Some(known @ (Waiting::Unled(_) | Waiting::Told(_))) => (known, None),
                 None | Some(Waiting::Led) => (Waiting::Unled(now), None),
             };
             self.waiting.insert(agent.clone(), next);

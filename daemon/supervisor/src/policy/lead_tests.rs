@@ -130,9 +130,12 @@ fn one_that_nobody_leads_since_its_first_is_led_alone_is_told_after_a_lease_and_
     assert_eq!(leads.seen(&waiting, &[], at(100_000)), []);
     assert_eq!(leads.seen(&waiting, &[], at(109_999)), []);
     let why = "its group runs as one, and `atlas` is had by another: alone@box leads it".to_owned();
-    assert_eq!(leads.seen(&waiting, &[], at(110_000)), [(scout.clone(), Change::Unled { why })]);
+    assert_eq!(leads.seen(&waiting, &[], at(110_000)), [(scout.clone(), Change::Unled { why: why.clone() })]);
     assert_eq!(leads.seen(&waiting, &[], at(200_000)), []);
-    assert_eq!(leads.seen(&waiting, &waiting, at(210_000)), [(scout.clone(), Change::Led)]);
+    let noon = at(110_000) + TELL_AGAIN;
+    assert_eq!(leads.seen(&waiting, &[], noon), [(scout.clone(), Change::Unled { why })]);
+    assert_eq!(leads.seen(&waiting, &[], noon), []);
+    assert_eq!(leads.seen(&waiting, &waiting, noon), [(scout.clone(), Change::Led)]);
     // What is led here waits for nobody.
     leads.claimed(vec![(atlas(), Ok(1))], at(210_000));
     assert_eq!(leads.waiting(), []);
