@@ -98,7 +98,8 @@ impl Keeper {
         };
         let changes = self.leads.renewed(&held, said, asked, self.clock.steady());
         self.tell(changes).await;
-        pause
+        // What must be given up is given up in time, however soon the database said nothing.
+        pause.min(self.deadline().saturating_duration_since(Instant::now()))
     }
 
     /// Answers when to claim next.
