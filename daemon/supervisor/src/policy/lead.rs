@@ -16,8 +16,9 @@
 //! A group is led as one. Of its members the first is claimed before all others, so that of two who claim one wins all; none
 //! runs before all are held, and with one that is lost all are. Who has had only some of them for as long as a lease lasts,
 //! since others are led elsewhere on their own, gives back what it has, and rests before it claims again: for half to one and
-//! a half leases, by chance, so that two of whom each has what the other needs do not meet for ever. Who waits for the first, which is led elsewhere, asks whether the
-//! others are led as well: where they are not, by whoever runs the first alone, they run nowhere, and that is told.
+//! a half leases, by chance, so that two of whom each has what the other needs do not meet for ever. Who waits for the first, which is
+//! led elsewhere, asks whether the others are led as well: where they are not, since the first is run alone, they run nowhere,
+//! and that is told.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -79,7 +79,7 @@ fn whatever_is_killed_every_task_ends_once_and_sessions_keep_their_order() -> Re
     }
     let (stop, done) = (AtomicBool::new(false), AtomicU32::new(0));
     let (struck, accepted) = thread::scope(|scope| {
-        let clients: Vec<_> = Client::all(&home, "", false, &mut rng)
+        let clients: Vec<_> = Client::all(&home, "", true, &mut rng)
             .into_iter()
             .map(|c| scope.spawn(|| c.run(&stop, &done)))
             .collect();

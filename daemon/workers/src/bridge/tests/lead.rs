@@ -47,7 +47,7 @@ async fn a_bridge_whose_machine_was_suspended_leads_anew() {
 struct Halting {
     bus: LocalBus,
     at: &'static str,
-    /// What was shown and published, and in what.
+    /// What was shown and published, in order.
     said: Mutex<Vec<&'static str>>,
 }
 
