@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
+use chrono::TimeDelta;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -159,6 +160,22 @@ impl Home {
             self.until(agent, "ready").with_context(|| self.log())?;
         }
         Ok(daemon)
+    }
+
+    /// What runs a daemon here whose wall clock [`step`](Self::step) sets: a debug build, since the machine's must not be set.
+    pub fn stepped(&self) -> Result<Command> {
+        let mut command = self.command(&["run"])?;
+        command.env("OPENCLAW_CLOCK_STEP", self.path().join("step"));
+        Ok(command)
+    }
+
+    /// Sets the wall clock of such a daemon: it is ahead of the machine's by so much from now on.
+    pub fn step(&self, step: TimeDelta) -> Result<()> {
+        let file = self.path().join("step");
+        let new = file.with_extension("new");
+        // Replaced whole, as the daemon reads it all the time.
+        fs::write(&new, step.num_seconds().to_string())?;
+        Ok(fs::rename(new, file)?)
     }
 
     /// A connection to the daemon.

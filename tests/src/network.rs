@@ -59,6 +59,24 @@ impl Network {
         ip(&["-n", &self.machine(1), "link", "set", &format!("to{number}"), if off { "down" } else { "up" }])
     }
 
+    /// Has a machine's segments to the first one go to another one of the same address, or not any more. Nobody listens there, so
+    /// that it answers each with a reset: those of open connections too.
+    pub fn mislead(&self, number: usize, by: usize, on: bool) -> Result<()> {
+        let (machine, impostor, first) = (self.machine(number), self.machine(by), self.address(1));
+        let what = if on { "add" } else { "del" };
+        if on {
+            // On its own wire it does not say that the address is there: the others go on to the first.
+            let quiet = "net.ipv4.conf.all.arp_ignore=1";
+            run(self.on(by).args(["sysctl", "-q", "-w", quiet]))?;
+            ip(&["-n", &impostor, "addr", "add", &format!("{first}/32"), "dev", "lo"])?;
+        }
+        ip(&["-n", &machine, "route", what, &format!("{first}/32"), "via", &self.address(by)])?;
+        if !on {
+            ip(&["-n", &impostor, "addr", "del", &format!("{first}/32"), "dev", "lo"])?;
+        }
+        Ok(())
+    }
+
     fn machine(&self, number: usize) -> String {
         format!("{}-{number}", self.name)
     }
@@ -73,8 +91,12 @@ impl Drop for Network {
 }
 
 fn ip(args: &[&str]) -> Result<()> {
-    let output = Command::new("ip").args(args).output()?;
+    run(Command::new("ip").args(args))
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.output()?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "`ip {}`: {said}", args.join(" "));
+    ensure!(output.status.success(), "{command:?}: {said}");
     Ok(())
 }

@@ -114,6 +114,18 @@ impl Postgres {
         Ok(self.url("postgres").replace("postgres@", &format!("{user}@")))
     }
 
+    /// Keeps everybody from a table, until the answer is dropped.
+    pub fn hold(&self, database: &str, table: &str) -> Result<Holding> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let connection = runtime.block_on(async {
+            let mut db = PgConnection::connect(&self.url(database)).await?;
+            let sql = format!("begin; lock table {table} in access exclusive mode");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut db).await?;
+            Ok::<_, anyhow::Error>(db)
+        })?;
+        Ok(Holding { _connection: connection, _runtime: runtime })
+    }
+
     /// All that it holds, as text.
     pub fn dump(&self, database: &str) -> Result<String> {
         with(&self.url(database), async |db| {
@@ -167,6 +179,12 @@ fn step(folder: &TempDir, ahead: i64) -> Result<()> {
     fs::write(&new, format!("{ahead:+}"))?;
     fs::set_permissions(&new, fs::Permissions::from_mode(0o644))?;
     Ok(fs::rename(new, file)?)
+}
+
+/// A lock on a table.
+pub struct Holding {
+    _connection: PgConnection,
+    _runtime: tokio::runtime::Runtime,
 }
 
 /// A connection of its own, for one question.

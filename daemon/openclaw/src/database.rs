@@ -36,8 +36,8 @@ pub fn hold(database: &Database) -> Result<Option<File>, Failure> {
     name.push(".lock");
     let taken = |pid: &str| {
         format!(
-            "already running: pid {pid} has the database {}, and a file is one process's own: run all components in \
-             one `openclaw run`, or share a PostgreSQL server",
+            "already running: pid {pid} has the database {}, and a file is one process's own: wait for the end of an \
+             `openclaw db copy`; else run all components in one `openclaw run`, or share a PostgreSQL server",
             path.display()
         )
     };

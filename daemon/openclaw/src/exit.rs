@@ -140,6 +140,7 @@ impl From<store::Error> for Failure {
             | Error::Down(_)
             | Error::Busy
             | Error::Locked
+            | Error::Copying(_)
             | Error::ReadOnly(_)
             | Error::InTheWay(_)
             | Error::Doubtful(_) => Code::TryAgain,

@@ -330,6 +330,10 @@ pub trait Backend: Send + Sync + 'static {
         let kept = held.iter().map(|(agent, _)| agent.clone()).collect();
         Ok(Renewed { kept, lost: Vec::new() })
     }
+    /// Which of these somebody leads now, or did within `lately`.
+    async fn led(&self, agents: &[AgentName], _lately: Duration) -> Result<Vec<AgentName>, Error> {
+        Ok(agents.to_vec())
+    }
     /// Gives leads back.
     async fn release_agents(&self, _held: &[(AgentName, i64)]) -> Result<(), Error> {
         Ok(())

@@ -48,6 +48,12 @@ pub enum Error {
          OPENCLAW_DATABASE_PASSWORD"
     )]
     Refused(String),
+    /// Somebody copies it.
+    #[error(
+        "{0} is being copied by `openclaw db copy`: nothing was stored; try again when that has ended, with the `url` in \
+         [database] that is to be used from then on"
+    )]
+    Copying(String),
     /// A copy that was not made.
     #[error("{0}")]
     Copy(String),

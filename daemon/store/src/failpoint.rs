@@ -3,7 +3,7 @@
 //! `OPENCLAW_FAILPOINT=complete.committed` ends the process there, as a power cut would; `complete.committed:3` at the
 //! third time; `wedge@store.turn` has whoever comes there wait for ever: the task, where it can wait, else its thread.
 //! `…?FILE` counts no arrival before that file is there, and takes it away with the one that it is for: whoever is started
-//! in place of the one that was wedged goes on. The whole is `[wedge@]NAME[:N][?FILE]`.
+//! in place of the one that was wedged goes on. The whole is `[wedge@]NAME[:N][?FILE]`, and several are separated by commas.
 //! A release build has none of this: [`reach`] and [`reach_now`] are empty there.
 
 /// The boundaries of a task's way: submit → claim → deliver → handle → complete → follow-up, and what goes on beside it.
@@ -52,11 +52,13 @@ pub enum Boundary {
     StoreTurn,
     /// The supervisor begins a turn.
     SupervisorTurn,
+    /// Whoever drives one agent's host begins a turn: wedged there, it is a worker that stalls and does not renew.
+    InstanceTurn,
 }
 
 impl Boundary {
     /// Each with its name.
-    pub const ALL: [(Self, &str); 21] = [
+    pub const ALL: [(Self, &str); 22] = [
         (Self::SubmitTaken, "submit.taken"),
         (Self::SubmitWritten, "submit.written"),
         (Self::SubmitCommitted, "submit.committed"),
@@ -78,6 +80,7 @@ impl Boundary {
         (Self::RecoverCommitted, "recover.committed"),
         (Self::StoreTurn, "store.turn"),
         (Self::SupervisorTurn, "supervisor.turn"),
+        (Self::InstanceTurn, "instance.turn"),
     ];
 }
 
@@ -102,16 +105,19 @@ mod armed {
         once: Option<PathBuf>,
     }
 
-    static ARMED: LazyLock<Option<Armed>> = LazyLock::new(|| {
-        let asked = std::env::var("OPENCLAW_FAILPOINT").ok()?;
-        let armed = read(&asked);
-        if armed.is_none() {
+    /// With the times at which somebody came there.
+    static ARMED: LazyLock<Vec<(Armed, AtomicU32)>> = LazyLock::new(|| {
+        let Ok(asked) = std::env::var("OPENCLAW_FAILPOINT") else { return Vec::new() };
+        let Some(armed) = read_all(&asked) else {
             // A test that arms nothing would prove nothing.
             die(&format!("OPENCLAW_FAILPOINT={asked}: there is no such fail point\n"));
-        }
-        armed
+        };
+        armed.into_iter().map(|armed| (armed, AtomicU32::new(0))).collect()
     });
-    static TIMES: AtomicU32 = AtomicU32::new(0);
+
+    fn read_all(asked: &str) -> Option<Vec<Armed>> {
+        asked.split(',').map(read).collect()
+    }
 
     fn read(asked: &str) -> Option<Armed> {
         let (wedge, rest) = asked.strip_prefix("wedge@").map_or((false, asked), |rest| (true, rest));
@@ -132,17 +138,17 @@ mod armed {
 
     /// Whether something is to happen there, sooner or later.
     pub fn is_armed(at: Boundary) -> bool {
-        ARMED.as_ref().is_some_and(|armed| armed.at == at)
+        ARMED.iter().any(|(armed, _)| armed.at == at)
     }
 
     /// Whether whoever comes here is to wait for ever. Does not return where it is to die.
     fn wedged(at: Boundary) -> bool {
-        let Some(armed) = ARMED.as_ref().filter(|armed| armed.at == at) else { return false };
+        let Some((armed, times)) = ARMED.iter().find(|(armed, _)| armed.at == at) else { return false };
         if armed.once.as_ref().is_some_and(|file| !file.exists()) {
             return false;
         }
         // Whoever comes after one that was wedged goes on.
-        if TIMES.fetch_add(1, Ordering::Relaxed) + 1 != armed.time {
+        if times.fetch_add(1, Ordering::Relaxed) + 1 != armed.time {
             return false;
         }
         if let Some(file) = &armed.once {
@@ -185,6 +191,12 @@ mod armed {
             let once = armed(true, Boundary::SupervisorTurn, 3)
                 .map(|armed| Armed { once: Some("/a?b".into()), ..armed });
             assert_eq!(read("wedge@supervisor.turn:3?/a?b"), once);
+            let several = read_all("wedge@store.turn:2,handled");
+            assert_eq!(
+                several,
+                armed(true, Boundary::StoreTurn, 2).zip(read("handled")).map(|(a, b)| vec![a, b])
+            );
+            assert_eq!(read_all("handled,"), None);
             let wrong = [
                 "",
                 "handled:",

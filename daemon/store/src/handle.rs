@@ -372,6 +372,14 @@ impl Store {
         self.backend.renew_agents(held, ttl).await
     }
 
+    /// Which of these somebody leads now, here or in another process, or did within `lately`.
+    ///
+    /// # Errors
+    /// [`Error::Away`], [`Error::Down`], [`Error::Database`].
+    pub async fn led(&self, agents: &[AgentName], lately: Duration) -> Result<Vec<AgentName>, Error> {
+        self.look_up(self.backend.led(agents, lately)).await
+    }
+
     /// Gives leads back, so that another process need not wait for their end. Nothing happens where they are lost.
     ///
     /// # Errors

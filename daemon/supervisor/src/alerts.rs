@@ -30,6 +30,8 @@ pub enum Topic {
     Reloaded,
     /// It was stopped, since another process may run it.
     Lead,
+    /// It runs nowhere, since its group is not led as one.
+    Group,
     /// The bus is away.
     Bus,
 }
@@ -43,6 +45,7 @@ impl Topic {
             Self::Library => "library",
             Self::Reloaded => "reloaded",
             Self::Lead => "lead",
+            Self::Group => "group",
             Self::Bus => "bus",
         };
         format!("{agent}:{topic}")

@@ -146,6 +146,7 @@ impl Supervisor {
             ),
             proxied: settings.database.proxied,
             claimed_at: tokio::time::Instant::now(),
+            looked_at: tokio::time::Instant::now(),
             wanted: naming,
             changes: teller_of_leads,
             led_until: teller_of_time,
@@ -721,7 +722,7 @@ impl Supervisor {
             "ready" => {
                 let (store, now, text) =
                     (&self.around.store, self.around.clock.now(), format!("it is ready: {reason}"));
-                for topic in [Topic::Breaker, Topic::Refused, Topic::Lead] {
+                for topic in [Topic::Breaker, Topic::Refused, Topic::Lead, Topic::Group] {
                     alerts::over(store, name, topic, &text, now);
                 }
             }

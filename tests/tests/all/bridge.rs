@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use openclaw_tests::daemon::Home;
 use openclaw_tests::server::{Postgres, Redis};
 use openclaw_tests::wait_for;
@@ -57,10 +58,18 @@ impl Relay {
 
     /// The next signal of this kind about an agent, among the first thousand.
     fn hear(&mut self, agent: &str, kind: &str) -> Result<Value> {
+        self.hear_all(agent, kind)?.pop().context("the last one")
+    }
+
+    /// That, and all that came before it.
+    fn hear_all(&mut self, agent: &str, kind: &str) -> Result<Vec<Value>> {
+        let mut heard = Vec::new();
         for line in self.lines.by_ref().take(3000) {
             let Ok(signal) = serde_json::from_str::<Value>(&line?) else { continue };
-            if signal["data"]["agent"] == agent && signal["type"] == kind {
-                return Ok(signal);
+            let last = signal["data"]["agent"] == agent && signal["type"] == kind;
+            heard.push(signal);
+            if last {
+                return Ok(heard);
             }
         }
         anyhow::bail!("{kind} of {agent} is not heard")
@@ -140,6 +149,51 @@ fn a_daemon_that_is_killed_is_missed_by_the_other_ones_bridge() -> Result<()> {
     ensure!(server.number("postgres", &format!("{lead} not null"))? == 1);
     ensure!(daemon.stop()?.success());
     ensure!(server.number("postgres", &format!("{lead} null"))? == 1);
+    Ok(())
+}
+
+/// Whoever has not looked for a while says `unknown` of all: the one that woke, and nobody else here.
+#[test]
+fn one_that_stood_still_past_its_lead_has_nothing_to_say_when_it_wakes() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let url = &server.url("postgres");
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let Some(redis) = Redis::start_on(port)? else { return Ok(()) };
+    let config = |agent: &str| {
+        format!(
+            "[daemon]\nheartbeat = \"1s\"\n[database]\nurl = \"{url}\"\n[bus]\n\
+             url = \"redis://localhost:{port}\"\n[agents.{agent}]\n"
+        )
+    };
+    let (first, second) =
+        (Home::new(&config("misbehaving"), &["misbehaving"])?, Home::new(&config("scout"), &["scout"])?);
+    let stopped = first.start_ready(&["misbehaving"])?;
+    bridge(&first, "1 fresh")?;
+    let other = second.start_ready(&["scout"])?;
+    bridge(&second, "2 fresh")?;
+    ensure!(first.component("heartbeat-bridge")?["description"] == "watches every agent");
+    stopped.signal(Signal::SIGSTOP)?;
+    bridge(&second, "down: misbehaving")?;
+    ensure!(second.component("heartbeat-bridge")?["description"] == "watches every agent");
+    heartbeats(&second, "misbehaving", "down")?;
+    let mut relay = Relay::listen(port)?;
+    relay.hear("misbehaving", "heartbeat.down")?;
+    let newest = server.number("postgres", "select max(id) from agent_heartbeats")?;
+    stopped.signal(Signal::SIGCONT)?;
+    let speaker = other.pid().to_string();
+    wait_for("the one that woke to look on, and its agent to be heard", || {
+        let beat = redis.ask(&["HGET", "agent:heartbeat-bridge:status", "pid"])?;
+        ensure!(beat == speaker, "{beat} beats, and not {speaker}");
+        let woken = first.component("heartbeat-bridge")?;
+        let back =
+            woken["reason"] == "2 fresh" && woken["description"].as_str() != Some("watches every agent");
+        Ok(back.then_some(()))
+    })?;
+    let heard = relay.hear_all("misbehaving", "heartbeat.fresh")?;
+    ensure!(heard.iter().all(|signal| signal["type"] != "heartbeat.unknown"), "{heard:#?}");
+    let wrong = format!("select count(*) from agent_heartbeats where id > {newest} and status = 'unknown'");
+    ensure!(server.number("postgres", &wrong)? == 0, "{:#?}", heartbeats(&second, "scout", "fresh")?);
+    ensure!(stopped.stop()?.success() && other.stop()?.success());
     Ok(())
 }
 

@@ -1,9 +1,8 @@
 //! The wall clock is set while the daemon works, by a file, since the machine's must not be: a debug build's, and that of
 //! PostgreSQL, which decides there.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -15,23 +14,12 @@ use serde_json::Value;
 
 use crate::support::{UNBOUND, ended, leave, pid, quick, reply, task};
 
-/// A daemon whose wall clock is ahead by the seconds in the file.
-fn stage(own: &str) -> Result<(Home, Daemon, PathBuf)> {
+/// A daemon whose wall clock can be set.
+fn stage(own: &str) -> Result<(Home, Daemon)> {
     let home = Home::new(&quick(&format!("[agents.misbehaving]\n{UNBOUND}\n{own}\n")), &["misbehaving"])?;
-    let file = home.path().join("step");
-    set(&file, TimeDelta::zero())?;
-    let mut command = home.command(&["run"])?;
-    command.env("OPENCLAW_CLOCK_STEP", &file);
-    let daemon = home.start_as(command)?;
+    let daemon = home.start_as(home.stepped()?)?;
     home.until("misbehaving", "ready")?;
-    Ok((home, daemon, file))
-}
-
-/// Replaced whole, as the daemon reads it all the time.
-fn set(file: &Path, step: TimeDelta) -> Result<()> {
-    let new = file.with_extension("new");
-    fs::write(&new, step.num_seconds().to_string())?;
-    Ok(fs::rename(new, file)?)
+    Ok((home, daemon))
 }
 
 /// Whether a time of the daemon's is now, by a clock that is ahead by so much.
@@ -42,14 +30,14 @@ fn is_now(at: &Value, step: TimeDelta) -> Result<bool> {
 
 #[test]
 fn a_clock_that_is_set_is_followed_and_takes_no_work_away() -> Result<()> {
-    let (home, daemon, file) = stage("")?;
+    let (home, daemon) = stage("")?;
     let host = pid(&home, "misbehaving")?;
     for hours in [3, -4] {
         let step = TimeDelta::hours(hours);
         let meeting = home.path().join(format!("meeting{hours}"));
         let id = leave(&home, "misbehaving", &format!("meet {} 2", meeting.display()))?;
         wait_for("the task to be in work", || Ok(meeting.exists().then_some(())))?;
-        set(&file, step)?;
+        home.step(step)?;
         wait_for("the clock to be followed", || {
             Ok(is_now(&home.status()?["daemon"]["now"], step)?.then_some(()))
         })?;
@@ -70,11 +58,11 @@ fn a_clock_that_is_set_is_followed_and_takes_no_work_away() -> Result<()> {
 fn a_clock_that_is_set_back_lengthens_no_wait() -> Result<()> {
     let breaker =
         "breaker = { intensity = 1000, min_calls = 1, failure_rate = 0.5, open = \"3s\", open_max = \"3s\" }";
-    let (home, daemon, file) = stage(breaker)?;
+    let (home, daemon) = stage(breaker)?;
     leave(&home, "misbehaving", "error once")?;
     home.until("misbehaving", "open")?;
     let step = TimeDelta::hours(-6);
-    set(&file, step)?;
+    home.step(step)?;
     let open = wait_for("the clock to be followed", || {
         let open = home.component("misbehaving")?;
         let until = &open["breaker"]["open_until"];

@@ -105,6 +105,45 @@ fn a_server_s_database_is_not_copied_while_a_gateway_accepts_work_there() -> Res
     Ok(())
 }
 
+/// On a server and on a file, as source and as target.
+#[test]
+fn no_daemon_starts_on_a_database_while_it_is_copied() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let (one, two) = (&server.database("one")?, &server.database("two")?);
+    let config = quick("[agents.misbehaving]\n");
+    let (file, source, target) = (
+        Home::new(&config, &["misbehaving"])?,
+        Home::new(&on(one), &["misbehaving"])?,
+        Home::new(&on(two), &["misbehaving"])?,
+    );
+    let daemon = file.start_ready(&["misbehaving"])?;
+    ensure!(file.ok(&["send", "misbehaving", "echo one"])?.contains("one"));
+    daemon.stop()?;
+    for (from, from_url, to, to_url, database) in
+        [(&file, "sqlite://openclaw.db", &source, one, "one"), (&source, one.as_str(), &target, two, "two")]
+    {
+        to.ok(&["db", "migrate"])?;
+        // In the midst of the copy, which waits for this table.
+        let holding = server.hold(database, "task_queue")?;
+        let copy = from.command(&["db", "copy", "--from", from_url, "--to", to_url])?.spawn();
+        let mut copy = copy?;
+        let waits = "select count(*) from pg_locks where locktype = 'relation' and not granted";
+        wait_for("the copy to wait", || Ok((server.number(database, waits)? > 0).then_some(())))?;
+        for home in [from, to] {
+            let refused = home.cli(&["run"])?;
+            let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+            ensure!(refused.status.code() == Some(75) && said.contains("`openclaw db copy`"), "{said}");
+        }
+        ensure!(to.cli(&["db", "migrate"])?.status.code() == Some(75));
+        drop(holding);
+        ensure!(wait_for("the copy to end", || Ok(copy.try_wait()?))?.success());
+    }
+    let daemon = target.start_ready(&["misbehaving"])?;
+    ensure!(target.ok(&["tasks", "list"])?.contains("echo one"));
+    ensure!(daemon.stop()?.success());
+    Ok(())
+}
+
 #[test]
 fn a_database_that_is_away_is_told_and_no_password_is_shown() -> Result<()> {
     let home = Home::new(&on("postgres://openclaw@127.0.0.1:1/openclaw"), &["misbehaving"])?;

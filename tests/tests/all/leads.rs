@@ -10,6 +10,7 @@ use openclaw_tests::proxy::Proxy;
 use openclaw_tests::server::Postgres;
 use openclaw_tests::socket::{Socket, message};
 use openclaw_tests::wait_for;
+use serde_json::Value;
 
 use crate::support::{ANALYZE, quick, reply};
 
@@ -252,6 +253,53 @@ fn what_is_of_no_use_without_the_rest_of_its_group_is_given_back() -> Result<()>
 }
 
 #[test]
+fn what_runs_nowhere_since_the_first_of_its_group_runs_alone_is_an_alert_while_it_lasts() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let config = on(&server.url("postgres"));
+    let group = "[groups.pair]\nagents = ['scout', 'misbehaving']\n";
+    let whole = Home::new(&format!("{config}{group}"), &["scout", "misbehaving"])?;
+    let single = Home::new(&config, &["scout", "misbehaving"])?;
+    // Elsewhere nobody knows of a group. Its first, in the order of names, is led there on its own.
+    let first = single.spawn_by(single.command(&["run", "misbehaving"])?)?;
+    let ready = |agent: &str| {
+        wait_for("it to be led on its own", || {
+            Ok(single.component(agent).ok().filter(|found| found["state"] == "ready"))
+        })
+    };
+    ready("misbehaving")?;
+    let pair = whole.start()?;
+    let alert = |over: bool| {
+        wait_for("the alert, or its end", || {
+            let alerts = whole.json(&["alert", "list", "--json"])?;
+            let of_group = |alert: &&Value| alert["key"] == "scout:group";
+            let found: Vec<_> =
+                alerts.as_array().context("alerts")?.iter().filter(of_group).cloned().collect();
+            ensure!(found.len() <= 1, "{alerts}");
+            Ok(found.into_iter().find(|alert| alert["resolved_at"].is_null() != over))
+        })
+    };
+    let told = alert(false)?;
+    let text = told["text"].as_str().context("a text")?;
+    ensure!(text.contains("it runs nowhere") && text.contains("`misbehaving` is had by another"), "{told}");
+    // Who leads it need not be who leads the first.
+    let other = single.spawn_by(single.command(&["run", "scout"])?)?;
+    ready("scout")?;
+    alert(true)?;
+    // It runs nowhere again; and it is over when all of it is had here.
+    ensure!(other.stop()?.success());
+    alert(false)?;
+    ensure!(first.stop()?.success());
+    whole.until("scout", "ready")?;
+    alert(true)?;
+    let about =
+        "select count(*) from agent_events where event_type = 'agent.alert' and agent_name = 'misbehaving'
+                 and payload::text like '%runs nowhere%'";
+    ensure!(server.number("postgres", about)? == 0, "who leads is not said to run nowhere");
+    ensure!(pair.stop()?.success(), "{}", whole.log());
+    Ok(())
+}
+
+#[test]
 fn a_process_that_does_not_answer_is_named_and_hides_nobody() -> Result<()> {
     let Some(server) = Postgres::start()? else { return Ok(()) };
     let home = Home::new(&on(&server.url("postgres")), &["scout", "misbehaving"])?;
@@ -350,23 +398,29 @@ fn moment(home: &Home, from: &str, to: &str) -> Result<String> {
     })
 }
 
-#[test]
-fn one_that_is_cut_off_stops_its_agents_before_the_other_starts_them() -> Result<()> {
-    let Some(network) = Network::new(3)? else { return Ok(()) };
-    let Some(server) = Postgres::start_on(network.on(1), &network.address(1))? else { return Ok(()) };
-    let [first, second] = homes(&server.url("postgres"))?;
+/// The first leads on the second machine, the other stands by on the third.
+fn apart(network: &Network, first: &Home, second: &Home) -> Result<(Daemon, Daemon)> {
     let start = |home: &Home, machine: usize| -> Result<Daemon> {
         let (mut there, run) = (network.on(machine), home.command(&["run"])?);
         there.arg(run.get_program()).args(run.get_args()).current_dir(home.path());
         home.spawn_by(there)
     };
-    let leader = start(&first, 2)?;
+    let leader = start(first, 2)?;
     wait_for("the first to lead", || Ok(first.component("scout").ok().filter(|c| c["state"] == "ready")))?;
-    let stand_by = start(&second, 3)?;
+    let stand_by = start(second, 3)?;
     wait_for("the second to stand by", || {
         Ok(second.component("scout").ok().filter(|c| c["state"] == "standby"))
     })?;
     ensure!(first.hosts()?.len() == 2 && second.hosts()?.is_empty());
+    Ok((leader, stand_by))
+}
+
+#[test]
+fn one_that_is_cut_off_stops_its_agents_before_the_other_starts_them() -> Result<()> {
+    let Some(network) = Network::new(3)? else { return Ok(()) };
+    let Some(server) = Postgres::start_on(network.on(1), &network.address(1))? else { return Ok(()) };
+    let [first, second] = homes(&server.url("postgres"))?;
+    let (leader, stand_by) = apart(&network, &first, &second)?;
 
     network.cut(2, true)?;
     wait_for("the second to start what the first had", || {
@@ -396,6 +450,42 @@ fn one_that_is_cut_off_stops_its_agents_before_the_other_starts_them() -> Result
     ensure!(stand_by.stop()?.success());
     first.until("scout", "ready")?;
     ensure!(leader.stop()?.success());
+    Ok(())
+}
+
+/// A refusal from another machine than the server says nothing of the server: it is no reason to go on.
+#[test]
+fn one_that_another_machine_refuses_in_the_servers_name_stops_its_agents_before_the_other_starts_them()
+-> Result<()> {
+    let Some(network) = Network::new(4)? else { return Ok(()) };
+    let Some(server) = Postgres::start_on(network.on(1), &network.address(1))? else { return Ok(()) };
+    // Long enough that a busy machine does not hold up the first for its whole margin.
+    let config = on(&server.url("postgres")).replace("lead = \"2s\"", "lead = \"5s\"");
+    let home = || Home::new(&config, &["scout", "misbehaving"]);
+    let (first, second) = (home()?, home()?);
+    let (leader, stand_by) = apart(&network, &first, &second)?;
+    network.mislead(2, 4, true)?;
+    wait_for("the second to start what the first had", || {
+        let started = !second.hosts()?.is_empty();
+        let runs = first.hosts()?;
+        ensure!(!started || runs.is_empty(), "both run: {runs:?}");
+        Ok(started.then_some(()))
+    })?;
+    second.until("scout", "ready")?;
+    ensure!(reply(&second, "misbehaving", "echo there")? == "there");
+    first.until("scout", "standby")?;
+    let refused = first.cli(&["send", "misbehaving", "echo nobody", "--timeout", "1s"])?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(refused.status.code() == Some(75) && said.contains("refused"), "{refused:?}");
+    network.mislead(2, 4, false)?;
+    wait_for("the first to see who leads", || {
+        let scout = first.component("scout")?;
+        Ok(scout["reason"].as_str().is_some_and(|why| why.contains("leads it")).then_some(()))
+    })?;
+    let ended = moment(&first, "draining", "standby")?;
+    let began = moment(&second, "stopped", "starting")?;
+    ensure!(ended < began, "the first ended at {ended}, the second began at {began}");
+    ensure!(first.hosts()?.is_empty() && leader.stop()?.success() && stand_by.stop()?.success());
     Ok(())
 }
 

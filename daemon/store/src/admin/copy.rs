@@ -9,9 +9,13 @@ use super::cell::{Cell, Digested, postgres, sqlite};
 use super::tables::{Kind, TABLES, Table};
 use super::{Database, Raw};
 use crate::Error;
+use crate::postgres::locks;
 
 /// Rows that are read and written at once.
 const PAGE: usize = 1000;
+
+/// How many tenths of a second a server may take to see that a daemon has ended.
+const ENDING: u32 = 20;
 
 /// How far it has come.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +41,7 @@ impl Database {
     /// Copies everything to an empty database, which is brought to this binary's form first, and compares.
     ///
     /// # Errors
-    /// [`Error::Copy`] when the target is not empty, the source is of another version or in use, or they differ: then the
+    /// [`Error::Copy`] when the target is not empty, the source is of another version, either is in use, or they differ: then the
     /// target is as it was. Those of [`open`](Self::open).
     pub async fn copy(&self, to: &Self, mut progress: impl FnMut(Progress)) -> Result<Vec<Copied>, Error> {
         let status = self.status().await?;
@@ -50,11 +54,13 @@ impl Database {
         }
         to.open().await?.close().await;
         let (mut source, mut target) = (Raw::open(self).await?, Raw::open(to).await?);
+        // Before anything is read: nobody stores what the copy would not have, in either.
+        keep_others_out(&mut source, self).await?;
+        keep_others_out(&mut target, to).await?;
         source
             .run(if source.is_postgres() { "begin isolation level repeatable read" } else { "begin" })
             .await?;
         target.run(if target.is_postgres() { "begin" } else { "begin immediate" }).await?;
-        unused(&mut source, self).await?;
         for table in TABLES {
             if target.number(&format!("select count(*) from {}", table.name)).await? > 0 {
                 let what = format!(
@@ -87,35 +93,30 @@ impl Database {
     }
 }
 
-/// A server's daemons are known by their leases and their sessions; a file's by the lock of its home, which is the caller's to
-/// hold.
-async fn unused(source: &mut Raw, database: &Database) -> Result<(), Error> {
-    if !source.is_postgres() {
+/// While this connection lives no daemon writes to a server's database, nor starts on it; a file is its home's, whose lock is
+/// the caller's to hold. One that is cut off or was killed a moment ago is known by its leases.
+async fn keep_others_out(raw: &mut Raw, database: &Database) -> Result<(), Error> {
+    if !raw.is_postgres() {
         return Ok(());
     }
     let sql =
         "select (select count(*) from task_queue where state = 'leased' and lease_until > clock_timestamp())
                     + (select count(*) from agent_state where lease_until > clock_timestamp())";
-    let held = source.number(sql).await?;
-    // A gateway alone leases nothing, and accepts all the same.
-    let sql = "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'openclaw'
-               and pid <> pg_backend_pid()";
-    let mut open = source.number(sql).await?;
     // The server sees only after a moment that a daemon has ended.
-    for _ in 0..20 {
-        if held > 0 || open == 0 {
-            break;
+    for _ in 0..ENDING {
+        let alone = raw.number(&locks::alone()).await? == 1;
+        match raw.number(sql).await? {
+            0 if alone => return Ok(()),
+            0 => tokio::time::sleep(Duration::from_millis(100)).await,
+            held => {
+                let what = format!(
+                    "{held} tasks and agents are held by daemons: stop them, and try again when their leases have run out"
+                );
+                return Err(Error::Copy(format!("{} is in use, {what}", database.shown())));
+            }
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        open = source.number(sql).await?;
     }
-    let what = match (held, open) {
-        (0, 0) => return Ok(()),
-        (0, n) => format!("{n} sessions of daemons are open: stop them, and try again"),
-        (n, _) => format!(
-            "{n} tasks and agents are held by daemons: stop them, and try again when their leases have run out"
-        ),
-    };
+    let what = "sessions of daemons are open: stop them, and try again";
     Err(Error::Copy(format!("{} is in use, {what}", database.shown())))
 }
 

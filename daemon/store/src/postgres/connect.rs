@@ -8,7 +8,7 @@ use sqlx::ConnectOptions;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 
-use super::Writer;
+use super::{Writer, locks};
 use crate::Error;
 
 pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/postgres");
@@ -78,8 +78,17 @@ impl Server {
         // Stronger than "on" is the administrator's choice; weaker is nobody's.
         let durable = "select set_config('synchronous_commit', 'on', false)
                        where current_setting('synchronous_commit') = 'off'";
-        super::bounded(async { Ok(sqlx::query(durable).execute(&mut db).await?) }).await?;
+        super::bounded(async {
+            sqlx::query(durable).execute(&mut db).await?;
+            self.take_part(&mut db).await
+        })
+        .await?;
         Ok(db)
+    }
+
+    /// Not beside a copy: what is stored meanwhile would be missing in it.
+    async fn take_part(&self, db: &mut PgConnection) -> Result<(), Error> {
+        if locks::take_part(db).await? { Ok(()) } else { Err(Error::Copying(self.shown())) }
     }
 
     /// A connection without the bounds of the others: to change or copy a large table takes its time.
@@ -135,6 +144,7 @@ impl Server {
     pub(crate) async fn migrate(&self) -> Result<(), Error> {
         let mut db = self.dial_unbounded().await?;
         self.suits(&mut db).await?;
+        self.take_part(&mut db).await?;
         let mut running = std::pin::pin!(MIGRATIONS.run_direct(None, &mut db, false));
         let began = tokio::time::Instant::now();
         let done = loop {

@@ -1,5 +1,8 @@
 //! What is read in PostgreSQL's own words.
 
+use std::time::Duration;
+
+use openclaw_agent_api::AgentName;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
@@ -40,4 +43,14 @@ pub async fn ended(db: &mut PgConnection, tasks: &[TaskId]) -> Result<Vec<Ended>
         Some(ended)
     });
     Ok(ended.collect())
+}
+
+/// Only who leads an agent saves its record.
+pub async fn led(db: &Pool, agents: &[AgentName], lately: Duration) -> Result<Vec<AgentName>, Error> {
+    let sql = "select agent_name from agent_state where agent_name = any($1)
+               and greatest(lease_until, updated_at + make_interval(secs => $2)) > clock_timestamp()";
+    let agents: Vec<_> = agents.iter().map(AgentName::as_str).collect();
+    let led: Vec<String> =
+        sqlx::query_scalar(sql).bind(agents).bind(lately.as_secs_f64()).fetch_all(db).await?;
+    Ok(led.iter().filter_map(|name| name.parse().ok()).collect())
 }

@@ -19,6 +19,9 @@ const STRIPES: i64 = 256;
 /// Tells these locks from other programs'.
 const SPACE: i32 = 0x6f63_6c77;
 
+/// Whoever works on the database has this one, in common with others; who copies it has it alone.
+const USE: i32 = -1;
+
 /// Of tasks by their ids, of what a sweep at `$3` finds, and of new tasks by queue and name.
 pub const LOCK: &str = "select pg_advisory_xact_lock($6, stripe) from (
        select distinct (hashtextextended(queue || chr(1) || name, 0) & ($7 - 1))::integer as stripe from (
@@ -73,4 +76,15 @@ pub async fn of_lives(db: &mut PgConnection, claimant: &Claimant) -> Result<(), 
     let orders = ids.into_iter().map(|id: Uuid| Order::Cancel(TaskId::from(id))).collect();
     let moment = Moment::own(chrono::DateTime::UNIX_EPOCH);
     of_batch(db, &Batch { orders, ..Batch::default() }, &moment).await
+}
+
+/// Takes part in the work on the database for as long as this connection lives; false while somebody copies it.
+pub async fn take_part(db: &mut PgConnection) -> Result<bool, Error> {
+    let sql = "select pg_try_advisory_lock_shared($1, $2)";
+    Ok(sqlx::query_scalar(sql).bind(SPACE).bind(USE).fetch_one(db).await?)
+}
+
+/// What answers 1 once nobody takes part any more, and nobody can while the connection lives that asked.
+pub fn alone() -> String {
+    format!("select pg_try_advisory_lock({SPACE}, {USE})::integer::bigint")
 }

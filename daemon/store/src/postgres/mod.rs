@@ -16,7 +16,7 @@ mod connect;
 pub(crate) mod dialect;
 mod lead;
 mod list;
-mod locks;
+pub(crate) mod locks;
 #[cfg(test)]
 mod plans;
 mod server_clock;
@@ -363,6 +363,10 @@ impl Backend for Postgres {
 
     async fn renew_agents(&self, held: &[(AgentName, i64)], ttl: Duration) -> Result<Renewed, Error> {
         self.lead(ttl, async |db, _| lead::renew(db, held, ttl).await).await
+    }
+
+    async fn led(&self, agents: &[AgentName], lately: Duration) -> Result<Vec<AgentName>, Error> {
+        self.read(list::led(&self.readers, agents, lately)).await
     }
 
     async fn release_agents(&self, held: &[(AgentName, i64)]) -> Result<(), Error> {

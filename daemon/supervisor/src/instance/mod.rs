@@ -28,7 +28,7 @@ use serde_json::value::RawValue;
 use settings::{Supervision, Tasks};
 use store::backend::{NewEvent, REFUSED};
 use store::clock::Clock;
-use store::failpoint::{Boundary, reach_now};
+use store::failpoint::{Boundary, reach, reach_now};
 use store::task::{LeasedTask, TaskId};
 use store::{Consumer, Store};
 use tokio::io::Interest;
@@ -429,6 +429,7 @@ impl Instance {
     ) -> (End, Option<Leftover>) {
         self.sandbox = Seat::of(process.pid());
         let heard_out = loop {
+            reach(Boundary::InstanceTurn).await;
             self.give_credit();
             self.write();
             match self.wait(&process, &mut orders).await {

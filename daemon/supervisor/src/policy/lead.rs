@@ -16,7 +16,9 @@
 //! A group is led as one. Of its members the first is claimed before all others, so that of two who claim one wins all; none
 //! runs before all are held, and with one that is lost all are. Who has had only some of them for as long as a lease lasts,
 //! since others are led elsewhere on their own, gives back what it has, and rests before it claims again: for half to one and
-//! a half leases, by chance, so that two of whom each has what the other needs do not meet for ever.
+//! a half leases, by chance, so that two of whom each has what the other needs do not meet for ever. Who waits for the first, which is
+//! led elsewhere, asks whether the others are led as well: where they are not, since the first is run alone, they run nowhere,
+//! and that is told.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,6 +29,9 @@ use super::Time;
 
 /// A suspension that is shorter is none.
 const SLEPT: Duration = Duration::from_secs(1);
+
+/// That an agent runs nowhere is told again after this: what is not heard of for a day counts as over.
+const TELL_AGAIN: Duration = Duration::from_secs(12 * 3600);
 
 /// What the database said to a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +67,14 @@ pub enum Change {
         /// Which of the group are led elsewhere, and by whom.
         why: String,
     },
+    /// It runs nowhere, and has not for as long as a lease lasts: the first of its group is led elsewhere without it. Told
+    /// again while it is so.
+    Unled {
+        /// By whom.
+        why: String,
+    },
+    /// Somebody leads it, though its group is not led here.
+    Led,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +85,17 @@ struct Held {
     since: Time,
     /// It was told: all of its group are held.
     led: bool,
+}
+
+/// One that waits for the first of its group, which is led elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    /// Nobody leads it, since then.
+    Unled(Time),
+    /// That was told, at last then.
+    Told(Time),
+    /// Whoever leads the first leads it too, or somebody else does.
+    Led,
 }
 
 /// The leads of one process.
@@ -89,6 +113,8 @@ pub struct Leads {
     refusals: BTreeMap<AgentName, String>,
     /// Those that are not claimed before then, after they were given back.
     resting: BTreeMap<AgentName, Time>,
+    /// What is known of those that wait for the first of their group.
+    waiting: BTreeMap<AgentName, Waiting>,
 }
 
 impl Leads {
@@ -98,7 +124,8 @@ impl Leads {
         let margin = (kill + ttl / 10).min(ttl / 2);
         let (held, wanted) = (BTreeMap::new(), BTreeSet::new());
         let (refusals, resting) = (BTreeMap::new(), BTreeMap::new());
-        Self { ttl, margin, groups, suspended: None, held, wanted, refusals, resting }
+        let waiting = BTreeMap::new();
+        Self { ttl, margin, groups, suspended: None, held, wanted, refusals, resting, waiting }
     }
 
     /// An agent that is to be led here.
@@ -127,6 +154,41 @@ impl Leads {
     pub fn standing_by(&self) -> Vec<AgentName> {
         let unled = self.held.iter().filter(|(_, held)| !held.led).map(|(agent, _)| agent);
         self.wanted.iter().chain(unled).cloned().collect()
+    }
+
+    /// Those that are not claimed, since the first of their group is led elsewhere: of them alone nobody here knows whether
+    /// somebody leads them.
+    pub fn waiting(&self) -> Vec<AgentName> {
+        let behind = |agent: &&AgentName| {
+            let first = self.group(agent).into_iter().next();
+            first.is_some_and(|first| first != **agent && self.refusals.contains_key(&first))
+        };
+        self.wanted.iter().filter(behind).cloned().collect()
+    }
+
+    /// What the database said at `now` of those that were [`waiting`](Self::waiting): these are led.
+    pub fn seen(&mut self, waiting: &[AgentName], led: &[AgentName], now: Time) -> Changes {
+        self.waiting.retain(|agent, _| waiting.contains(agent));
+        let mut changes = Vec::new();
+        for agent in waiting {
+            let known = self.waiting.get(agent).copied();
+            let (next, change) = match known {
+                _ if led.contains(agent) => {
+                    (Waiting::Led, (known != Some(Waiting::Led)).then_some(Change::Led))
+                }
+                Some(Waiting::Unled(since)) if since + self.ttl <= now => {
+                    (Waiting::Told(now), Some(Change::Unled { why: self.refusal(agent) }))
+                }
+                Some(Waiting::Told(at)) if at + TELL_AGAIN <= now => {
+                    (Waiting::Told(now), Some(Change::Unled { why: self.refusal(agent) }))
+                }
+                Some(known @ (Waiting::Unled(_) | Waiting::Told(_))) => (known, None),
+                None | Some(Waiting::Led) => (Waiting::Unled(now), None),
+            };
+            self.waiting.insert(agent.clone(), next);
+            changes.extend(change.map(|change| (agent.clone(), change)));
+        }
+        changes
     }
 
     /// The members of an agent's group that are to be led here, in order; of one without a group itself.

@@ -112,6 +112,37 @@ fn what_is_of_no_use_without_the_rest_of_its_group_is_given_back_and_rests() {
     assert_eq!(leads.give_back(at(90_000), 0.5), (vec![], vec![]));
 }
 
+#[test]
+fn one_that_nobody_leads_since_its_first_is_led_alone_is_told_after_a_lease_and_so_is_its_end() {
+    let scout: AgentName = "scout".parse().unwrap();
+    let mut leads = Leads::new(TTL, KILL, vec![vec![atlas(), scout.clone()]]);
+    leads.want(atlas());
+    leads.want(scout.clone());
+    // Nobody has said yet that the first is led elsewhere.
+    assert_eq!(leads.waiting(), []);
+    leads.claimed(vec![(atlas(), Err("alone@box leads it".into()))], at(0));
+    let waiting = leads.waiting();
+    assert_eq!(waiting, std::slice::from_ref(&scout));
+    // Whoever leads the first is still on the way to it.
+    assert_eq!(leads.seen(&waiting, &[], at(0)), []);
+    assert_eq!(leads.seen(&waiting, &waiting, at(5_000)), [(scout.clone(), Change::Led)]);
+    assert_eq!(leads.seen(&waiting, &waiting, at(90_000)), []);
+    assert_eq!(leads.seen(&waiting, &[], at(100_000)), []);
+    assert_eq!(leads.seen(&waiting, &[], at(109_999)), []);
+    let why = "its group runs as one, and `atlas` is had by another: alone@box leads it".to_owned();
+    assert_eq!(leads.seen(&waiting, &[], at(110_000)), [(scout.clone(), Change::Unled { why: why.clone() })]);
+    assert_eq!(leads.seen(&waiting, &[], at(200_000)), []);
+    let noon = at(110_000) + TELL_AGAIN;
+    assert_eq!(leads.seen(&waiting, &[], noon), [(scout.clone(), Change::Unled { why })]);
+    assert_eq!(leads.seen(&waiting, &[], noon), []);
+    assert_eq!(leads.seen(&waiting, &waiting, noon), [(scout.clone(), Change::Led)]);
+    // What is led here waits for nobody.
+    leads.claimed(vec![(atlas(), Ok(1))], at(210_000));
+    assert_eq!(leads.waiting(), []);
+    leads.claimed(vec![(scout.clone(), Ok(2))], at(210_000));
+    assert_eq!((leads.waiting(), leads.seen(&[], &[], at(210_000))), (vec![], vec![]));
+}
+
 /// The database, and what may happen to whoever asks it.
 #[derive(Clone, Debug)]
 enum Step {
@@ -212,7 +243,11 @@ impl Process {
                 Change::Lost { .. } if self.runs.remove(&agent) => {
                     self.goes_until = now + KILL.as_millis() as u64
                 }
-                Change::Lost { .. } | Change::StandsBy { .. } | Change::GivenBack { .. } => {}
+                Change::Lost { .. }
+                | Change::StandsBy { .. }
+                | Change::GivenBack { .. }
+                | Change::Unled { .. }
+                | Change::Led => {}
             }
         }
     }

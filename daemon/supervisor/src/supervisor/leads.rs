@@ -7,12 +7,12 @@ use openclaw_agent_api::AgentName;
 use store::backend::Claim;
 use store::{Clock, Error, Store};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::Supervisor;
 use super::reloads::{Done, Why};
 use super::slot::{Lead, Slot};
-use crate::alerts::{Level, Topic};
+use crate::alerts::{self, Level, Topic};
 use crate::policy::lead::{Change, Leads, Said};
 use crate::policy::{Event, Record, State, StopReason, Time};
 
@@ -42,6 +42,8 @@ pub(super) struct Keeper {
     pub proxied: bool,
     /// When a claim was answered last.
     pub claimed_at: Instant,
+    /// When it was asked last who leads the rest of groups.
+    pub looked_at: Instant,
     /// Agents that are to be led here.
     pub wanted: mpsc::UnboundedReceiver<AgentName>,
     pub changes: mpsc::Sender<Changed>,
@@ -79,7 +81,7 @@ impl Keeper {
                 claim_at = now + self.claim().await;
             }
         }
-        let _ = tokio::time::timeout(LAST, self.store.release_agents(&self.leads.held())).await;
+        let _ = timeout(LAST, self.store.release_agents(&self.leads.held())).await;
     }
 
     /// Answers when to renew next.
@@ -98,12 +100,14 @@ impl Keeper {
         };
         let changes = self.leads.renewed(&held, said, asked, self.clock.steady());
         self.tell(changes).await;
-        pause
+        // What must be given up is given up in time, however soon the database said nothing.
+        pause.min(self.deadline().saturating_duration_since(Instant::now()))
     }
 
     /// Answers when to claim next.
     async fn claim(&mut self) -> Duration {
         self.give_back().await;
+        self.look_around().await;
         let wanted = self.leads.wanted(self.clock.steady());
         if wanted.is_empty() {
             // Those that rest are claimed again in time.
@@ -157,6 +161,26 @@ impl Keeper {
         if !matches!(released, Ok(Ok(()))) {
             tracing::debug!("leads could not be given back, and run out");
         }
+        self.tell(changes).await;
+    }
+
+    /// Whether what waits here for the first of its group, which is led elsewhere, is led as well.
+    async fn look_around(&mut self) {
+        let ttl = self.leads.ttl();
+        if self.looked_at.elapsed() < ttl / 3 {
+            return;
+        }
+        self.looked_at = Instant::now();
+        let waiting = self.leads.waiting();
+        // Nobody renews meanwhile. Where it is not answered it is asked again. Who led it for a moment is not overlooked.
+        let led = match waiting.is_empty() {
+            true => Vec::new(),
+            false => match timeout(ttl / 6, self.store.led(&waiting, ttl / 2)).await {
+                Ok(Ok(led)) => led,
+                Ok(Err(_)) | Err(_) => return,
+            },
+        };
+        let changes = self.leads.seen(&waiting, &led, self.clock.steady());
         self.tell(changes).await;
     }
 
@@ -233,6 +257,17 @@ impl Supervisor {
                 let text = format!("it does not run anywhere with its group, and was given back: {why}");
                 self.alert(&name, Level::Warning, Topic::Lead, &text);
                 self.lead_changed((name, Change::StandsBy { why }));
+            }
+            Change::Unled { why } => {
+                let text = format!(
+                    "it runs nowhere: {why}; run its whole group there, or stop what runs there alone"
+                );
+                tracing::warn!(agent = %name, "{text}");
+                self.alert(&name, Level::Warning, Topic::Group, &text);
+            }
+            Change::Led => {
+                let (store, now) = (&self.around.store, self.around.clock.now());
+                alerts::over(store, &name, Topic::Group, "another process leads it", now);
             }
             Change::Lost { why } => {
                 let text = format!("it is stopped here: {why}");

@@ -171,6 +171,8 @@ impl State {
         stored: impl IntoIterator<Item = &'a Heartbeat>,
         now: DateTime<Utc>,
     ) -> Self {
+        // What was thought while another one spoke, or nobody, is not stored.
+        self.watched.values_mut().for_each(|watched| watched.sampled_at = None);
         for row in stored {
             let Ok(agent) = row.agent.parse::<AgentName>() else { continue };
             let text = |field: &str| row.metadata.get(field).and_then(|value| value.as_str());

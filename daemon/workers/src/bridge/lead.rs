@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
 use store::backend::{Claim, Heartbeat};
 use store::{Clock, Store};
 use supervisor::policy::lead::{Change, Leads, Said};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::decide::FORGET;
 use super::error::Error;
@@ -18,11 +19,34 @@ use super::look::is_service;
 /// Who was at work of late is asked for no oftener.
 const ASKED: Duration = Duration::from_secs(60);
 
+/// How long this process may speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Term {
+    /// Another one may.
+    #[default]
+    Over,
+    /// Until then, by [`Clock::steady`]: what stood still past it may not, before anybody has told it so.
+    Until(DateTime<Utc>),
+    /// There is nobody else.
+    Always,
+}
+
+impl Term {
+    /// Whether it may at this moment.
+    pub fn holds(self, steady: DateTime<Utc>) -> bool {
+        match self {
+            Self::Over => false,
+            Self::Until(end) => steady < end,
+            Self::Always => true,
+        }
+    }
+}
+
 /// What the store says.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lead {
-    /// Whether this process leads.
-    pub leads: bool,
+    /// Whether this process leads, and how long. Looked at right before each thing that is done in the lead's name.
+    pub term: Term,
     /// What was stored last of each agent when it took the lead.
     pub stored: Arc<Vec<Heartbeat>>,
     /// Agents that were at work of late, wherever.
@@ -43,42 +67,55 @@ pub(super) async fn keep(
     let mut leads = Leads::new(interval * 2, Duration::ZERO, Vec::new());
     leads.want(name.clone());
     let (mut speaks, mut asked) = (false, None::<Instant>);
+    let pause = interval / 2;
     loop {
         let mut changes = leads.awake(clock.suspended());
+        let before = leads.deadline();
         let error = ask(store, clock, &mut leads, &mut changes).await.err();
         for (_, change) in changes {
             if let Change::Lost { why } = change {
-                // Another one may speak.
-                speaks = false;
                 tracing::warn!("the heartbeat bridge leads no longer: {why}");
-                let error = error.clone().map(Error::Lead);
-                lead.send_modify(|lead| (lead.leads, lead.error) = (false, error));
+                speaks = false;
             }
         }
+        // Renewed too late: it has kept silent meanwhile, and does not know what of its last look it has told.
+        speaks &= before.is_none_or(|end| clock.steady() < end);
+        let term = leads.deadline().filter(|_| speaks).map_or(Term::Over, Term::Until);
+        // Whoever listens is woken by the end of a lead, and not by its renewal.
+        lead.send_if_modified(|lead| std::mem::replace(&mut lead.term, term) != Term::Over && !speaks);
         match error {
             Some(error) => failed(lead, error),
             // Whoever speaks must know what has been said.
-            None if !speaks && !leads.held().is_empty() => match store.last_heartbeats().await {
-                Ok(stored) => {
-                    speaks = true;
-                    tracing::debug!("the heartbeat bridge leads");
-                    lead.send_modify(|lead| {
-                        (lead.leads, lead.stored, lead.error) = (true, Arc::new(stored), None);
-                    });
+            None if !speaks && !leads.held().is_empty() => {
+                // No longer than till the next renewal, as below.
+                match timeout(pause, store.last_heartbeats()).await {
+                    Ok(Ok(stored)) => {
+                        speaks = true;
+                        tracing::debug!("the heartbeat bridge leads");
+                        let term = leads.deadline().map_or(Term::Over, Term::Until);
+                        lead.send_modify(|lead| {
+                            (lead.term, lead.stored, lead.error) = (term, Arc::new(stored), None);
+                        });
+                    }
+                    Ok(Err(error)) => failed(lead, error),
+                    Err(_) => {}
                 }
-                Err(error) => failed(lead, error),
-            },
+            }
             None => quietly(lead, |lead| lead.error = None),
         }
-        if asked.is_none_or(|at| at.elapsed() >= ASKED)
-            && let Ok(names) = store.agents_since(clock.now() - FORGET).await
-        {
-            asked = Some(Instant::now());
-            let names = names.iter().filter_map(|name| name.parse().ok()).filter(|name| !is_service(name));
-            let known = names.collect();
-            quietly(lead, |lead| lead.known = known);
-        }
-        sleep(interval / 2).await;
+        // While a renewal need not be thought of.
+        let know = async {
+            if asked.is_none_or(|at| at.elapsed() >= ASKED)
+                && let Ok(Ok(names)) = timeout(pause, store.agents_since(clock.now() - FORGET)).await
+            {
+                asked = Some(Instant::now());
+                let names =
+                    names.iter().filter_map(|name| name.parse().ok()).filter(|name| !is_service(name));
+                let known = names.collect();
+                quietly(lead, |lead| lead.known = known);
+            }
+        };
+        tokio::join!(sleep(pause), know);
     }
 }
 
@@ -119,7 +156,7 @@ pub(super) async fn keep_alone(store: &Store, interval: Duration, lead: &watch::
         match store.last_heartbeats().await {
             Ok(stored) => {
                 lead.send_modify(|lead| {
-                    (lead.leads, lead.stored, lead.error) = (true, Arc::new(stored), None)
+                    (lead.term, lead.stored, lead.error) = (Term::Always, Arc::new(stored), None)
                 });
                 return;
             }

@@ -86,7 +86,7 @@ impl Service {
         tokio::join!(keep, self.look_on(lead));
     }
 
-    async fn look_on(mut self, mut lead: watch::Receiver<Lead>) {
+    pub(super) async fn look_on(mut self, mut lead: watch::Receiver<Lead>) {
         let mut ticks = interval(self.options.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -96,14 +96,18 @@ impl Service {
                 _ = lead.changed() => lead.mark_changed(),
             }
             // Also when it changed during the last look and this is a tick: who speaks must know what has been said.
-            let changed = lead.has_changed().unwrap_or(false);
-            let lead = lead.borrow_and_update().clone();
-            if changed {
-                let (ours, now) = (self.ours(&lead.stored), self.options.clock.now());
+            if lead.has_changed().unwrap_or(false) {
+                let stored = lead.borrow_and_update().stored.clone();
+                let (ours, now) = (self.ours(&stored), self.options.clock.now());
                 self.state = self.state.remember(ours, now);
             }
-            self = self.look(lead).await;
+            self = self.look(&lead).await;
         }
+    }
+
+    /// Whether it may speak at this moment: asked right before each thing that others see.
+    fn may_speak(&self, lead: &watch::Receiver<Lead>) -> bool {
+        lead.borrow().term.holds(self.options.clock.steady())
     }
 
     /// Of what was stored, what this process can hear of.
@@ -114,22 +118,30 @@ impl Service {
             .filter(move |row| here.as_ref().is_none_or(|here| here.iter().any(|a| a.as_str() == row.agent)))
     }
 
-    async fn look(mut self, lead: Lead) -> Self {
-        let mut known = lead.known;
+    async fn look(mut self, lead: &watch::Receiver<Lead>) -> Self {
+        let mut known = lead.borrow().known.clone();
         known.extend((self.options.here)().into_iter().filter(|name| !is_service(name)));
         let wanted: BTreeSet<_> = self.state.agents().chain(&known).cloned().collect();
         let read = look::team(&*self.options.bus, wanted).await;
         let now = self.options.clock.now();
         let (seen, error) = match read {
-            Ok(seen) => (Some(seen), lead.error),
+            Ok(seen) => (Some(seen), lead.borrow().error.clone()),
             Err(error) => (None, Some(Error::Read(error))),
         };
         let blind = seen.is_none();
-        let (state, effects) = decide(self.state, &Look { seen, known, leads: lead.leads }, now);
+        // Nothing is waited for from here until what follows is stored: what is noted as told is told.
+        let leads = self.may_speak(lead);
+        let (state, effects) = decide(self.state, &Look { seen, known, leads }, now);
         self.state = state;
-        self.show(lead.leads, error, now);
-        self.carry_out(effects, now).await;
-        if lead.leads {
+        self.show(leads, error, now);
+        let signals = self.keep(effects, now);
+        if self.may_speak(lead)
+            && let Err(error) = self.options.bus.publish_all(Channel::AgentHeartbeat, signals).await
+        {
+            // Signals may be lost; the next look sends all anew.
+            tracing::debug!(%error, "heartbeats were not published");
+        }
+        if self.may_speak(lead) {
             self.beat(blind, now).await;
         }
         self
@@ -155,8 +167,9 @@ impl Service {
         self.report.send_replace(Arc::new(report));
     }
 
-    async fn carry_out(&self, effects: Effects, now: DateTime<Utc>) {
-        let Options { store, bus, alone, .. } = &self.options;
+    /// Alerts and rows are handed to the store; answers what is to be published.
+    fn keep(&self, effects: Effects, now: DateTime<Utc>) -> Vec<Envelope> {
+        let Options { store, alone, .. } = &self.options;
         // Where it hears nobody else, an agent that falls silent may be at work in another process.
         if !(*alone && store.shared()) {
             effects.alarms.iter().for_each(|alarm| raise(store, alarm, now));
@@ -168,11 +181,7 @@ impl Service {
             at: now,
         };
         store.heartbeat(effects.rows.into_iter().map(|one| row(one.0)).collect());
-        let signals: Vec<_> = effects.signals.iter().map(|signal| envelope(signal, now)).collect();
-        if let Err(error) = bus.publish_all(Channel::AgentHeartbeat, signals).await {
-            // Signals may be lost; the next look sends all anew.
-            tracing::debug!(%error, "heartbeats were not published");
-        }
+        effects.signals.iter().map(|signal| envelope(signal, now)).collect()
     }
 
     /// The bridge's own, for whoever watches it.

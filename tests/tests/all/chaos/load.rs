@@ -52,7 +52,7 @@ pub struct Accepted {
 /// One sender: all its messages are of one session, or of none.
 pub struct Client {
     socket: PathBuf,
-    /// Its database and its bus come and go.
+    /// Its database and its bus come and go, or it stands still: who asks is told to try again.
     patient: bool,
     /// What takes time takes 400 ms.
     long: bool,

@@ -1,7 +1,8 @@
-//! Hosts and the daemon are killed at random moments while work flows; afterwards every task is accounted for.
+//! Hosts and the daemon are killed at random moments while work flows, the daemon stands still for longer than its leases, and its
+//! wall clock is set; afterwards every task is accounted for.
 //!
-//! `OPENCLAW_CHAOS_ROUNDS` says how many blows are struck, or `OPENCLAW_CHAOS_SECONDS` for how long; `OPENCLAW_CHAOS_SEED` makes the same choices again (what
-//! they meet depends on the machine).
+//! `OPENCLAW_CHAOS_ROUNDS` says how many blows are struck, or `OPENCLAW_CHAOS_SECONDS` for how long; `OPENCLAW_CHAOS_SEED` makes
+//! the same choices again (what they meet depends on the machine).
 
 mod check;
 mod load;
@@ -14,6 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use chrono::TimeDelta;
 use fastrand::Rng;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -24,8 +26,11 @@ use serde_json::json;
 
 use load::{Accepted, Client};
 
-/// Takes some 25 seconds on two cores that are free.
+/// Takes some 40 seconds on two cores that are free.
 const ROUNDS: u32 = 200;
+
+/// The wall clock is set to at most so many seconds before the machine's, or after it: less than what ends is kept for.
+const STEP: i64 = 6 * 3600;
 
 /// Those who do the work.
 pub const AGENTS: [&str; 2] = ["misbehaving", "twin"];
@@ -66,11 +71,15 @@ fn whatever_is_killed_every_task_ends_once_and_sessions_keep_their_order() -> Re
     eprintln!("OPENCLAW_CHAOS_SEED={seed} {length:?}");
     let mut rng = Rng::with_seed(seed);
 
-    let home = Home::new(CONFIG, &AGENTS)?;
-    let daemon = home.start_ready(&AGENTS)?;
+    // Short, so that they run out.
+    let home = Home::new(&CONFIG.replace("[tasks]", "[tasks]\nlease = \"1s\""), &AGENTS)?;
+    let daemon = home.start_as(home.stepped()?)?;
+    for agent in AGENTS {
+        home.until(agent, "ready")?;
+    }
     let (stop, done) = (AtomicBool::new(false), AtomicU32::new(0));
     let (struck, accepted) = thread::scope(|scope| {
-        let clients: Vec<_> = Client::all(&home, "", false, &mut rng)
+        let clients: Vec<_> = Client::all(&home, "", true, &mut rng)
             .into_iter()
             .map(|c| scope.spawn(|| c.run(&stop, &done)))
             .collect();
@@ -148,6 +157,8 @@ struct Blows {
     daemons_killed: u32,
     killed_at_boot: u32,
     daemons_stopped: u32,
+    daemons_paused: u32,
+    clocks_set: u32,
 }
 
 fn strike(home: &Home, daemon: Daemon, length: Length, done: &AtomicU32, rng: &mut Rng) -> Result<Struck> {
@@ -165,25 +176,41 @@ fn strike(home: &Home, daemon: Daemon, length: Length, done: &AtomicU32, rng: &m
                 daemon.kill()?;
                 blows.daemons_killed += 1;
                 while rng.bool() {
-                    let young = home.spawn()?;
+                    let young = home.spawn_by(home.stepped()?)?;
                     pause(rng.u64(0..40));
                     young.kill()?;
                     blows.killed_at_boot += 1;
                 }
-                daemon = home.start()?;
+                daemon = home.start_as(home.stepped()?)?;
             }
             5..7 => {
                 let ended = daemon.stop()?;
                 assert!(ended.success(), "{ended}: {}", home.log());
                 blows.daemons_stopped += 1;
-                daemon = home.start()?;
+                daemon = home.start_as(home.stepped()?)?;
             }
-            7..9 => blows.hosts_frozen += signal_one(home, Signal::SIGSTOP, rng)?,
+            7..9 => {
+                // For longer than a lease.
+                daemon.signal(Signal::SIGSTOP)?;
+                pause(rng.u64(1_200..3_000));
+                daemon.signal(Signal::SIGCONT)?;
+                blows.daemons_paused += 1;
+            }
+            9..14 => {
+                home.step(any_step(rng))?;
+                blows.clocks_set += 1;
+            }
+            14..16 => blows.hosts_frozen += signal_one(home, Signal::SIGSTOP, rng)?,
             _ => blows.hosts_killed += signal_one(home, Signal::SIGKILL, rng)?,
         }
         struck = Struck { daemon, blows };
     }
     Ok(struck)
+}
+
+/// Where the wall clock is set to, from the machine's.
+fn any_step(rng: &mut Rng) -> TimeDelta {
+    TimeDelta::seconds(rng.i64(-STEP..STEP))
 }
 
 fn signal_one(home: &Home, signal: Signal, rng: &mut Rng) -> Result<u32> {

@@ -18,6 +18,7 @@ use super::load::{Accepted, Client, Work};
 use super::{AGENTS, CONFIG, check, settle};
 
 /// How a daemon comes to a boundary.
+#[derive(Clone, Copy)]
 enum Way {
     /// By work alone.
     Work,
@@ -25,31 +26,44 @@ enum Way {
     LongWork,
     /// At its start, since an earlier life died with tasks in work.
     SecondLife,
-    /// As another installation, which does not own what the first had leased: it waits for the lease's end.
+    /// Whoever drives one of its hosts stalls with tasks leased, which nobody renews.
+    Stalled,
+    /// As another installation, which does not own what the first had leased: it waits for the lease's end. Not on SQLite, where
+    /// the daemon is alone, and frees all leases at its start.
     Stranger,
 }
 
-fn way(boundary: Boundary) -> Way {
+fn ways(boundary: Boundary, shared: bool) -> &'static [Way] {
     match boundary {
-        Boundary::RenewTaken | Boundary::RenewCommitted => Way::LongWork,
-        Boundary::RecoverWritten | Boundary::RecoverCommitted => Way::SecondLife,
-        Boundary::SweepWritten | Boundary::SweepCommitted => Way::Stranger,
-        _ => Way::Work,
+        Boundary::RenewTaken | Boundary::RenewCommitted => &[Way::LongWork],
+        Boundary::RecoverWritten | Boundary::RecoverCommitted => &[Way::SecondLife],
+        Boundary::SweepWritten | Boundary::SweepCommitted if shared => &[Way::Stalled, Way::Stranger],
+        Boundary::SweepWritten | Boundary::SweepCommitted => &[Way::Stalled],
+        _ => &[Way::Work],
     }
 }
 
 impl Way {
     /// The length of a lease: the shortest there is where its third or its end is waited for.
-    const fn lease(&self) -> &'static str {
+    const fn lease(self) -> &'static str {
         match self {
             Self::Work | Self::SecondLife => "30s",
-            Self::LongWork | Self::Stranger => "1s",
+            Self::LongWork | Self::Stalled | Self::Stranger => "1s",
+        }
+    }
+
+    /// What is armed in the life that comes to a fail point, which is the first or the second.
+    fn armed(self, failpoint: &str) -> String {
+        match self {
+            // In the midst of work.
+            Self::Stalled => format!("wedge@instance.turn:30,{failpoint}"),
+            Self::Work | Self::LongWork | Self::SecondLife | Self::Stranger => failpoint.to_owned(),
         }
     }
 }
 
 /// At which time it dies there: at the first, and once in the midst of work. On a busy machine much is one batch.
-fn times(boundary: Boundary, way: &Way) -> &'static [u32] {
+fn times(boundary: Boundary, way: Way) -> &'static [u32] {
     match (boundary, way) {
         (Boundary::FollowUpWritten | Boundary::FollowUpCommitted, _) => &[1, 2],
         (_, Way::Work) => &[1, 7],
@@ -59,34 +73,31 @@ fn times(boundary: Boundary, way: &Way) -> &'static [u32] {
 
 #[test]
 fn sqlite_every_boundary() -> Result<()> {
-    every_boundary(|_| Ok(None))
+    every_boundary(false, |_| Ok(None))
 }
 
 #[test]
 fn postgres_every_boundary() -> Result<()> {
     let Some(server) = Postgres::start()? else { return Ok(()) };
-    every_boundary(|name| server.database(name).map(Some))
+    every_boundary(true, |name| server.database(name).map(Some))
 }
 
-fn every_boundary(mut database: impl FnMut(&str) -> Result<Option<String>>) -> Result<()> {
+fn every_boundary(shared: bool, mut database: impl FnMut(&str) -> Result<Option<String>>) -> Result<()> {
+    let mut tries = 0;
     for (boundary, name) in Boundary::ALL {
-        let way = way(boundary);
-        // On SQLite nobody is a stranger: the daemon is alone, and frees all leases at its start.
-        if matches!(way, Way::Stranger)
-            && database(&format!("stranger_{}", name.replace('.', "_")))?.is_none()
-        {
-            continue;
-        }
-        for time in times(boundary, &way) {
-            let url = database(&format!("{}_{time}", name.replace('.', "_")))?;
-            let asked = format!("{name}:{time}");
-            one(&asked, &way, url.as_deref()).with_context(|| asked.clone())?;
+        for way in ways(boundary, shared) {
+            for time in times(boundary, *way) {
+                tries += 1;
+                let url = database(&format!("try{tries}"))?;
+                let asked = format!("{name}:{time}");
+                one(&asked, *way, url.as_deref()).with_context(|| asked.clone())?;
+            }
         }
     }
     Ok(())
 }
 
-fn one(failpoint: &str, way: &Way, url: Option<&str>) -> Result<()> {
+fn one(failpoint: &str, way: Way, url: Option<&str>) -> Result<()> {
     let lease = format!("[tasks]\nlease = \"{}\"", way.lease());
     let mut config = CONFIG.replace("[tasks]", &lease);
     if let Some(url) = url {
@@ -94,10 +105,10 @@ fn one(failpoint: &str, way: &Way, url: Option<&str>) -> Result<()> {
     }
     let home = Home::new(&config, &AGENTS)?;
     let prelude = match way {
-        Way::Work | Way::LongWork => None,
+        Way::Work | Way::LongWork | Way::Stalled => None,
         Way::SecondLife | Way::Stranger => Some(home.spawn_armed("delivered:2")?),
     };
-    let first = prelude.map_or_else(|| home.spawn_armed(failpoint), Ok)?;
+    let first = prelude.map_or_else(|| home.spawn_armed(&way.armed(failpoint)), Ok)?;
     let (accepted, last) = thread::scope(|scope| {
         let clients = Client::all(&home, "", false, &mut Rng::with_seed(0));
         let long = matches!(way, Way::LongWork);
@@ -119,7 +130,7 @@ fn one(failpoint: &str, way: &Way, url: Option<&str>) -> Result<()> {
 }
 
 /// The daemon reaches the boundary and dies there; answers the one that lives after it.
-fn die_and_live(home: &Home, failpoint: &str, way: &Way, first: Daemon) -> Result<Daemon> {
+fn die_and_live(home: &Home, failpoint: &str, way: Way, first: Daemon) -> Result<Daemon> {
     died(home, first)?;
     if let Way::Stranger = way {
         fs::remove_file(home.path().join("installation"))?;
@@ -140,7 +151,7 @@ fn died(home: &Home, daemon: Daemon) -> Result<()> {
 /// A try that a crash cut off does not count, and so leaves nothing behind: each task has one outcome. Not so where it is
 /// to fail first; nor where leases are short, so that a busy machine loses some: then there is one for each try, which
 /// [`check::all`] asks of all.
-fn recorded_once(ledger: &Ledger, accepted: &[Accepted], way: &Way) -> Vec<String> {
+fn recorded_once(ledger: &Ledger, accepted: &[Accepted], way: Way) -> Vec<String> {
     if way.lease() == "1s" {
         return Vec::new();
     }

@@ -1,6 +1,7 @@
 //! Two homes on one PostgreSQL and one Redis, all of which are killed, stopped in their tracks and started again at
-//! random while work flows through both.
+//! random, for longer than leases and leads last as well, while work flows through both; and their wall clocks are set.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
@@ -14,14 +15,19 @@ use openclaw_tests::server::{Postgres, Redis};
 use openclaw_tests::wait_for;
 
 use super::load::{Accepted, Client};
-use super::{AGENTS, CONFIG, Length, check, number, pause, settle};
+use super::{AGENTS, CONFIG, Length, any_step, check, number, pause, settle};
 
-/// Takes some 30 seconds on two cores that are free.
+/// Takes some 70 seconds on two cores that are free.
 const ROUNDS: u32 = 60;
 
-/// The bound of all that is done to the servers is well below a lease: a task that is lost while it is worked on is
-/// done again beside itself, which is right, and not what is tried here.
-const OUTAGE_MS: u64 = 1500;
+/// Short, so that tasks are lost and leads move while it runs. Whoever lost its lead has no hosts any more before another may
+/// begin, so that no task is done beside itself, though many are done again.
+const LEASE: &str = "2s";
+const LEAD: &str = "3s";
+/// What lasts shorter than a lease.
+const SHORT_MS: Range<u64> = 0..1_500;
+/// What outlasts leases and leads.
+const LONG_MS: Range<u64> = 3_100..6_000;
 
 /// What was done.
 #[derive(Debug, Default)]
@@ -34,6 +40,9 @@ struct Blows {
     daemons_killed: u32,
     daemons_paused: u32,
     hosts_killed: u32,
+    clocks_set: u32,
+    /// Of these, what outlasted a lead.
+    long: u32,
 }
 
 struct World<'w> {
@@ -54,18 +63,18 @@ fn with_servers_that_come_and_go_every_task_ends_once() -> Result<()> {
     let (Some(postgres), Some(mut redis)) = (Postgres::start()?, Redis::new()?) else { return Ok(()) };
     redis.start()?;
     let url = postgres.database("chaos")?;
-    // Short, so that leads move while it runs.
-    let config = CONFIG.replace("[daemon]", "[daemon]\nlead = \"3s\"");
+    let config = CONFIG.replace("[daemon]", &format!("[daemon]\nlead = \"{LEAD}\""));
+    let config = config.replace("[tasks]", &format!("[tasks]\nlease = \"{LEASE}\""));
     let config = format!("{config}[database]\nurl = \"{url}\"\n[bus]\nurl = \"{}\"\n", redis.url());
     let homes = [Home::new(&config, &AGENTS)?, Home::new(&config, &AGENTS)?];
     // The first makes the tables, and has the agents if only one may have them.
     let first = homes[0].start_ready(&AGENTS)?;
-    let second = homes[1].start()?;
+    let second = homes[1].start_as(homes[1].stepped()?)?;
     // The lead moves once in any case, and is known to.
     homes[1].until(AGENTS[0], "standby")?;
     first.kill()?;
     homes[1].until(AGENTS[0], "ready")?;
-    let daemons = [homes[0].start()?, second];
+    let daemons = [homes[0].start_as(homes[0].stepped()?)?, second];
 
     let (stop, done) = (AtomicBool::new(false), AtomicU32::new(0));
     let mut world = World {
@@ -125,8 +134,14 @@ impl World<'_> {
         Ok(())
     }
 
+    /// For how long something is away now.
+    fn outage(&mut self) -> u64 {
+        let long = self.rng.u32(0..4) == 0;
+        self.blows.long += u32::from(long);
+        self.rng.u64(if long { LONG_MS } else { SHORT_MS })
+    }
+
     fn blow(&mut self) -> Result<()> {
-        let outage = self.rng.u64(0..OUTAGE_MS);
         match self.rng.u32(0..100) {
             0..8 => {
                 self.postgres.kill()?;
@@ -135,7 +150,7 @@ impl World<'_> {
                 if both {
                     self.redis.kill()?;
                 }
-                pause(outage);
+                pause(self.outage());
                 self.postgres.start_again()?;
                 if both {
                     self.redis.start()?;
@@ -144,19 +159,19 @@ impl World<'_> {
             }
             8..18 => {
                 self.postgres.signal(Signal::SIGSTOP)?;
-                pause(outage);
+                pause(self.outage());
                 self.postgres.signal(Signal::SIGCONT)?;
                 self.blows.postgres_paused += 1;
             }
             18..24 => {
                 self.redis.kill()?;
-                pause(outage);
+                pause(self.outage());
                 self.redis.start()?;
                 self.blows.redis_killed += 1;
             }
             24..30 => {
                 self.redis.signal(Signal::SIGSTOP)?;
-                pause(outage);
+                pause(self.outage());
                 self.redis.signal(Signal::SIGCONT)?;
                 self.blows.redis_paused += 1;
             }
@@ -170,18 +185,23 @@ impl World<'_> {
                 dead.signal(Signal::SIGKILL)?;
                 wait_for("its end", || dead.ended())?;
                 // Now and then for so long that the other one takes its agents over.
-                if self.rng.u32(0..3) == 0 {
-                    pause(self.rng.u64(0..4_000));
+                if self.rng.bool() {
+                    pause(self.outage());
                 }
-                self.daemons[which] = self.homes[which].start()?;
+                self.daemons[which] = self.homes[which].start_as(self.homes[which].stepped()?)?;
                 self.blows.daemons_killed += 1;
             }
-            50..58 => {
+            50..60 => {
                 let which = self.rng.usize(0..2);
                 self.daemons[which].signal(Signal::SIGSTOP)?;
-                pause(outage);
+                pause(self.outage());
                 self.daemons[which].signal(Signal::SIGCONT)?;
                 self.blows.daemons_paused += 1;
+            }
+            60..70 => {
+                let which = self.rng.usize(0..2);
+                self.homes[which].step(any_step(&mut self.rng))?;
+                self.blows.clocks_set += 1;
             }
             _ => self.blows.hosts_killed += self.kill_a_host()?,
         }
