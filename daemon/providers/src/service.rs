@@ -579,7 +579,7 @@ async fn settle(store: &Store, settlement: Settlement) -> Vec<Notice> {
     }
     loop {
         let entry = Entry::Settle { reserved: reserved.clone(), used: used.clone(), call: call.clone() };
-        match store.enter(entry).await {
+        match store.enter_soon(entry).await {
             Ok(entered) => {
                 notices.extend(entered.crossed.iter().map(crossing));
                 return notices;

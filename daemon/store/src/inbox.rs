@@ -97,10 +97,15 @@ impl Inbox {
     /// Leaves something, and wakes the engine. When that has ended, what is left is dropped, and with it the reply
     /// channels in it: whoever waits for an answer learns that there will be none.
     pub fn put(&self, add: impl FnOnce(&mut Pending)) {
+        self.put_quietly(add);
+        self.wake.notify_one();
+    }
+
+    /// The same for what goes with whatever comes next: somebody wakes the engine if nothing does.
+    pub fn put_quietly(&self, add: impl FnOnce(&mut Pending)) {
         if let Some(pending) = self.lock().as_mut() {
             add(pending);
         }
-        self.wake.notify_one();
     }
 
     /// Everything left since the last time.

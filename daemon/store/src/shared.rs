@@ -18,7 +18,7 @@ macro_rules! shared_statements {
         use crate::backend::{
             Depth, Event, Heartbeat, KEPT_TRANSITIONS, KEPT_TURNS, KEPT_TURNS_OF_AGENT, MemoryChange, NewEvent, TRANSITION,
         };
-        use crate::ledger::{ABANDONED, BudgetKey, Call, Kept, NewCall, UNDER_WAY, Usage};
+        use crate::ledger::{ABANDONED, Call, UNDER_WAY, Usage};
         use crate::mission::Mission;
         use crate::shared::count;
         use crate::task::{Task, TaskId};
@@ -508,49 +508,6 @@ macro_rules! shared_statements {
             Ok(())
         }
 
-        pub async fn budget(db: &mut Connection, key: &BudgetKey, now: DateTime<Utc>) -> Result<Kept, Error> {
-            let (budget, period) = key;
-            let sql = "insert into provider_budgets (budget, period, updated_at) values ($1, $2, $3)
-                       on conflict (budget, period) do nothing";
-            let open = sqlx::query(sql).bind(budget).bind(period).bind(dialect::at(now));
-            open.execute(&mut *db).await?;
-            let sql = concat!(
-                "select used, reserved, told from provider_budgets where budget = $1 and period = $2",
-                $lock
-            );
-            let row = sqlx::query(sql).bind(budget).bind(period).fetch_one(&mut *db).await?;
-            Ok(Kept { used: row.get(0), reserved: row.get(1), told: row.get(2) })
-        }
-
-        pub async fn keep_budget(
-            db: &mut Connection,
-            (budget, period): &BudgetKey,
-            kept: &Kept,
-            now: DateTime<Utc>,
-        ) -> Result<(), Error> {
-            let sql = "update provider_budgets set used = $3, reserved = $4, told = $5, updated_at = $6
-                       where budget = $1 and period = $2";
-            let keep = sqlx::query(sql).bind(budget).bind(period).bind(kept.used).bind(kept.reserved);
-            keep.bind(kept.told).bind(dialect::at(now)).execute(db).await?;
-            Ok(())
-        }
-
-        pub async fn call(db: &mut Connection, call: &NewCall, at: DateTime<Utc>) -> Result<bool, Error> {
-            let sql = "insert into provider_calls (call_id, agent, capability, provider, model, tokens_in, tokens_out, cost,
-                         duration_ms, outcome, detail, created_at)
-                       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-                       on conflict (call_id) do update set model = excluded.model, tokens_in = excluded.tokens_in,
-                         tokens_out = excluded.tokens_out, cost = excluded.cost, duration_ms = excluded.duration_ms,
-                         outcome = excluded.outcome, detail = excluded.detail
-                       where provider_calls.outcome = 'under_way' and excluded.outcome <> 'under_way'";
-            let insert = sqlx::query(sql).bind(dialect::id(TaskId::from(call.id))).bind(call.agent.as_str());
-            let insert = insert.bind(call.capability).bind(dialect::text(&call.provider));
-            let insert = insert.bind(call.model.as_deref().map(dialect::text)).bind(call.tokens_in);
-            let insert = insert.bind(call.tokens_out).bind(call.cost).bind(call.duration_ms).bind(call.outcome);
-            let insert = insert.bind(call.detail.as_deref().map(dialect::text)).bind(dialect::at(at));
-            Ok(insert.execute(db).await?.rows_affected() > 0)
-        }
-
         pub async fn abandon(db: &mut Connection, before: DateTime<Utc>) -> Result<(), Error> {
             let sql = "update provider_calls set outcome = $1 where outcome = $2 and created_at < $3";
             let abandon = sqlx::query(sql).bind(ABANDONED).bind(UNDER_WAY).bind(dialect::at(before));
@@ -702,6 +659,25 @@ macro_rules! shared_statements {
 }
 
 pub(crate) use shared_statements;
+
+// Calls to providers and what they use.
+
+pub(crate) const OPEN_BUDGET: &str =
+    "insert into provider_budgets (budget, period, updated_at) values ($1, $2, $3)
+     on conflict (budget, period) do nothing";
+
+pub(crate) const KEEP_BUDGET: &str =
+    "update provider_budgets set used = $3, reserved = $4, told = $5, updated_at = $6
+     where budget = $1 and period = $2";
+
+pub(crate) const CALL: &str =
+    "insert into provider_calls (call_id, agent, capability, provider, model, tokens_in, tokens_out, cost,
+       duration_ms, outcome, detail, created_at)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+     on conflict (call_id) do update set model = excluded.model, tokens_in = excluded.tokens_in,
+       tokens_out = excluded.tokens_out, cost = excluded.cost, duration_ms = excluded.duration_ms,
+       outcome = excluded.outcome, detail = excluded.detail
+     where provider_calls.outcome = 'under_way' and excluded.outcome <> 'under_way'";
 
 /// A number of the database, which has no unsigned ones.
 pub(crate) fn count(number: impl TryInto<u32>) -> u32 {

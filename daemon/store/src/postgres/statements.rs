@@ -17,7 +17,7 @@ use crate::alert::{Report, Told, Which};
 use crate::backend::{Claimant, MemoryChange, NewEvent, NewHeartbeat, Record};
 use crate::ledger::{BudgetKey, Kept, NewCall};
 use crate::mission::Mission;
-use crate::shared::count;
+use crate::shared::{CALL, KEEP_BUDGET, OPEN_BUDGET, count};
 use crate::task::{LeasedTask, NewTask, TaskId};
 use crate::transaction::{
     Claimed, Found, Freed, Held, Lost, Moment, NewRow, OutcomeRow, Sessions, Statements, Stored, Try,
@@ -311,16 +311,33 @@ impl Statements for Connection {
         shared::remember(self, change, now).await
     }
 
-    async fn budget(&mut self, key: &BudgetKey, now: DateTime<Utc>) -> Result<Kept, Error> {
-        shared::budget(self, key, now).await
+    async fn budget(&mut self, (budget, period): &BudgetKey, now: DateTime<Utc>) -> Result<Kept, Error> {
+        let open = sqlx::query(OPEN_BUDGET).bind(budget).bind(period).bind(dialect::at(now));
+        open.execute(&mut *self).await?;
+        let sql =
+            "select used, reserved, told from provider_budgets where budget = $1 and period = $2 for update";
+        let row = sqlx::query(sql).bind(budget).bind(period).fetch_one(&mut *self).await?;
+        Ok(Kept { used: row.get(0), reserved: row.get(1), told: row.get(2) })
     }
 
-    async fn keep_budget(&mut self, key: &BudgetKey, kept: &Kept, now: DateTime<Utc>) -> Result<(), Error> {
-        shared::keep_budget(self, key, kept, now).await
+    async fn keep_budget(
+        &mut self,
+        (budget, period): &BudgetKey,
+        kept: &Kept,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let keep = sqlx::query(KEEP_BUDGET).bind(budget).bind(period).bind(kept.used).bind(kept.reserved);
+        keep.bind(kept.told).bind(dialect::at(now)).execute(&mut *self).await?;
+        Ok(())
     }
 
     async fn call(&mut self, call: &NewCall, at: DateTime<Utc>) -> Result<bool, Error> {
-        shared::call(self, call, at).await
+        let insert = sqlx::query(CALL).bind(dialect::id(TaskId::from(call.id))).bind(call.agent.as_str());
+        let insert = insert.bind(call.capability).bind(dialect::text(&call.provider));
+        let insert = insert.bind(call.model.as_deref().map(dialect::text)).bind(call.tokens_in);
+        let insert = insert.bind(call.tokens_out).bind(call.cost).bind(call.duration_ms).bind(call.outcome);
+        let insert = insert.bind(call.detail.as_deref().map(dialect::text)).bind(dialect::at(at));
+        Ok(insert.execute(&mut *self).await?.rows_affected() > 0)
     }
 
     async fn abandon(&mut self, before: DateTime<Utc>) -> Result<(), Error> {

@@ -16,7 +16,7 @@ use crate::alert::{Report, Told, Which};
 use crate::backend::{Claimant, MemoryChange, NewEvent, NewHeartbeat, Record, TRANSITION};
 use crate::ledger::{BudgetKey, Kept, NewCall};
 use crate::mission::Mission;
-use crate::shared::count;
+use crate::shared::{CALL, KEEP_BUDGET, OPEN_BUDGET, count};
 use crate::task::{LeasedTask, NewTask, TaskId};
 use crate::transaction::{
     Claimed, Found, Freed, Held, Lost, Moment, NewRow, OutcomeRow, Sessions, Statements, Stored, Try,
@@ -264,16 +264,31 @@ impl Statements for Pipeline<'_> {
         shared::remember(self.flushed().await?, change, now).await
     }
 
-    async fn budget(&mut self, key: &BudgetKey, now: DateTime<Utc>) -> Result<Kept, Error> {
-        shared::budget(self.flushed().await?, key, now).await
+    async fn budget(&mut self, (budget, period): &BudgetKey, now: DateTime<Utc>) -> Result<Kept, Error> {
+        self.add(OPEN_BUDGET).bind(budget).bind(period).bind(stamp(now));
+        let sql = "select used, reserved, told from provider_budgets where budget = $1 and period = $2";
+        let rows = self.add(sql).bind(budget).bind(period).rows().await?;
+        let row = rows.first().ok_or_else(|| Error::Database(format!("the budget `{budget}` has no row")))?;
+        Ok(Kept { used: row.get(0), reserved: row.get(1), told: row.get(2) })
     }
 
-    async fn keep_budget(&mut self, key: &BudgetKey, kept: &Kept, now: DateTime<Utc>) -> Result<(), Error> {
-        shared::keep_budget(self.flushed().await?, key, kept, now).await
+    async fn keep_budget(
+        &mut self,
+        (budget, period): &BudgetKey,
+        kept: &Kept,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let keep = self.add(KEEP_BUDGET).bind(budget).bind(period).bind(kept.used).bind(kept.reserved);
+        keep.bind(kept.told).bind(stamp(now));
+        Ok(())
     }
 
     async fn call(&mut self, call: &NewCall, at: DateTime<Utc>) -> Result<bool, Error> {
-        shared::call(self.flushed().await?, call, at).await
+        let insert =
+            self.add(&format!("{CALL} returning 1")).bind(call.id.to_string()).bind(call.agent.as_str());
+        insert.bind(call.capability).bind(&call.provider).bind(&call.model).bind(call.tokens_in);
+        insert.bind(call.tokens_out).bind(call.cost).bind(call.duration_ms).bind(call.outcome);
+        Ok(!insert.bind(&call.detail).bind(stamp(at)).rows().await?.is_empty())
     }
 
     async fn abandon(&mut self, before: DateTime<Utc>) -> Result<(), Error> {
