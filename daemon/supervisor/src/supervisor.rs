@@ -447,7 +447,9 @@ impl Supervisor {
                 }
                 // Without a library there may be one by now.
                 match &event {
-                    Event::Start { actor } | Event::Restart { actor, .. } | Event::CloseBreaker { actor, .. }
+                    Event::Start { actor }
+                    | Event::Restart { actor, .. }
+                    | Event::CloseBreaker { actor, .. }
                         if !slot.is_known()
                             || slot.record.library.current.is_none() && !slot.record.state.has_host() =>
                     {
