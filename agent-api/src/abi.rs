@@ -49,7 +49,7 @@ pub mod methods {
     pub const MEMORY_REMEMBER: &str = "memory.remember";
     pub const MEMORY_TURNS: &str = "memory.turns";
     pub const PUBLISH: &str = "publish";
-    /// `{prompt}` or `{messages: [{role, text}]}`, and if wanted `model`, `max_tokens`; answers the text.
+    /// `{prompt}` or `{messages: [{role, text}]}`, and if wanted `model`, `max_tokens`, `within_ms`; answers the text.
     pub const ASK: &str = "ask";
     /// `{query}`, and if wanted `limit`; answers hits.
     pub const SEARCH: &str = "search";
@@ -81,11 +81,16 @@ pub mod methods {
     /// `{key, text}`: that alert is over.
     pub const ALERT_RESOLVE: &str = "alert.resolve";
 
+    /// `{scope, name, reason}`, with the scope `agent` or `provider`: it is left alone for a while.
+    pub const BREAKER_OPEN: &str = "breaker.open";
+    /// The same: it is asked again at once.
+    pub const BREAKER_CLOSE: &str = "breaker.close";
+
     /// `{key, text}`: a message to the operators' chats; the same key is the same message.
     pub const NOTIFY: &str = "notify";
 
     /// Every method that needs a grant.
-    pub const GRANTED: [&str; 26] = [
+    pub const GRANTED: [&str; 28] = [
         MEMORY_GET,
         MEMORY_SET,
         MEMORY_DELETE,
@@ -111,6 +116,8 @@ pub mod methods {
         SUPERVISOR_BUDGETS,
         ALERT_RAISE,
         ALERT_RESOLVE,
+        BREAKER_OPEN,
+        BREAKER_CLOSE,
         NOTIFY,
     ];
 }

@@ -99,6 +99,16 @@ pub enum AlertLevel {
     Critical,
 }
 
+/// What has a breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// An agent: while it is open it has no process, and its tasks wait.
+    Agent,
+    /// A provider: while it is open calls pass it over, and others may answer.
+    Provider,
+}
+
 /// Work for another agent, committed in the same transaction as the sender's own completion: it is submitted once
 /// if the sender's task succeeds, and not at all otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -247,6 +257,16 @@ impl<'h> Context<'h> {
         self.typed(methods::ASK, json!({"messages": messages}))
     }
 
+    /// The same for whoever waits no longer than `within`: what is tried, and how often, keeps to that. Needs `ask`.
+    ///
+    /// # Errors
+    /// As [`converse`](Context::converse).
+    pub fn converse_within(&self, turns: &[(&str, &str)], within: Duration) -> Result<String, CallError> {
+        let messages: Vec<_> = turns.iter().map(|(role, text)| json!({"role": role, "text": text})).collect();
+        let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        self.typed(methods::ASK, json!({"messages": messages, "within_ms": within}))
+    }
+
     /// Searches the web. Needs `search`.
     ///
     /// # Errors
@@ -378,6 +398,23 @@ impl<'h> Context<'h> {
     /// As [`heartbeats`](Context::heartbeats).
     pub fn budgets(&self) -> Result<Value, CallError> {
         self.call(methods::SUPERVISOR_BUDGETS, json!({}))
+    }
+
+    /// Opens a breaker for the longest that it may be open: what it belongs to is left alone, and is tried again by itself then.
+    /// Nothing happens where it is open, or an agent is down; `supervisor.status` shows it. Needs `breaker.open`.
+    ///
+    /// # Errors
+    /// [`CallErrorKind::NotGranted`]; `Invalid` for an unknown name; `TooSoon` after twelve in an hour.
+    pub fn open_breaker(&self, scope: Scope, name: &str, reason: &str) -> Result<(), CallError> {
+        self.call(methods::BREAKER_OPEN, json!({"scope": scope, "name": name, "reason": reason})).map(drop)
+    }
+
+    /// Closes a breaker for good: an agent is started, a provider is asked again. Needs `breaker.close`.
+    ///
+    /// # Errors
+    /// As [`open_breaker`](Context::open_breaker).
+    pub fn close_breaker(&self, scope: Scope, name: &str, reason: &str) -> Result<(), CallError> {
+        self.call(methods::BREAKER_CLOSE, json!({"scope": scope, "name": name, "reason": reason})).map(drop)
     }
 
     /// Tells the operator. `key` (1 to 100 bytes) is this agent's own name for what is wrong: raised again, it is the same

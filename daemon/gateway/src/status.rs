@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use openclaw_agent_api::manifest::{Command, PanicStrategy};
+use providers::{Answers, Health};
 use serde::{Deserialize, Serialize};
 use supervisor::library::Hash;
+use supervisor::policy::Opened;
 use supervisor::sandbox::InForce;
 use utoipa::ToSchema;
 
@@ -129,10 +131,10 @@ pub struct Component {
     /// What holds its process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<Sandbox>,
-    /// What a provider proved.
+    /// What a provider is, and what it proved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
-    pub provider: Option<providers::Health>,
+    pub provider: Option<Provider>,
 }
 
 impl Component {
@@ -188,6 +190,30 @@ pub struct Breaker {
     pub failures: u64,
     /// Until when it is open.
     pub open_until: Option<DateTime<Utc>>,
+    /// Calls that failed since one went well.
+    #[serde(default)]
+    pub in_a_row: u32,
+    /// How it came to be open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub opened: Option<Opened>,
+}
+
+impl Breaker {
+    /// Of what has none.
+    pub fn none() -> Self {
+        Self { state: "closed".into(), failures: 0, open_until: None, in_a_row: 0, opened: None }
+    }
+}
+
+/// A provider.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Provider {
+    /// `chat` or `search`.
+    pub answers: Answers,
+    /// What it proved.
+    #[serde(flatten)]
+    pub proved: Health,
 }
 
 /// The end of a host.

@@ -31,6 +31,23 @@ pub struct Breaker {
     pub trips: u32,
     /// Failures since it closed last: calls and restarts.
     pub failures: u64,
+    /// Calls that failed since one went well.
+    #[serde(default)]
+    pub in_a_row: u32,
+    /// How it came to be open; until it closes for good.
+    #[serde(default)]
+    pub opened: Option<Opened>,
+}
+
+/// How a breaker came to be open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opened {
+    /// When.
+    pub at: Time,
+    /// By whom.
+    pub actor: String,
+    /// Why, for people.
+    pub reason: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,6 +74,7 @@ impl Breaker {
         newest.failed += u32::from(call == Call::Failed);
         newest.slow += u32::from(call == Call::Slow);
         self.failures += u64::from(call == Call::Failed);
+        self.in_a_row = if call == Call::Failed { self.in_a_row.saturating_add(1) } else { 0 };
 
         let sum = |count: fn(&Bucket) -> u32| self.buckets.iter().map(count).sum::<u32>();
         let (total, failed, slow) = (sum(|b| b.total), sum(|b| b.failed), sum(|b| b.slow));
@@ -86,24 +104,36 @@ impl Breaker {
             .then(|| format!("{count} restarts were needed in {}", humantime(config.period)))
     }
 
-    /// Opens: answers until when. Each time in a row twice as long.
-    pub fn open(&mut self, config: &Config, now: Time) -> Time {
+    /// Opens by itself: answers until when. Each time in a row twice as long.
+    pub fn open(&mut self, config: &Config, opened: Opened) -> Time {
         let doubled = config.open.saturating_mul(1u32.checked_shl(self.trips.min(20)).unwrap_or(u32::MAX));
+        self.opened(doubled.min(config.open_max).max(config.open), opened)
+    }
+
+    /// Opens since somebody wants it: for the longest that it is open, since what they know of is not over in seconds.
+    pub fn hold(&mut self, config: &Config, opened: Opened) -> Time {
+        self.opened(config.open_max.max(config.open), opened)
+    }
+
+    fn opened(&mut self, pause: Duration, opened: Opened) -> Time {
         self.trips = self.trips.saturating_add(1);
         self.buckets.clear();
         self.restarts.clear();
-        now + doubled.min(config.open_max).max(config.open)
+        self.in_a_row = 0;
+        self.opened.insert(opened).at + pause
     }
 
     /// As it is by a clock that was set forward by so much.
     pub fn shift(&mut self, by: TimeDelta) {
         let buckets = self.buckets.iter_mut().map(|bucket| &mut bucket.from);
-        buckets.chain(&mut self.restarts).for_each(|at| shift(at, by));
+        let opened = self.opened.iter_mut().map(|opened| &mut opened.at);
+        buckets.chain(&mut self.restarts).chain(opened).for_each(|at| shift(at, by));
     }
 
     /// What answered the calls is gone for good; restarts and trips are the agent's.
     pub fn forget_calls(&mut self) {
         self.buckets.clear();
+        self.in_a_row = 0;
     }
 
     /// Closes for good: what was is forgotten.

@@ -3,7 +3,7 @@
 mod breaker;
 mod bucket;
 
-pub use breaker::{Breaker, Call, humantime};
+pub use breaker::{Breaker, Call, Opened, humantime};
 pub use bucket::Bucket;
 
 /// Wall clock, since what is counted outlives processes.

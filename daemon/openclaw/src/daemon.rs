@@ -151,6 +151,7 @@ async fn serve(
         providers: provided.clone(),
         unit_restarts: Mutex::new(Bucket::new(UNITS_AN_HOUR, HOUR / UNITS_AN_HOUR, clock.steady())),
         restarts: Mutex::default(),
+        breakers: Mutex::default(),
         counts: counts.clone(),
         // The bot may be another process's: what it is to send is a row.
         chats: alerts::chats(
@@ -275,7 +276,7 @@ async fn serve(
     services.spawn(Arc::new(server).serve(listener));
     // Who reaches the gateway means the home; who asks at a process's socket means that process.
     let desk = Desk { neighbours: Some(Arc::new(neighbours)), ..desk };
-    services.spawn(heart::beat(handle.clone(), this.bus.clone(), clock, heartbeat));
+    services.spawn(heart::beat(handle.clone(), provided.clone(), this.bus.clone(), clock, heartbeat));
     if let Some(known) = nudged {
         services.spawn(nudges::exchange(store.clone(), this.bus.clone(), clock, known));
     }

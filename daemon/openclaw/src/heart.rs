@@ -9,11 +9,12 @@ use bus::heartbeat::{Beat, Breaker, State, Status};
 use bus::{Bus, Fields, Key, Projection};
 use chrono::{DateTime, SecondsFormat, Utc};
 use openclaw_agent_api::AgentName;
+use providers::ProviderStatus;
 use store::Clock;
 use supervisor::{AgentStatus, Handle, Health, policy};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::systemd;
+use crate::{provided, systemd};
 
 /// A beat is believed until so many have been missed.
 const MISSED: u32 = 3;
@@ -21,16 +22,26 @@ const MISSED: u32 = 3;
 const TOGETHER: Duration = Duration::from_millis(100);
 
 /// Beats until the supervisor is gone.
-pub async fn beat(supervisor: Handle, bus: Arc<dyn Bus>, clock: Clock, interval: Duration) {
+pub async fn beat(
+    supervisor: Handle,
+    providers: providers::Handle,
+    bus: Arc<dyn Bus>,
+    clock: Clock,
+    interval: Duration,
+) {
     let place = Place { host: hostname(), unit: systemd::own_unit() };
-    let mut changes = supervisor.changes();
+    let (mut changes, mut breakers) = (supervisor.changes(), providers.changes());
     loop {
         changes.mark_unchanged();
+        breakers.mark_unchanged();
         let next = Instant::now() + interval;
         let Ok(agents) = supervisor.status().await else { break };
         let now = clock.now();
         let led = agents.iter().filter(|agent| agent.led);
-        let shown = led.flat_map(|agent| shown(agent, &place, now, interval * MISSED)).collect();
+        let ttl = interval * MISSED;
+        let agents = led.flat_map(|agent| shown(agent, &place, now, ttl));
+        let providers = providers.providers();
+        let shown = agents.chain(providers.iter().filter_map(|one| of_provider(one, ttl))).collect();
         if let Err(error) = bus.project_all(shown).await {
             // Status shows how the bus is; the next beat tries again.
             tracing::debug!(%error, "a heartbeat was not shown");
@@ -41,6 +52,8 @@ pub async fn beat(supervisor: Handle, bus: Arc<dyn Bus>, clock: Clock, interval:
                 Ok(()) => sleep(TOGETHER).await,
                 Err(_) => break,
             },
+            // Its sender is the handle's own.
+            _ = breakers.changed() => sleep(TOGETHER).await,
         }
     }
     // Its end is the daemon's: who waits for this task would take that for a defect.
@@ -148,21 +161,49 @@ const fn open(state: &policy::State) -> Breaker {
     }
 }
 
-/// `circuit:breaker:agent:<name>`
+/// `circuit:breaker:agent:<name>`: by whom and why it is open, else who brought the agent where it is.
 fn breaker(agent: &AgentStatus) -> Fields {
     let record = &agent.record;
-    let time = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Micros, true);
-    let (opened_at, until) = match &record.state {
-        policy::State::Open { until } => (time(record.since), time(*until)),
-        _ => Default::default(),
+    let until = match &record.state {
+        policy::State::Open { until } => Some(*until),
+        _ => None,
+    };
+    let state = open(&record.state);
+    let opened = record.breaker.opened.as_ref().filter(|_| state != Breaker::Closed);
+    let (actor, reason) = match opened {
+        Some(opened) => (&opened.actor, &opened.reason),
+        None => (&agent.actor, &agent.reason),
+    };
+    let opened_at = until.map(|_| opened.map_or(record.since, |opened| opened.at));
+    fields(state.as_str(), record.breaker.failures, (opened_at, until), (actor, reason))
+}
+
+/// `circuit:breaker:provider:<name>`, as this process's calls have left it.
+fn of_provider(one: &ProviderStatus, ttl: Duration) -> Option<Projection> {
+    let opened = one.opened.as_ref();
+    let (actor, reason) = opened.map_or(("", ""), |opened| (&opened.actor, &opened.reason));
+    let times = (opened.map(|opened| opened.at), one.free_at.filter(|_| opened.is_some()));
+    let fields = fields(provided::breaker(one), one.failures, times, (actor, reason));
+    Some(Projection { key: Key::breaker("provider", &one.name).ok()?, fields, ttl: Some(ttl) })
+}
+
+/// The hash of a breaker.
+fn fields(
+    state: &str,
+    failures: u64,
+    (opened_at, until): (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
+    (actor, reason): (&str, &str),
+) -> Fields {
+    let time = |at: Option<DateTime<Utc>>| {
+        at.map(|at| at.to_rfc3339_opts(SecondsFormat::Micros, true)).unwrap_or_default()
     };
     let fields = [
-        ("state", open(&record.state).as_str().to_owned()),
-        ("failures", record.breaker.failures.to_string()),
-        ("opened_at", opened_at),
-        ("open_until", until),
-        ("reason", agent.reason.clone()),
-        ("actor", agent.actor.clone()),
+        ("state", state.to_owned()),
+        ("failures", failures.to_string()),
+        ("opened_at", time(opened_at)),
+        ("open_until", time(until)),
+        ("reason", reason.to_owned()),
+        ("actor", actor.to_owned()),
     ];
     fields.map(|(name, text)| (name.to_owned(), text)).into()
 }

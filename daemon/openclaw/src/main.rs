@@ -1,6 +1,7 @@
 //! OpenClaw: keeps a team of AI agents alive and working.
 
 mod alerts;
+mod breakers;
 mod bridge;
 mod buses;
 mod capabilities;
@@ -71,6 +72,7 @@ fn run(cli: Cli, inputs: &settings::Inputs) -> Result<(), Failure> {
         Command::Alert(command) => cli::alert::run(inputs, command),
         Command::Telegram(command) => cli::telegram::run(inputs, command),
         Command::Missions(command) => cli::missions::run(inputs, command),
+        Command::Breakers(command) => cli::breakers::run(inputs, command),
         Command::Budget(args) => cli::budget::run(inputs, args),
         Command::Replay(args) => cli::replay::run(inputs, args),
         Command::Health(args) => cli::health::run(inputs, &args),

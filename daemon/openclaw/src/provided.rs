@@ -17,9 +17,10 @@ use store::ledger::Entry;
 use store::{Clock, Store};
 use supervisor::alerts;
 
+use crate::capabilities::breakers::BREAKERS_AN_HOUR;
 use crate::capabilities::team::RESTARTS_AN_HOUR;
 use crate::exit::{Code, Failure};
-use crate::status::{Board, Breaker, Component, Evidence};
+use crate::status::{Board, Breaker, Component, Evidence, Provider};
 
 /// A budget's alerts end so long after it begins anew at the latest: a clock may be set, a machine suspended.
 const ANEW: Duration = Duration::from_secs(600);
@@ -93,7 +94,7 @@ pub async fn probe(board: &Board, ask: bool) {
     notices.into_iter().for_each(teller(board.store.clone(), board.clock));
 }
 
-fn teller(store: Store, clock: Clock) -> impl Fn(Notice) {
+pub fn teller(store: Store, clock: Clock) -> impl Fn(Notice) {
     move |Notice { agent, level, key, text }| {
         let news = match level {
             Level::Over => News::Over,
@@ -131,6 +132,8 @@ pub struct Grants {
     pub budgets: Vec<(String, f64)>,
     /// Restarts of agents an hour.
     pub restarts: u32,
+    /// Breakers opened and closed an hour.
+    pub breakers: u32,
     /// What it asked for today (UTC), by capability and what came of it, and since when that is counted.
     pub asked: Vec<(String, u32)>,
     pub since: DateTime<Utc>,
@@ -166,6 +169,7 @@ pub async fn grants(board: &Board, agent: AgentName) -> Result<Grants, Failure> 
         allow_private: fetch.allow_private,
         rate: board.providers.rate(),
         restarts: RESTARTS_AN_HOUR,
+        breakers: BREAKERS_AN_HOUR,
         asked: board.counts.of(&agent, now),
         since: board.started_at.max(today.and_time(NaiveTime::MIN).and_utc()),
         budgets: budgets.map(|standing| (standing.budget, standing.percent)).collect(),
@@ -173,6 +177,15 @@ pub async fn grants(board: &Board, agent: AgentName) -> Result<Grants, Failure> 
         refused: refused.collect(),
         agent: agent.to_string(),
     })
+}
+
+/// The word for where its breaker stands.
+pub fn breaker(one: &ProviderStatus) -> &'static str {
+    match one.position {
+        Position::Closed => "closed",
+        Position::Open { .. } => "open",
+        Position::HalfOpen { .. } => "half_open",
+    }
 }
 
 /// A provider, as the status document has it: what it proved last, of three things.
@@ -218,17 +231,18 @@ pub fn component(board: &Board, one: &ProviderStatus, now: DateTime<Utc>) -> Com
     let description = format!("answers agents' questions at {}", one.base_url);
     let since = health.functional.at.unwrap_or(board.started_at);
     let service = board.service(&one.name, (state, verdict), evidence, since, reason, description);
-    let breaker = match one.position {
-        Position::Closed => "closed",
-        Position::Open { .. } => "open",
-        Position::HalfOpen { .. } => "half_open",
-    };
     Component {
         kind: "provider".into(),
         pid: None,
         version: None,
-        breaker: Breaker { state: breaker.into(), failures: one.failures, open_until: one.free_at },
-        provider: Some(health.clone()),
+        breaker: Breaker {
+            state: breaker(one).into(),
+            failures: one.failures,
+            open_until: one.free_at,
+            in_a_row: one.in_a_row,
+            opened: one.opened.clone(),
+        },
+        provider: Some(Provider { answers: one.answers, proved: health.clone() }),
         ..service
     }
 }

@@ -17,7 +17,9 @@ use supervisor::{AgentStatus, Handle, Health, LibraryStatus};
 use tokio::sync::oneshot;
 use workers::bridge::Watched;
 
-pub use gateway::status::{Breaker, Component, Daemon, Document, Evidence, LastExit, Library, Sandbox};
+pub use gateway::status::{
+    Breaker, Component, Daemon, Document, Evidence, LastExit, Library, Provider, Sandbox,
+};
 
 use crate::bridge::{self, Bridge};
 use crate::capabilities::counts::Counts;
@@ -165,7 +167,7 @@ impl Board {
             pid: Some(std::process::id()),
             since,
             restarts: 0,
-            breaker: Breaker { state: "closed".into(), failures: 0, open_until: None },
+            breaker: Breaker::none(),
             version: Some(env!("CARGO_PKG_VERSION").into()),
             sha256: None,
             last_exit: None,
@@ -226,7 +228,13 @@ pub fn component(agent: &AgentStatus, process: &ProcessName, now: DateTime<Utc>)
         pid: agent.vitals.pid,
         since: record.since,
         restarts: record.restarts,
-        breaker: Breaker { state: breaker.into(), failures: record.breaker.failures, open_until },
+        breaker: Breaker {
+            state: breaker.into(),
+            failures: record.breaker.failures,
+            open_until,
+            in_a_row: record.breaker.in_a_row,
+            opened: record.breaker.opened.clone().filter(|_| breaker != "closed"),
+        },
         version: manifest.map(|manifest| manifest.version.clone()),
         sha256: agent.library.installed.current.as_ref().map(ToString::to_string),
         last_exit: record.last_exit.as_ref().map(|exit| LastExit {

@@ -1,5 +1,7 @@
 //! Chat completions, as OpenAI has them and others took over: <https://platform.openai.com/docs/api-reference/chat>. Pure.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 use settings::{ChatModel, ContextLimit};
@@ -24,6 +26,8 @@ pub struct Question {
     pub model: Option<String>,
     /// The most that it may write, in tokens.
     pub max_tokens: Option<u32>,
+    /// How long whoever asks waits, with all tries; none: as long as `failover.json` lets it.
+    pub within: Option<Duration>,
 }
 
 /// So many tokens were read and written.
@@ -213,7 +217,7 @@ mod tests {
         fn what_is_sent_fits(turns in prop::collection::vec(("system|user|assistant", ".{0,200}"), 1..12), context in 60u32..2000, asked in proptest::option::of(0u32..5000)) {
             let turns: Vec<_> = turns.iter().map(|(role, text)| say(role, text)).collect();
             let limit = ContextLimit { context, answer: 50 };
-            let question = Question { turns: turns.clone(), model: None, max_tokens: asked };
+            let question = Question { turns: turns.clone(), max_tokens: asked, ..Question::default() };
             match call(&question, "m", limit) {
                 Ok(call) => {
                     prop_assert!(call.most.read + call.most.written <= i64::from(context));

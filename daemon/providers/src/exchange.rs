@@ -18,7 +18,7 @@ use crate::budget::{self, Cost, micros};
 use crate::chat::Tokens;
 use crate::client::{self, Unread};
 use crate::health::Health;
-use crate::policy::{Gate, Position, Progress, Step, Trouble, Why};
+use crate::policy::{Gate, Pass, Position, Progress, Step, Trouble, Why};
 use crate::service::{Inner, Level, Notice};
 
 /// What is read of an answer that says no.
@@ -103,6 +103,21 @@ pub(crate) struct State {
     pub health: Health,
 }
 
+/// A call that has passed a provider's gate. Unless something was learned from it, another may pass in its place: nothing was
+/// sent, or whoever waited for it is gone.
+struct Passed<'c> {
+    candidate: &'c Candidate,
+    pass: Option<Pass>,
+}
+
+impl Drop for Passed<'_> {
+    fn drop(&mut self) {
+        if let Some(pass) = self.pass {
+            self.candidate.state().gate.back(pass);
+        }
+    }
+}
+
 /// A call, ready to be sent to one provider.
 pub(crate) struct Attempt {
     pub request: RequestBuilder,
@@ -183,16 +198,16 @@ fn retry_after(text: &str, now: Time) -> Option<Duration> {
 }
 
 impl Inner {
-    /// Asks the candidates, each with its own attempt, until one answers.
+    /// Asks the candidates, each with its own attempt, until one answers; `within`: the caller waits for no longer.
     pub async fn exchange<A>(
         &self,
-        agent: &AgentName,
-        capability: &'static str,
+        (agent, capability): (&AgentName, &'static str),
+        within: Option<Duration>,
         candidates: &[(&Candidate, Attempt)],
         rules: &FailOver,
         read: impl Fn(&Candidate, &[u8]) -> Result<(A, Option<Tokens>), Trouble>,
     ) -> Result<A, Refusal> {
-        let mut progress = Progress::new(candidates.len(), rules, self.clock.steady());
+        let mut progress = Progress::new(candidates.len(), rules, within, self.clock.steady());
         let mut last = None;
         loop {
             let now = self.clock.steady();
@@ -232,13 +247,12 @@ impl Inner {
         read: impl Fn(&Candidate, &[u8]) -> Result<(A, Option<Tokens>), Trouble>,
     ) -> Result<Result<A, Trouble>, Refusal> {
         let pass = candidate.state().gate.pass(within, self.clock.steady());
+        let mut passed = Passed { candidate, pass: Some(pass) };
         let base = micros(candidate.provider.request);
         let cost = |tokens: Tokens| base + attempt.model.as_ref().map_or(0, |model| tokens.cost(model));
         let most = Cost { requests: 1, micros: cost(attempt.most) };
         let model = attempt.model.as_ref().map(|model| model.name.clone());
-        let reserved = self.reserve((agent, capability), &candidate.name, model, most).await;
-        // Nothing is sent: what is known of the provider stays so, for others.
-        let mut flight = reserved.inspect_err(|_| candidate.state().gate.back(pass))?;
+        let mut flight = self.reserve((agent, capability), &candidate.name, model, most).await?;
         let (now, began) = (self.clock.now(), Instant::now());
         // Its body is bytes, so there is always another one.
         let Some(request) = attempt.request.try_clone() else {
@@ -257,6 +271,7 @@ impl Inner {
             _ => (attempt.most, most.micros),
         };
         flight.used(used.0, used.1);
+        passed.pass = None;
         self.learn(candidate, (trouble, began.elapsed()), breaker, &mut flight.notices);
         flight.end(trouble.map_or("ok", Trouble::word), trouble.map(ToString::to_string));
         Ok(answer.map(|(answer, _)| answer))
@@ -279,6 +294,9 @@ impl Inner {
         let opened = state.gate.ended(trouble, took, breaker, self.clock.steady());
         let closed = state.gate.position() == Position::Closed;
         drop(state);
+        if stood != Position::Closed || !closed {
+            self.changed.send_modify(|count| *count += 1);
+        }
         // One that an earlier life of the daemon told of may be over as well.
         if closed && (stood != Position::Closed || trouble.is_none() && worked != Some(true)) {
             notices.push(over_with(candidate, BREAKER, "answers again"));
@@ -303,9 +321,9 @@ impl Inner {
 
 /// What the operator may hear of a provider.
 pub(crate) const MISCONFIGURED: &str = "misconfigured";
-const BREAKER: &str = "breaker";
+pub(crate) const BREAKER: &str = "breaker";
 
-fn key(candidate: &Candidate, topic: &str) -> String {
+pub(crate) fn key(candidate: &Candidate, topic: &str) -> String {
     format!("provider:{}:{topic}", candidate.name)
 }
 

@@ -38,11 +38,18 @@ pub struct Health {
     pub authenticated: Proof,
     /// It answers with what was asked for.
     pub functional: Proof,
+    /// The last look at it, without a question, showed nothing wrong.
+    #[serde(default)]
+    pub look: Proof,
 }
 
 impl Health {
     /// It was looked at, without a question.
     pub(crate) fn see(&mut self, seen: &Seen, now: Time) {
+        match seen {
+            Seen::Trouble(trouble) => self.look.refuted(trouble, now),
+            Seen::Reached | Seen::Known => self.look.shown(now),
+        }
         match seen {
             Seen::Reached => self.reachable.shown(now),
             Seen::Known => {

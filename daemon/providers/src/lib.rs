@@ -24,6 +24,7 @@
 //!
 //! A used-up budget is no trigger: the call is refused, lest it goes to whoever has no limit.
 
+mod breaker;
 mod budget;
 mod chat;
 pub mod client;
@@ -35,11 +36,12 @@ mod probe;
 mod search;
 mod service;
 
+pub use breaker::Unknown;
 pub use budget::{Standing, is_past, standings};
 pub use chat::{Question, Say};
 pub use exchange::Refusal;
 pub use health::{Health, Proof};
-pub use service::{Error, Handle, Level, Notice, Options, ProviderStatus, Service};
+pub use service::{Answers, Error, Handle, Level, Notice, Options, ProviderStatus, Service};
 
 /// A time, by the daemon's clock.
 pub type Time = chrono::DateTime<chrono::Utc>;

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use limits::{Breaker, Call, humantime};
+use limits::{Breaker, Call, Opened, humantime};
 use settings::{Breaker as BreakerRules, FailOver, Trigger};
 
 use crate::Time;
@@ -63,6 +63,11 @@ impl Trouble {
         matches!(self, Self::Status { code: 300..=407 | 409..=428 | 430..=499, .. })
     }
 
+    /// Whether it refuses who we are: whatever is asked, it will not answer.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::Status { code: 401..=403, .. })
+    }
+
     /// In a word, for the record.
     pub fn word(&self) -> &'static str {
         match self {
@@ -110,6 +115,9 @@ pub struct Pass {
     after: Position,
 }
 
+/// Who opens a breaker that nobody opened.
+pub const ITSELF: &str = "openclaw";
+
 /// What `Retry-After` may keep a provider out for, whatever it says.
 const LONGEST_HOLD: Duration = Duration::from_secs(3600);
 
@@ -128,9 +136,29 @@ impl Gate {
         self.state
     }
 
-    /// Failures since it closed last.
-    pub fn failures(&self) -> u64 {
-        self.breaker.failures
+    /// What its breaker counts, and how it came to be open.
+    pub fn breaker(&self) -> &Breaker {
+        &self.breaker
+    }
+
+    /// Somebody opens it; none: it is open.
+    pub fn hold(&mut self, rules: &BreakerRules, opened: Opened) -> Option<Time> {
+        if matches!(self.state, Position::Open { until } if until > opened.at) {
+            return None;
+        }
+        let until = self.breaker.hold(rules, opened);
+        self.state = Position::Open { until };
+        Some(until)
+    }
+
+    /// Somebody closes it; false: it is closed.
+    pub fn close(&mut self) -> bool {
+        let closes = self.state != Position::Closed;
+        if closes {
+            self.breaker.close();
+            self.state = Position::Closed;
+        }
+        closes
     }
 
     /// A call passes, which takes no longer than `longest`.
@@ -167,21 +195,32 @@ impl Gate {
             None if took > rules.slow_call => Call::Slow,
             None => Call::Ok,
         };
+        let why = || trouble.map_or_else(|| "it answers slowly".into(), ToString::to_string);
         match self.state {
-            Position::HalfOpen { .. } if call == Call::Failed => Some(self.open(rules, now)),
+            Position::HalfOpen { .. } if call == Call::Failed => Some(self.open(rules, why(), now)),
+            // Whoever opened it knew of this, or of more.
+            Position::HalfOpen { .. } if trouble.is_some_and(Trouble::is_refused) && self.is_held() => {
+                let by = self.breaker.opened.clone()?;
+                self.hold(rules, Opened { at: now, ..by })
+            }
             Position::HalfOpen { .. } => {
                 self.breaker.close();
                 self.state = Position::Closed;
                 None
             }
-            Position::Closed => self.breaker.call(call, rules, now).map(|_| self.open(rules, now)),
+            Position::Closed => self.breaker.call(call, rules, now).map(|_| self.open(rules, why(), now)),
             // One that began before it opened says nothing new.
             Position::Open { .. } => None,
         }
     }
 
-    fn open(&mut self, rules: &BreakerRules, now: Time) -> Time {
-        let until = self.breaker.open(rules, now);
+    /// Whether somebody opened it.
+    fn is_held(&self) -> bool {
+        self.breaker.opened.as_ref().is_some_and(|opened| opened.actor != ITSELF)
+    }
+
+    fn open(&mut self, rules: &BreakerRules, reason: String, now: Time) -> Time {
+        let until = self.breaker.open(rules, Opened { at: now, actor: ITSELF.into(), reason });
         self.state = Position::Open { until };
         until
     }
@@ -224,9 +263,10 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// At its beginning, with so many providers.
-    pub fn new(providers: usize, rules: &FailOver, now: Time) -> Self {
-        Self { round: 0, tried: vec![false; providers], fatal: false, deadline: now + rules.total }
+    /// At its beginning, with so many providers; `within`: the caller waits for no longer.
+    pub fn new(providers: usize, rules: &FailOver, within: Option<Duration>, now: Time) -> Self {
+        let longest = within.map_or(rules.total, |within| within.min(rules.total));
+        Self { round: 0, tried: vec![false; providers], fatal: false, deadline: now + longest }
     }
 
     /// How long a try may take that begins now, if the provider has `timeout`.

@@ -63,7 +63,7 @@ impl Handle {
             let asked = match candidate.provider.kind {
                 ProviderKind::Chat => {
                     let turns = vec![Say { role: "user".into(), text: "Answer with OK.".into() }];
-                    let question = Question { turns, model: None, max_tokens: Some(ANSWER) };
+                    let question = Question { turns, max_tokens: Some(ANSWER), ..Question::default() };
                     self.0.ask(agent, &question, only).await.map(drop)
                 }
                 _ => self.0.search(agent, "openclaw", 1, only).await.map(drop),

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
-use limits::Bucket;
+use limits::{Bucket, Opened};
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::{Hit, Page};
 use reqwest::Client;
 use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
 use settings::{Calls, Fetch, Period, ProviderKind, Providers, Secrets};
 use store::ledger::{self, ABANDONED, Entered, Entry, NewCall, Share, UNDER_WAY};
 use store::{Clock, Store};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use url::Url;
 use uuid::Uuid;
@@ -87,19 +88,35 @@ pub struct ProviderStatus {
     pub base_url: String,
     /// What it proved.
     pub health: Health,
+    /// Whether it is a language model's or a search engine.
+    pub answers: Answers,
     /// Where its breaker stands.
     pub position: Position,
     /// Failures since that closed.
     pub failures: u64,
+    /// Calls that failed since one went well.
+    pub in_a_row: u32,
+    /// How it came to be open.
+    pub opened: Option<Opened>,
     /// When it is free again, where it is not.
     pub free_at: Option<DateTime<Utc>>,
+}
+
+/// What a provider answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answers {
+    /// `ask`
+    Chat,
+    /// `search`
+    Search,
 }
 
 /// Who is asked, and how.
 pub(crate) struct Set {
     pub chat: Vec<Candidate>,
     pub search: Vec<Candidate>,
-    described: Providers,
+    pub described: Providers,
     /// The keys that are missing, of either kind, for whoever asks why.
     missing: (Vec<String>, Vec<String>),
 }
@@ -145,6 +162,8 @@ pub(crate) struct Inner {
     store: Store,
     settlements: mpsc::Sender<Settlement>,
     rates: Mutex<HashMap<AgentName, Bucket>>,
+    /// Of any breaker.
+    pub changed: watch::Sender<u64>,
     closing: Arc<Notify>,
 }
 
@@ -191,6 +210,7 @@ impl Handle {
             store,
             settlements,
             rates: Mutex::default(),
+            changed: watch::Sender::new(0),
             closing,
         };
         Ok((service, Self(Arc::new(inner))))
@@ -243,17 +263,30 @@ impl Handle {
         let (now, step) = (self.0.clock.steady(), self.0.clock.step());
         let status = |candidate: &Candidate| {
             let state = candidate.state();
+            let breaker = state.gate.breaker();
+            let opened = breaker.opened.clone();
             ProviderStatus {
                 name: candidate.name.clone(),
                 base_url: candidate.provider.base_url.clone(),
                 health: state.health.clone(),
                 position: state.gate.position(),
-                failures: state.gate.failures(),
+                failures: breaker.failures,
+                in_a_row: breaker.in_a_row,
+                opened: opened.map(|opened| Opened { at: opened.at + step, ..opened }),
+                answers: match candidate.provider.kind {
+                    ProviderKind::Chat => Answers::Chat,
+                    ProviderKind::Brave | ProviderKind::Perplexity => Answers::Search,
+                },
                 free_at: state.gate.free_at(now).map(|at| at + step),
             }
         };
         let set = self.0.set();
         set.chat.iter().chain(&set.search).map(status).collect()
+    }
+
+    /// Changes with each breaker.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changed.subscribe()
     }
 
     /// How each budget stands.
@@ -358,7 +391,7 @@ impl Inner {
             }));
         }
         let read = |_: &Candidate, body: &[u8]| chat::answer(body);
-        self.exchange(agent, "ask", &candidates, &set.described.failover, read).await
+        self.exchange((agent, "ask"), question.within, &candidates, &set.described.failover, read).await
     }
 
     /// As [`ask`](Self::ask).
@@ -412,7 +445,7 @@ impl Inner {
             };
             hits.map(|hits| (hits, Some(Tokens::default())))
         };
-        self.exchange(agent, "search", &candidates, &set.described.failover, read).await
+        self.exchange((agent, "search"), None, &candidates, &set.described.failover, read).await
     }
 
     /// Reserves what a try may take, in all budgets that are about it.

@@ -149,6 +149,23 @@ impl Handle {
         self.act(name, Event::Restart { actor, reason }).await
     }
 
+    /// Opens an agent's breaker: its host goes once its handlers have ended, its tasks wait. Nothing happens to one that is down,
+    /// refused or open.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn open_breaker(&self, name: &AgentName, actor: String, reason: String) -> Result<(), Error> {
+        self.act(name, Event::OpenBreaker { actor, reason }).await
+    }
+
+    /// Closes an agent's breaker for good, and brings the agent up. Nothing happens to one whose breaker is closed.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn close_breaker(&self, name: &AgentName, actor: String, reason: String) -> Result<(), Error> {
+        self.act(name, Event::CloseBreaker { actor, reason }).await
+    }
+
     /// Replaces an agent's library by the file that is in the agents folder now, and waits for the verdict: the
     /// hash that was to be run, and a sentence. An agent that did not run is on its way up with it then.
     ///

@@ -447,14 +447,16 @@ impl Supervisor {
                     return;
                 }
                 // Without a library there may be one by now.
-                match event {
-                    Event::Start { actor } | Event::Restart { actor, .. }
+                match &event {
+                    Event::Start { actor }
+                    | Event::Restart { actor, .. }
+                    | Event::CloseBreaker { actor, .. }
                         if !slot.is_known()
                             || slot.record.library.current.is_none() && !slot.record.state.has_host() =>
                     {
-                        self.look(&name, Why::Start { actor, reply });
+                        self.look(&name, Why::Start { actor: actor.clone(), event, reply });
                     }
-                    event => {
+                    _ => {
                         self.decide(&name, event);
                         self.move_on();
                         let _ = reply.send(Ok(()));

@@ -161,7 +161,7 @@ impl Desk {
         draft.task(&self.tasks).map_err(Error::Wrong)
     }
 
-    /// Starts, stops or restarts an agent, and waits until it has settled.
+    /// Starts, stops or restarts an agent, or opens or closes its breaker, and waits until it has settled.
     ///
     /// # Errors
     /// There is no such agent, or it is not this process's.
@@ -174,13 +174,13 @@ impl Desk {
     ) -> Result<Settled, Error> {
         let name = self.supervisor.agent(name)?;
         let order = Order::Act { action, reason: reason.clone() };
+        let why = |what: &str| reason.clone().unwrap_or_else(|| format!("{what} by {actor}"));
         let done = match action {
             Action::Start => self.supervisor.start(&name, actor.clone()).await,
             Action::Stop => self.supervisor.stop(&name, actor.clone()).await,
-            Action::Restart => {
-                let reason = reason.unwrap_or_else(|| format!("restarted by {actor}"));
-                self.supervisor.restart(&name, actor.clone(), reason).await
-            }
+            Action::Restart => self.supervisor.restart(&name, actor.clone(), why("restarted")).await,
+            Action::OpenBreaker => self.supervisor.open_breaker(&name, actor.clone(), why("opened")).await,
+            Action::CloseBreaker => self.supervisor.close_breaker(&name, actor.clone(), why("closed")).await,
         };
         if let Some(elsewhere) = self.elsewhere(&name, done.as_ref().err(), order, &actor).await {
             return elsewhere;

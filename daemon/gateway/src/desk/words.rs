@@ -18,12 +18,16 @@ pub enum Action {
     Stop,
     /// A new host.
     Restart,
+    /// Leave it alone for a while.
+    OpenBreaker,
+    /// Bring it up, as if nothing had been wrong.
+    CloseBreaker,
 }
 
 /// What another process is to do to an agent that it leads.
 #[derive(Clone, Debug)]
 pub enum Order {
-    /// Start, stop or restart it.
+    /// Start, stop or restart it, open or close its breaker.
     Act {
         /// Which of these.
         action: Action,

@@ -1,6 +1,7 @@
 //! What agents are granted, carried out. The supervisor has checked the grant before anything comes here.
 
 mod alert;
+pub mod breakers;
 pub mod counts;
 mod memory;
 mod missions;
@@ -27,6 +28,7 @@ use store::{Clock, Store};
 use supervisor::capabilities::Capabilities;
 
 use self::counts::Counts;
+use crate::breakers::Move;
 use crate::status::Board;
 
 /// Everything that stands behind the agents' door.
@@ -43,6 +45,8 @@ pub struct Doors {
     pub unit_restarts: Mutex<Bucket>,
     /// Restarts of agents that are left to each that asks for them.
     pub restarts: Mutex<HashMap<AgentName, Bucket>>,
+    /// Breakers that are left to each to open and close.
+    pub breakers: breakers::Left,
     /// What was asked for today.
     pub counts: Arc<Counts>,
     /// The chats on Telegram in which operators are told.
@@ -85,6 +89,8 @@ impl Doors {
             methods::SUPERVISOR_BUDGETS => self.budgets().await,
             methods::ALERT_RAISE => self.raise(agent, read(payload)?),
             methods::ALERT_RESOLVE => self.resolve(agent, read(payload)?),
+            methods::BREAKER_OPEN => self.breaker(agent, Move::Open, read(payload)?).await,
+            methods::BREAKER_CLOSE => self.breaker(agent, Move::Close, read(payload)?).await,
             methods::NOTIFY => self.notify(agent, read(payload)?).await,
             methods::SYSTEM_SERVICES => system::services(&self.disk).await,
             methods::SYSTEM_RESTART => self.restart_unit(agent, read(payload)?).await,

@@ -1,5 +1,7 @@
 //! `ask`, `search`, `fetch`: carried out by the providers, whose refusals become those that an agent can act on.
 
+use std::time::Duration;
+
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::{CallError, CallErrorKind};
 use providers::{Question, Refusal, Say};
@@ -21,6 +23,8 @@ pub struct Ask {
     model: Option<String>,
     #[serde(default)]
     max_tokens: Option<u32>,
+    #[serde(default)]
+    within_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -37,7 +41,7 @@ pub struct Fetch {
 
 impl Doors {
     pub async fn ask(&self, agent: &AgentName, call: Ask) -> Result<Value, CallError> {
-        let Ask { prompt, messages: mut turns, model, max_tokens } = call;
+        let Ask { prompt, messages: mut turns, model, max_tokens, within_ms } = call;
         turns.extend(prompt.map(|text| Say { role: "user".into(), text }));
         if let Some(odd) =
             turns.iter().find(|turn| !matches!(turn.role.as_str(), "system" | "user" | "assistant"))
@@ -45,7 +49,7 @@ impl Doors {
             let role = odd.role.escape_debug();
             return Err(invalid(format!("`{role}` is no role: use system, user or assistant")));
         }
-        let question = Question { turns, model, max_tokens };
+        let question = Question { turns, model, max_tokens, within: within_ms.map(Duration::from_millis) };
         self.providers.ask(agent, &question).await.map(Value::from).map_err(refusal)
     }
 

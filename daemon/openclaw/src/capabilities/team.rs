@@ -130,18 +130,33 @@ impl Doors {
             "" => format!("restarted by {actor}"),
             reason => reason.to_owned(),
         };
-        let restarted = supervisor.restart(&agent, actor.clone(), reason.clone()).await;
-        match restarted {
-            Err(Error::Elsewhere { .. } | Error::StandsBy { .. }) => {
-                let order = Order::Act { action: Action::Restart, reason: Some(reason) };
-                match self.board()?.neighbours.carry_out(&agent, order, &actor).await {
-                    Some(answer) => answer.map(drop).map_err(|error| failed(&error))?,
-                    None => restarted.map_err(|error| failed(&error))?,
-                }
-            }
-            restarted => restarted.map_err(|error| failed(&error))?,
-        }
+        self.act(&agent, Action::Restart, &actor, reason).await?;
         Ok(Value::Null)
+    }
+
+    /// Moves an agent, in whichever process of the home leads it.
+    pub(super) async fn act(
+        &self,
+        agent: &AgentName,
+        action: Action,
+        actor: &str,
+        reason: String,
+    ) -> Result<(), CallError> {
+        let (supervisor, by) = (&self.board()?.supervisor, actor.to_owned());
+        let done = match action {
+            Action::Start => supervisor.start(agent, by).await,
+            Action::Stop => supervisor.stop(agent, by).await,
+            Action::Restart => supervisor.restart(agent, by, reason.clone()).await,
+            Action::OpenBreaker => supervisor.open_breaker(agent, by, reason.clone()).await,
+            Action::CloseBreaker => supervisor.close_breaker(agent, by, reason.clone()).await,
+        };
+        if let Err(Error::Elsewhere { .. } | Error::StandsBy { .. }) = done {
+            let order = Order::Act { action, reason: Some(reason) };
+            if let Some(answer) = self.board()?.neighbours.carry_out(agent, order, actor).await {
+                return answer.map(drop).map_err(|error| failed(&error));
+            }
+        }
+        done.map_err(|error| failed(&error))
     }
 
     fn may_restart(&self, caller: &AgentName) -> Result<(), CallError> {

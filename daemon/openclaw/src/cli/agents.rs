@@ -194,7 +194,8 @@ fn act(inputs: &Inputs, one: One, action: Action, reason: Option<String>) -> Res
     let Settled { name, state, reason } = settled;
     let reached = match action {
         Action::Stop => state == "stopped",
-        Action::Start | Action::Restart => state == "ready" || state == "half_open",
+        Action::OpenBreaker => state == "open",
+        Action::Start | Action::Restart | Action::CloseBreaker => state == "ready" || state == "half_open",
     };
     match (reached, one.json) {
         (true, true) => Ok(()),

@@ -22,6 +22,7 @@ pub fn show(inputs: &Inputs, name: String, json: bool) -> Result<(), Failure> {
     lines.push(format!("calls of providers and pages: {} a minute", grants.rate));
     lines.extend(grants.budgets.iter().map(|(name, percent)| format!("budget {name}: {percent} % is used")));
     lines.push(format!("restarts of agents: {} an hour", grants.restarts));
+    lines.push(format!("breakers opened and closed: {} an hour", grants.breakers));
     lines.push(format!("asked for since {}:", grants.since.format("%F %T UTC")));
     lines.extend(grants.asked.iter().map(|(what, count)| format!("  {count} × {what}")));
     if grants.asked.is_empty() {

@@ -2,6 +2,7 @@
 
 pub mod agents;
 pub mod alert;
+pub mod breakers;
 pub mod budget;
 pub mod config;
 pub mod db;
@@ -70,6 +71,9 @@ pub enum Command {
     /// What the operator was told
     #[command(subcommand)]
     Alert(alert::AlertCommand),
+    /// What is left alone since it fails too often, or since somebody wants it to be
+    #[command(subcommand)]
+    Breakers(breakers::BreakersCommand),
     /// What agents may use up at providers, and what they have used
     Budget(budget::BudgetArgs),
     /// Run an agent again on what it was told, and show where it differs

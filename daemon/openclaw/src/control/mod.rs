@@ -12,6 +12,7 @@ use store::task::{Filter, TaskId};
 
 pub use gateway::desk::{Acknowledged, Action, Kept, Message, Raise, Raised, Reloaded, Sent, Settled};
 
+use crate::breakers::Move;
 use crate::exit::Failure;
 
 /// Client → daemon.
@@ -31,7 +32,7 @@ pub enum Ask {
     Status,
     /// Deliver a message.
     Send(Message),
-    /// Start, stop or restart an agent, and wait until it has settled.
+    /// Start, stop or restart an agent, or open or close its breaker, and wait until it has settled.
     Agent {
         /// Which.
         name: String,
@@ -140,6 +141,19 @@ pub enum Ask {
         #[serde(default)]
         calls: u32,
     },
+    /// Open or close a provider's breaker, in all processes.
+    Provider {
+        /// Which.
+        name: String,
+        /// Which of the two.
+        this: Move,
+        /// Why.
+        #[serde(default)]
+        reason: Option<String>,
+        /// On whose behalf, where another process hands it on: then in this one alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        actor: Option<String>,
+    },
     /// Ask the providers how they are, now.
     Probe {
         /// By a question, which costs what a question costs.
@@ -189,6 +203,7 @@ impl Ask {
             | Self::Cancel { .. }
             | Self::Missions { .. }
             | Self::Decide { .. }
+            | Self::Provider { .. }
             | Self::Probe { .. }
             | Self::Budget { .. }
             | Self::Grants { .. }

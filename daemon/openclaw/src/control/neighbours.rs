@@ -58,6 +58,17 @@ impl Neighbours {
         home
     }
 
+    /// Asks each of them. Answers whether one of them did it.
+    pub async fn everyone(&self, asked: &Ask) -> bool {
+        let mut done = false;
+        for neighbour in self.all().await {
+            if let Ok(stream) = UnixStream::connect(&neighbour.socket).await {
+                done |= ask::<Box<RawValue>>(stream, asked, STATUS).await.is_ok();
+            }
+        }
+        done
+    }
+
     /// All that live, in the order of their names.
     async fn all(&self) -> Vec<Neighbour> {
         let mut asked = JoinSet::new();

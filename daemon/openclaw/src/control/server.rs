@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use super::{Answer, Ask, Bot, Message, Request, Sent};
 use crate::exit::{Code, Failure};
 use crate::status::Board;
-use crate::{missions, provided};
+use crate::{breakers, missions, provided};
 
 /// Connections at once; further ones wait in the listen queue.
 const CONNECTIONS: usize = 256;
@@ -195,6 +195,11 @@ impl Server {
             Ask::Missions { limit } => json(&store.missions(limit).await?),
             Ask::Decide { id, verdict, reason } => {
                 json(&missions::decide(store, &id, verdict, actor, reason, self.board.clock).await?)
+            }
+            Ask::Provider { name, this, reason, actor: other } => {
+                let alone = other.is_some();
+                let actor = other.unwrap_or(actor);
+                json(&breakers::of_provider(&self.board, name, (this, reason), actor, alone).await?)
             }
             Ask::Grants { name } => json(&provided::grants(&self.board, supervisor.agent(&name)?).await?),
             Ask::Budget { agent, calls } => {

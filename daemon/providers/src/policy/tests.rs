@@ -44,7 +44,7 @@ fn the_triggers_are_those_of_the_file_and_never_ours() {
 #[test]
 fn the_second_is_tried_at_once_and_the_first_again_after_a_pause() {
     let rules = FailOver::default();
-    let mut progress = Progress::new(2, &rules, at(0));
+    let mut progress = Progress::new(2, &rules, None, at(0));
     let free = [None, None];
     assert_eq!(progress.next(&free, &rules, 0.0, at(0)), Step::Try(0));
     progress.failed(&status(500), &rules);
@@ -61,12 +61,12 @@ fn the_second_is_tried_at_once_and_the_first_again_after_a_pause() {
 #[test]
 fn who_is_not_free_is_passed_over_at_once() {
     let rules = FailOver::default();
-    let mut progress = Progress::new(2, &rules, at(0));
+    let mut progress = Progress::new(2, &rules, None, at(0));
     assert_eq!(progress.next(&[Some(at(9000)), None], &rules, 0.0, at(0)), Step::Try(1));
-    let mut progress = Progress::new(1, &rules, at(0));
+    let mut progress = Progress::new(1, &rules, None, at(0));
     let far = Some(at(60_000));
     assert_eq!(progress.next(&[far], &rules, 0.0, at(0)), Step::GiveUp(Why::Nobody { free_at: far }));
-    let mut progress = Progress::new(1, &rules, at(0));
+    let mut progress = Progress::new(1, &rules, None, at(0));
     assert_eq!(progress.next(&[Some(at(3000))], &rules, 0.0, at(0)), Step::Wait(at(3000)));
 }
 
@@ -109,7 +109,7 @@ fn a_breaker_opens_lets_one_pass_and_closes() {
     assert_eq!(gate.ended(Some(&Trouble::Empty), second, &rules, at(10_500)), Some(at(30_500)));
     gate.pass(second, at(30_500));
     assert_eq!(gate.ended(None, second, &rules, at(30_600)), None);
-    assert_eq!((gate.position(), gate.failures()), (Position::Closed, 0));
+    assert_eq!((gate.position(), gate.breaker().failures), (Position::Closed, 0));
 }
 
 #[test]
@@ -125,6 +125,27 @@ fn a_key_that_is_wrong_opens_nothing_and_a_wait_is_kept() {
     assert_eq!(gate.free_at(at(100)), Some(at(100 + 3_600_000)));
 }
 
+#[test]
+fn somebody_opens_it_and_it_stays_so_while_the_key_is_refused() {
+    let rules = FailOver::default().breaker;
+    let (mut gate, second) = (Gate::default(), Duration::from_secs(1));
+    let by = |now| Opened { at: now, actor: "agent atlas".into(), reason: "it refuses our key".into() };
+    assert_eq!(gate.hold(&rules, by(at(0))), Some(at(600_000)));
+    assert_eq!(gate.hold(&rules, by(at(1))), None);
+    // The one that passes is refused: it is open again, and by the same one.
+    gate.pass(second, at(600_000));
+    assert_eq!(gate.ended(Some(&status(401)), second, &rules, at(600_500)), Some(at(1_200_500)));
+    assert_eq!(gate.breaker().opened, Some(by(at(600_500))));
+    // A question that was wrong says nothing of the key.
+    gate.pass(second, at(1_200_500));
+    assert_eq!(gate.ended(Some(&status(400)), second, &rules, at(1_200_600)), None);
+    assert_eq!((gate.position(), gate.breaker()), (Position::Closed, &Breaker::default()));
+    assert!(!gate.close());
+    gate.hold(&rules, by(at(2_000_000)));
+    assert!(gate.close());
+    assert_eq!((gate.free_at(at(2_000_000)), gate.breaker()), (None, &Breaker::default()));
+}
+
 proptest! {
     /// Whatever happens: it ends within the rounds and the time, nobody who is not free is tried, nobody twice in a round,
     /// nobody at all after trouble that is no trigger, and no pause goes past the bound.
@@ -134,10 +155,13 @@ proptest! {
         rounds in 1u32..4,
         troubles in prop::collection::vec((trouble(), 0i64..40_000, 0.0..=1.0f64), 1..40),
         busy in prop::collection::vec(proptest::option::of(0i64..200_000), 5),
+        within in proptest::option::of(0u64..200_000),
     ) {
+        let end = at(within.map_or(100_000, |within| within.min(100_000) as i64));
+        let within = within.map(Duration::from_millis);
         let rules = FailOver { rounds, ..FailOver::default() };
         let (mut now, mut tries, mut round) = (at(0), 0, Vec::new());
-        let mut progress = Progress::new(n, &rules, now);
+        let mut progress = Progress::new(n, &rules, within, now);
         let mut gates = vec![Gate::default(); n];
         let mut troubles = troubles.into_iter().cycle();
         let mut fatal = false;
@@ -148,7 +172,7 @@ proptest! {
             let (trouble, took, jitter) = troubles.next().unwrap();
             match progress.next(&free, &rules, jitter, now) {
                 Step::Try(i) => {
-                    prop_assert!(!fatal && now < at(100_000));
+                    prop_assert!(!fatal && now < end);
                     prop_assert!(free[i].is_none() && !round.contains(&i));
                     round.push(i);
                     tries += 1;
@@ -161,7 +185,7 @@ proptest! {
                     fatal |= !trouble.triggers(&rules.on);
                 }
                 Step::Wait(until) => {
-                    prop_assert!(!fatal && until > now && until < at(100_000));
+                    prop_assert!(!fatal && until > now && until < end);
                     prop_assert!((until - now).to_std().unwrap() <= rules.pause_max.mul_f64(1.2));
                     now = until;
                     round.clear();
@@ -171,7 +195,7 @@ proptest! {
                     break;
                 }
             }
-            prop_assert!(now <= at(100_000));
+            prop_assert!(now <= end);
         }
         prop_assert!(tries <= n as u32 * rounds);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use settings::{Restart, Supervision};
 
 use super::{
-    Budget, Call, Candidate, Desired, Exit, ExitClass, Next, Probe, Record, State, StopReason, Time,
+    Budget, Call, Candidate, Desired, Exit, ExitClass, Next, Opened, Probe, Record, State, StopReason, Time,
     Transition,
 };
 use crate::alerts::Level;
@@ -32,6 +32,20 @@ pub enum Event {
     Shutdown,
     /// Somebody wants a new host.
     Restart {
+        /// Who.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody wants it to be left alone for a while.
+    OpenBreaker {
+        /// Who.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody wants its breaker closed for good.
+    CloseBreaker {
         /// Who.
         actor: String,
         /// Why.
@@ -220,6 +234,8 @@ impl Turn<'_, '_> {
             }
             Event::Shutdown => self.stop(StopReason::Shutdown, SUPERVISOR, "the daemon stops".into()),
             Event::Restart { actor, reason } => self.restart(&actor, reason),
+            Event::OpenBreaker { actor, reason } => self.open_breaker(&actor, &reason),
+            Event::CloseBreaker { actor, reason } => self.close_breaker(&actor, &reason),
             Event::HostReady => self.ready(),
             Event::HostExited { exit } => self.exited(exit),
             Event::Refused { why } => self.refused(why),
@@ -337,6 +353,57 @@ impl Turn<'_, '_> {
         }
     }
 
+    /// Who is down, refused or open already is left alone as it is.
+    fn open_breaker(&mut self, actor: &str, why: &str) {
+        let holds = matches!(
+            self.record.state,
+            State::Starting { .. }
+                | State::Ready { .. }
+                | State::HalfOpen { .. }
+                | State::Backoff { .. }
+                | State::Draining { next: Next::Start, .. }
+        );
+        if !holds {
+            return;
+        }
+        self.record.attempt = 0;
+        let opened = self.by(actor, why);
+        let until = self.record.breaker.hold(&self.ctx.config.breaker, opened);
+        let reason = self.opening(until, why);
+        match &mut self.record.state {
+            State::Backoff { .. } => self.change(State::Open { until }, actor, reason),
+            State::Draining { next, .. } => {
+                *next = Next::Open { until };
+                self.note("draining", actor, reason);
+            }
+            _ => self.drain(Next::Open { until }, actor, reason),
+        }
+    }
+
+    fn close_breaker(&mut self, actor: &str, why: &str) {
+        let reason = format!("the breaker is closed: {why}");
+        match &mut self.record.state {
+            State::Open { .. } => {
+                self.record.breaker.close();
+                self.probe(actor, reason);
+            }
+            State::HalfOpen { probe } => {
+                let next = match *probe {
+                    Probe::Starting { deadline } => State::Starting { deadline },
+                    Probe::Running { since } => State::Ready { since },
+                };
+                self.record.breaker.close();
+                self.change(next, actor, reason);
+            }
+            State::Draining { next: next @ Next::Open { .. }, .. } => {
+                *next = Next::Start;
+                self.record.breaker.close();
+                self.note("draining", actor, reason);
+            }
+            _ => {}
+        }
+    }
+
     fn ready(&mut self) {
         let now = self.ctx.now;
         if self.record.state.has_host() {
@@ -374,7 +441,13 @@ impl Turn<'_, '_> {
                 if !self.record.last_exit.as_ref().is_some_and(killed) {
                     self.gone(exit);
                 }
-                self.change(State::Open { until }, SUPERVISOR, "its host has ended".into());
+                let opened = self.record.breaker.opened.clone();
+                let (actor, reason) = match opened {
+                    Some(Opened { actor, reason, .. }) => (actor, self.opening(until, &reason)),
+                    // By a daemon that did not keep it.
+                    None => (SUPERVISOR.into(), "its host has ended".into()),
+                };
+                self.change(State::Open { until }, &actor, reason);
             }
             State::Draining { next: Next::Failed { exit: cause }, .. } => {
                 // Half-open, it would have been drained to `Next::Open`, unless `restart` was `never` then.
@@ -470,13 +543,18 @@ impl Turn<'_, '_> {
     }
 
     fn open(&mut self, reason: String) {
-        let until = self.opened();
+        let until = self.opened(&reason);
         self.change(State::Open { until }, SUPERVISOR, self.opening(until, &reason));
     }
 
-    fn opened(&mut self) -> Time {
+    fn opened(&mut self, why: &str) -> Time {
         self.record.attempt = 0;
-        self.record.breaker.open(&self.ctx.config.breaker, self.ctx.now)
+        let opened = self.by(SUPERVISOR, why);
+        self.record.breaker.open(&self.ctx.config.breaker, opened)
+    }
+
+    fn by(&self, actor: &str, why: &str) -> Opened {
+        Opened { at: self.ctx.now, actor: actor.into(), reason: sentence(why, REASON) }
     }
 
     fn opening(&self, until: Time, reason: &str) -> String {
@@ -507,8 +585,8 @@ impl Turn<'_, '_> {
             let reason = format!("{exit}; it is killed");
             let opens = probing && self.ctx.config.restart != Restart::Never && self.fallback().is_none();
             let next = if opens {
-                self.record.last_exit = Some(exit);
-                Next::Open { until: self.opened() }
+                self.record.last_exit = Some(exit.clone());
+                Next::Open { until: self.opened(&exit.to_string()) }
             } else {
                 Next::Failed { exit }
             };
@@ -590,7 +668,7 @@ impl Turn<'_, '_> {
         if self.fallback().is_some() {
             return self.roll_back(why, true, true);
         }
-        let until = self.opened();
+        let until = self.opened(why);
         let reason = self.opening(until, why);
         self.drain(Next::Open { until }, SUPERVISOR, reason);
     }

@@ -23,7 +23,7 @@ pub mod reload;
 pub mod retry;
 pub mod state;
 
-pub use limits::{Breaker, Bucket as Budget, Call, Time};
+pub use limits::{Breaker, Bucket as Budget, Call, Opened, Time};
 
 pub use decide::{Action, Context, Event, decide, next_due};
 pub use exit::{Exit, ExitClass};

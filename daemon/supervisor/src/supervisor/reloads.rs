@@ -23,8 +23,8 @@ pub(super) enum Why {
     Watched,
     /// A person asks for it.
     Asked { actor: String, reply: Verdictee },
-    /// An agent without a library is to be started.
-    Start { actor: String, reply: Reply<Result<(), Error>> },
+    /// An agent without a library is to be started: this is to happen to it then.
+    Start { actor: String, event: Event, reply: Reply<Result<(), Error>> },
 }
 
 impl Why {
@@ -183,10 +183,10 @@ impl Supervisor {
                     None => self.adopted(name, reply),
                 }
             }
-            (Why::Start { actor, reply }, _) => {
+            (Why::Start { event, reply, .. }, _) => {
                 let ended = self.ending;
                 if !ended {
-                    self.decide(name, Event::Start { actor });
+                    self.decide(name, event);
                 }
                 let _ = reply.send(if ended { Err(Error::Gone) } else { Ok(()) });
             }

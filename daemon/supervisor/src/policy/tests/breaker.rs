@@ -150,7 +150,8 @@ fn each_time_in_a_row_it_is_open_longer_up_to_the_longest() {
     assert_eq!(pauses, [20.0, 40.0, 80.0, 160.0, 320.0, 600.0, 600.0, 600.0]);
     let mut breaker = Breaker::default();
     breaker.trips = u32::MAX;
-    assert_eq!(breaker.open(&story.config.breaker, at(0.0)), at(600.0));
+    let opened = Opened { at: at(0.0), actor: "supervisor".into(), reason: "why".into() };
+    assert_eq!(breaker.open(&story.config.breaker, opened), at(600.0));
 }
 
 #[test]
@@ -210,6 +211,72 @@ fn slow_tasks_do_too_at_their_own_rate() {
     story.goes(&[(3.0, task(Call::Slow), "draining by 13 to open until 13", "limit 0, drain by 13")]);
     let why = "the breaker is open for 10 s: 8 of 10 tasks in 60 s took longer than 60 s";
     assert_eq!(story.last_note(), why);
+}
+
+/// Who opened it, and why.
+fn by(story: &Story) -> Option<(&str, &str)> {
+    let opened = story.record.breaker.opened.as_ref();
+    opened.map(|opened| (opened.actor.as_str(), opened.reason.as_str()))
+}
+
+#[test]
+fn who_opened_it_and_why_is_known_until_it_closes() {
+    let mut story = ready();
+    for _ in 0..9 {
+        story.happens(2.0, task(Call::Failed));
+    }
+    assert_eq!((story.record.breaker.in_a_row, by(&story)), (9, None));
+    story.happens(3.0, task(Call::Failed));
+    let why = "10 of 10 tasks failed in 60 s";
+    assert_eq!((story.record.breaker.in_a_row, by(&story)), (0, Some(("supervisor", why))));
+    story.happens(5.0, exits(ExitClass::Clean));
+    assert_eq!(story.last_note(), format!("the breaker is open for 8 s: {why}"));
+    story.goes(&[
+        (13.0, DUE, "half_open, starting by 23", "spawn"),
+        (14.0, READY, "half_open, running", "limit 1"),
+        (20.0, task(Call::Failed), "draining by 30 to open until 40", "limit 0, drain by 30"),
+    ]);
+    assert_eq!(by(&story), Some(("supervisor", "the probe's task failed")));
+}
+
+#[test]
+fn somebody_opens_it_for_the_longest_and_closes_it_at_once() {
+    let atlas = Some(("agent atlas", "it fails"));
+    let mut story = ready();
+    story.goes(&[
+        (2.0, open_breaker(), "draining by 12 to open until 602", "limit 0, drain by 12"),
+        (3.0, open_breaker(), "draining by 12 to open until 602", ""),
+        (4.0, exits(ExitClass::Clean), "open until 602", ""),
+        (5.0, open_breaker(), "open until 602", ""),
+    ]);
+    assert_eq!((story.last_note(), by(&story)), ("the breaker is open for 598 s: it fails", atlas));
+    // By itself it gets a probe, as ever.
+    story.goes(&[(602.0, DUE, "half_open, starting by 612", "spawn")]);
+    assert_eq!(by(&story), atlas);
+    // Closed by somebody, it is closed: no probe.
+    story.goes(&[
+        (603.0, close_breaker(), "starting by 612", ""),
+        (604.0, READY, "ready", "limit 4"),
+        (605.0, close_breaker(), "ready", ""),
+    ]);
+    assert_eq!((by(&story), story.record.breaker.trips), (None, 0));
+    open().goes(&[(1.0, close_breaker(), "starting by 11", "spawn"), (2.0, READY, "ready", "limit 4")]);
+    probing().goes(&[(12.0, close_breaker(), "ready", "limit 4")]);
+    let mut draining = ready();
+    draining.goes(&[
+        (2.0, open_breaker(), "draining by 12 to open until 602", "limit 0, drain by 12"),
+        (3.0, close_breaker(), "draining by 12 to start", ""),
+        (4.0, exits(ExitClass::Clean), "starting by 14", "spawn"),
+    ]);
+    // Who waits to be started waits for longer, and who is down stays so.
+    let mut waiting = Story::of(State::Backoff { until: at(1.0), attempt: 3 });
+    waiting.goes(&[(0.5, open_breaker(), "open until 600.5", "")]);
+    let mut down = open();
+    down.goes(&[
+        (1.0, stop(), "stopped (cli)", ""),
+        (2.0, open_breaker(), "stopped (cli)", ""),
+        (3.0, close_breaker(), "stopped (cli)", ""),
+    ]);
 }
 
 #[test]

@@ -60,6 +60,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         6 => Just(Happening::Told(start())),
         2 => Just(Happening::Told(stop())),
         2 => Just(Happening::Told(restart())),
+        2 => Just(Happening::Told(open_breaker())),
+        2 => Just(Happening::Told(close_breaker())),
         1 => Just(Happening::Told(SHUTDOWN)),
         4 => Just(Happening::Told(hang())),
         10 => call.prop_map(|call| Happening::Told(task(call))),
@@ -235,6 +237,7 @@ impl World {
                 | Event::StandBy { .. }
                 | Event::Stop { .. }
                 | Event::Restart { .. }
+                | Event::CloseBreaker { .. }
                 | Event::Candidate(_)
         );
         let (was, is) = (&before.library, &self.record.library);
@@ -362,6 +365,8 @@ impl World {
         if state.has_host() && !state.is_ready() {
             prop_assert!(self.next_due().is_some(), "nobody looks after {:?}", state);
         }
+        let open = matches!(state, State::Open { .. } | State::Draining { next: Next::Open { .. }, .. });
+        prop_assert!(!open || self.record.breaker.opened.is_some(), "nobody opened it: {:?}", state);
         if self.steady {
             let elapsed = (self.now - self.began).to_std().unwrap();
             let most = u128::from(CAPACITY) + elapsed.as_nanos() / REFILL.as_nanos();

@@ -218,6 +218,14 @@ pub fn restart() -> Event {
     Event::Restart { actor: "cli".into(), reason: "a whim".into() }
 }
 
+pub fn open_breaker() -> Event {
+    Event::OpenBreaker { actor: "agent atlas".into(), reason: "it fails".into() }
+}
+
+pub fn close_breaker() -> Event {
+    Event::CloseBreaker { actor: "agent atlas".into(), reason: "it is mended".into() }
+}
+
 pub fn exits(class: ExitClass) -> Event {
     Event::HostExited { exit: exit(class) }
 }
