@@ -6,7 +6,7 @@ use openclaw_agent_api::chrono::{Days, TimeDelta};
 use openclaw_agent_api::context::{AlertLevel, CallError, CallErrorKind};
 use openclaw_agent_api::prelude::*;
 
-use crate::decide::{self, Action, LastCheck};
+use crate::decide::{self, Action, LastCheck, Limits};
 use crate::findings::{Remedy, findings};
 use crate::seen::Seen;
 use crate::uptime::Report;
@@ -18,7 +18,7 @@ pub const KEY: &str = "last_check";
 const REPORTS: u64 = 30;
 
 impl Atlas {
-    /// The check. What is decided is remembered before anybody is restarted, so that a death in between repeats nothing.
+    /// The check. What is decided is remembered before it is done, so that a death in between repeats nothing.
     pub(crate) fn check(&self, ctx: &Context) -> Result<()> {
         let now = ctx.now();
         let last = self.last(ctx);
@@ -32,7 +32,11 @@ impl Atlas {
         } else {
             let seen = Seen::look(ctx);
             let found = findings(&seen, last.as_ref(), &self.thresholds);
-            let (mut next, actions) = decide::decide(&before, &found, self.thresholds.restarts_per_hour, now);
+            let limits = Limits {
+                restarts: self.thresholds.restarts_per_hour,
+                breakers: self.thresholds.breakers_per_hour,
+            };
+            let (mut next, actions) = decide::decide(&before, &found, limits, now);
             if let Ok(status) = &seen.status {
                 next.restarts = status.restarts();
             }
@@ -40,12 +44,12 @@ impl Atlas {
             (next, actions, reports)
         };
         let mut kept = ctx.memory().set(KEY, &next);
-        let (restarts, told): (Vec<_>, Vec<_>) =
-            actions.into_iter().partition(|action| matches!(action, Action::Restart { .. }));
+        let (acts, told): (Vec<_>, Vec<_>) =
+            actions.into_iter().partition(|action| matches!(action, Action::Act { .. }));
         told.iter().for_each(|action| tell(ctx, action));
         let mut instead = Vec::new();
-        for action in &restarts {
-            instead.extend(restart(ctx, action, kept.as_ref().err(), &mut next));
+        for action in &acts {
+            instead.extend(act(ctx, action, kept.as_ref().err(), &mut next));
         }
         instead.iter().for_each(|action| tell(ctx, action));
         // What was not done must not be remembered as done.
@@ -55,7 +59,7 @@ impl Atlas {
         for report in &reports {
             hand_in(ctx, report);
         }
-        if !told.is_empty() || !restarts.is_empty() {
+        if !told.is_empty() || !acts.is_empty() {
             publish(ctx, &next);
         }
         let unkept = kept.is_err().then_some(next);
@@ -75,23 +79,25 @@ impl Atlas {
     }
 }
 
-/// Restarts an agent or a unit; where that is not done, the answer is what is told instead.
-fn restart(ctx: &Context, action: &Action, unkept: Option<&CallError>, next: &mut LastCheck) -> Vec<Action> {
-    let Action::Restart { remedy, subject, reason } = action else { return Vec::new() };
+/// Restarts an agent or a unit, or moves a breaker; where that is not done, the answer is what is told instead.
+fn act(ctx: &Context, action: &Action, unkept: Option<&CallError>, next: &mut LastCheck) -> Vec<Action> {
+    let Action::Act { remedy, subject, reason } = action else { return Vec::new() };
     // How often that was done must be known after a death too.
     let done = match unkept {
         None => match remedy {
             Remedy::Restart => ctx.restart(subject, reason),
             Remedy::RestartUnit => ctx.restart_unit(subject, reason),
+            Remedy::OpenBreaker(scope) => ctx.open_breaker(*scope, subject, reason),
+            Remedy::CloseBreaker(scope) => ctx.close_breaker(*scope, subject, reason),
         },
         Some(error) => Err(error.clone()),
     };
     match done {
         Ok(()) => {
-            ctx.warn(format!("restarted {subject}: {reason}"));
+            ctx.warn(format!("I {}: {reason}", remedy.words().1));
             Vec::new()
         }
-        Err(error) => decide::not_done(next, subject, &error),
+        Err(error) => decide::not_done(next, *remedy, subject, &error),
     }
 }
 
@@ -114,7 +120,7 @@ fn tell(ctx: &Context, action: &Action) {
             ctx.info(text);
             Ok(())
         }
-        Action::Restart { .. } => Ok(()),
+        Action::Act { .. } => Ok(()),
     };
     if let Err(error) = told {
         ctx.warn(format!("the operator was not told: {error}"));

@@ -1,7 +1,7 @@
 //! What follows from what was found, look by look: whom to restart, what to tell, what is over. No clock, no call.
 //!
 //! ```text
-//!           found                   twice in a row, and a restart may help          still there after VERIFY looks
+//!           found                   twice in a row, and something may help          still there after VERIFY looks
 //!  (none) ────────▶ Suspected ─┬─────────────────────────────────────▶ Acted ───────────────────────────────┐
 //!    ▲                 │       └─▶ else ───────────────▶ Raised ◀──────────────────────── (louder) ──────────┘
 //!    └── not found ────┘                                    │ not found CLEAR looks in a row: over
@@ -20,7 +20,7 @@ use crate::uptime::Uptime;
 
 /// Looks in a row at which something must be found: with one each 20 s it is told within 40 s of its beginning.
 pub const CONFIRM: u32 = 2;
-/// Looks after a restart by which it must have helped: a start may take ten seconds, and a proof five more.
+/// Looks after an act by which it must have helped: a start may take ten seconds, and a proof five more.
 pub const VERIFY: u32 = 3;
 /// Looks in a row without it after which something is over: a value at the edge is one alarm.
 pub const CLEAR: u32 = 3;
@@ -48,6 +48,9 @@ pub struct LastCheck {
     /// When agents and units were restarted in the last hour.
     #[serde(default)]
     pub acts: Vec<DateTime<Utc>>,
+    /// When breakers were opened and closed in the last hour.
+    #[serde(default)]
+    pub moves: Vec<DateTime<Utc>>,
     /// How the components were, day by day.
     #[serde(default)]
     pub uptime: Uptime,
@@ -62,6 +65,7 @@ impl LastCheck {
             restarts: BTreeMap::new(),
             cases: BTreeMap::new(),
             acts: Vec::new(),
+            moves: Vec::new(),
             uptime: Uptime::default(),
         }
     }
@@ -90,7 +94,7 @@ pub enum Phase {
         /// Found so often.
         looks: u32,
     },
-    /// The agent or unit was restarted; whether that helped is seen at the next looks.
+    /// The agent or unit was restarted, or a breaker moved; whether that helped is seen at the next looks.
     Acted {
         /// Looks since then at which it was still found.
         looks: u32,
@@ -123,8 +127,8 @@ pub enum Action {
         /// In a sentence.
         text: String,
     },
-    /// An agent or a unit is restarted.
-    Restart {
+    /// An agent or a unit is restarted, or a breaker is opened or closed.
+    Act {
         /// Which of them.
         remedy: Remedy,
         /// Who.
@@ -139,17 +143,34 @@ pub enum Action {
     },
 }
 
+/// How much may be done in an hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Restarts.
+    pub restarts: u32,
+    /// Breakers opened and closed.
+    pub breakers: u32,
+}
+
+impl LastCheck {
+    /// When what is like this remedy was done in the last hour.
+    fn done(&mut self, remedy: Remedy) -> &mut Vec<DateTime<Utc>> {
+        if remedy.is_breaker() { &mut self.moves } else { &mut self.acts }
+    }
+}
+
 /// The next state, and what is to be done. `found` is all that this look at `now` found.
 pub fn decide(
     before: &LastCheck,
     found: &[Finding],
-    restarts_per_hour: u32,
+    limits: Limits,
     now: DateTime<Utc>,
 ) -> (LastCheck, Vec<Action>) {
-    let mut turn = Turn { next: before.clone(), actions: Vec::new(), limit: restarts_per_hour, now };
+    let mut turn = Turn { next: before.clone(), actions: Vec::new(), limits, now };
     turn.next.at = now;
     turn.next.findings = found.to_vec();
     turn.next.acts.retain(|at| now - *at < HOUR);
+    turn.next.moves.retain(|at| now - *at < HOUR);
     let mut cases = std::mem::take(&mut turn.next.cases);
     let acted = cases.values().filter(|case| matches!(case.phase, Phase::Acted { .. }));
     let acted: Vec<_> = acted.map(|case| case.finding.subject.clone()).collect();
@@ -170,16 +191,16 @@ pub fn decide(
         case.phase = turn.found(case);
     }
     let is_found = |case: &Case| found.iter().any(|finding| finding.key() == case.finding.key());
-    cases.retain(|_, case| is_found(case) || turn.missed(case));
+    cases.retain(|_, case| is_found(case) || turn.missed(case, found));
     turn.next.cases = cases;
     (turn.next, turn.actions)
 }
 
-/// A restart that was decided at this look and not carried out: of each case that it was for, the operator is told instead.
-pub fn not_done(state: &mut LastCheck, subject: &str, why: &CallError) -> Vec<Action> {
+/// Something that was decided at this look and not carried out: of each case that it was for, the operator is told instead.
+pub fn not_done(state: &mut LastCheck, remedy: Remedy, subject: &str, why: &CallError) -> Vec<Action> {
     // One of no known end may be carried out yet, and counts.
     if why.kind != CallErrorKind::Failed {
-        state.acts.pop();
+        state.done(remedy).pop();
     }
     let now = Phase::Acted { looks: 0 };
     let cases = state
@@ -190,7 +211,8 @@ pub fn not_done(state: &mut LastCheck, subject: &str, why: &CallError) -> Vec<Ac
         .map(|(key, case)| {
             let level = level(&case.finding);
             case.phase = Phase::Raised { level };
-            let text = format!("{}; I could not restart it: {}", case.finding.text, why.message);
+            let (what, _) = remedy.words();
+            let text = format!("{}; I could not {what}: {}", case.finding.text, why.message);
             Action::Raise { key: key.clone(), level, text }
         })
         .collect()
@@ -199,7 +221,7 @@ pub fn not_done(state: &mut LastCheck, subject: &str, why: &CallError) -> Vec<Ac
 struct Turn {
     next: LastCheck,
     actions: Vec<Action>,
-    limit: u32,
+    limits: Limits,
     now: DateTime<Utc>,
 }
 
@@ -213,8 +235,8 @@ impl Turn {
             Phase::Suspected { .. } => self.confirmed(case),
             Phase::Acted { looks } if looks + 1 < VERIFY => Phase::Acted { looks: looks + 1 },
             Phase::Acted { .. } => {
-                let level = AlertLevel::Critical;
-                let text = format!("{}; I restarted it, and that did not help", finding.text);
+                let level = in_vain(finding);
+                let text = format!("{}; I {}, and that did not help", finding.text, did(finding));
                 self.actions.push(Action::Raise { key, level, text });
                 Phase::Raised { level }
             }
@@ -234,20 +256,24 @@ impl Turn {
     fn confirmed(&mut self, case: &Case) -> Phase {
         let (finding, key) = (&case.finding, case.finding.key());
         let mut text = finding.text.clone();
-        let is_under_way = |action: &Action| matches!(action, Action::Restart { subject, .. } if *subject == finding.subject);
+        let is_under_way =
+            |action: &Action| matches!(action, Action::Act { subject, .. } if *subject == finding.subject);
         match finding.remedy {
-            // Found in two ways: one restart is for both.
+            // Found in two ways: one act is for both.
             Some(_) if self.actions.iter().any(is_under_way) => {
                 return Phase::Acted { looks: 0 };
             }
-            Some(remedy) if (self.next.acts.len() as u64) < u64::from(self.limit) => {
-                self.next.acts.push(self.now);
+            Some(remedy) if (self.next.done(remedy).len() as u64) < u64::from(self.limit(remedy)) => {
+                self.next.done(remedy).push(self.now);
                 let (subject, reason) = (finding.subject.clone(), finding.text.clone());
-                self.actions.push(Action::Restart { remedy, subject, reason });
+                self.actions.push(Action::Act { remedy, subject, reason });
                 return Phase::Acted { looks: 0 };
             }
-            Some(_) => {
-                text += &format!("; I may restart {} agents and units an hour, and have", self.limit);
+            Some(remedy) if remedy.is_breaker() => {
+                text += &format!("; I may move {} breakers an hour, and have", self.limit(remedy));
+            }
+            Some(remedy) => {
+                text += &format!("; I may restart {} agents and units an hour, and have", self.limit(remedy));
             }
             None if finding.severity == Severity::Info => {
                 self.actions.push(Action::Note { text });
@@ -260,16 +286,35 @@ impl Turn {
         Phase::Raised { level }
     }
 
+    fn limit(&self, remedy: Remedy) -> u32 {
+        if remedy.is_breaker() { self.limits.breakers } else { self.limits.restarts }
+    }
+
     /// Whether the case goes on, although it was not found.
-    fn missed(&mut self, case: &mut Case) -> bool {
+    fn missed(&mut self, case: &mut Case, found: &[Finding]) -> bool {
         case.missing += 1;
         let key = case.finding.key();
+        let opened =
+            |other: &Finding| other.subject == case.finding.subject && other.problem == "breaker_open";
+        if let (Phase::Acted { .. }, Some(Remedy::CloseBreaker(_))) = (case.phase, case.finding.remedy)
+            && found.iter().any(opened)
+        {
+            let level = in_vain(&case.finding);
+            let text = format!("{}; I closed its breaker, and it opened again", case.finding.text);
+            self.actions.push(Action::Raise { key, level, text });
+            (case.phase, case.missing) = (Phase::Raised { level }, 0);
+            return true;
+        }
         let clear = if case.finding.is_event() { CLEAR_EVENT } else { CLEAR };
         match case.phase {
             Phase::Suspected { .. } => return false,
             _ if case.missing < clear => return true,
             Phase::Acted { .. } => {
-                let text = format!("restarted by atlas, and well since: {}", case.finding.text);
+                let how = match case.finding.remedy {
+                    Some(Remedy::OpenBreaker(_)) => "left alone",
+                    _ => "well",
+                };
+                let text = format!("{}; I {}, and it is {how} since", case.finding.text, did(&case.finding));
                 self.actions.push(Action::Note { text });
             }
             Phase::Raised { .. } => {
@@ -286,6 +331,16 @@ impl Turn {
 
 fn confirm(finding: &Finding) -> u32 {
     if finding.is_event() { 1 } else { CONFIRM }
+}
+
+/// What was done about it.
+fn did(finding: &Finding) -> &'static str {
+    finding.remedy.map_or("did what I could", |remedy| remedy.words().1)
+}
+
+/// How loud it is said that nothing helped.
+fn in_vain(finding: &Finding) -> AlertLevel {
+    if finding.severity == Severity::Info { AlertLevel::Warning } else { AlertLevel::Critical }
 }
 
 /// How loud: what the daemon alerts of by itself is said quietly, so that nobody is woken twice for one thing.

@@ -12,13 +12,13 @@ use crate::thresholds::Thresholds;
 struct World {
     state: LastCheck,
     now: DateTime<Utc>,
-    limit: u32,
+    limits: Limits,
 }
 
 impl World {
     fn new() -> Self {
         let now = "2025-01-01T00:00:00Z".parse().unwrap();
-        Self { state: LastCheck::none(now), now, limit: 3 }
+        Self { state: LastCheck::none(now), now, limits: Limits { restarts: 3, breakers: 3 } }
     }
 
     fn look(&mut self, components: Value, resources: Value) -> Vec<Action> {
@@ -37,7 +37,7 @@ impl World {
 
     fn decide(&mut self, found: &[Finding]) -> Vec<Action> {
         self.now += PERIOD;
-        let (state, actions) = decide(&self.state, found, self.limit, self.now);
+        let (state, actions) = decide(&self.state, found, self.limits, self.now);
         self.state = state;
         actions
     }
@@ -136,7 +136,7 @@ fn a_restart_is_verified_and_what_it_does_not_mend_is_escalated() {
     let mut world = World::new();
     assert_eq!(world.look(wedged(), disk(1)), []);
     let acted = world.look(wedged(), disk(1));
-    assert!(matches!(&acted[..], [Action::Restart { subject, .. }] if subject == "scout"), "{acted:?}");
+    assert!(matches!(&acted[..], [Action::Act { subject, .. }] if subject == "scout"), "{acted:?}");
     let after: Vec<_> = (0..6).flat_map(|_| world.look(json!([agent("ready", "ok", 1)]), disk(1))).collect();
     assert!(matches!(&after[..], [Action::Note { text }] if text.contains("well since")), "{after:?}");
 
@@ -161,8 +161,8 @@ fn a_restart_is_verified_and_what_it_does_not_mend_is_escalated() {
     let mut world = World::new();
     world.decide(&two);
     let acted = world.decide(&two);
-    let [Action::Restart { subject, .. }] = &acted[..] else { panic!("{acted:?}") };
-    let said = not_done(&mut world.state, subject, &refused);
+    let [Action::Act { subject, .. }] = &acted[..] else { panic!("{acted:?}") };
+    let said = not_done(&mut world.state, Remedy::Restart, subject, &refused);
     let is_said = |action: &Action| matches!(action, Action::Raise { text, .. } if text.contains("could not restart it: `atlas`"));
     assert!(said.len() == 2 && said.iter().all(is_said), "{said:?}");
     assert!(world.state.acts.is_empty());
@@ -172,14 +172,14 @@ fn a_restart_is_verified_and_what_it_does_not_mend_is_escalated() {
 #[test]
 fn past_the_limit_the_operator_is_told_instead() {
     let mut world = World::new();
-    world.limit = 1;
+    world.limits.restarts = 1;
     let two = || {
         let ill = |name: &str| json!({"name": name, "kind": "agent", "state": "ready", "health": "unknown"});
         json!([ill("one"), ill("two")])
     };
     world.look(two(), disk(1));
     let actions = world.look(two(), disk(1));
-    assert!(matches!(&actions[0], Action::Restart { .. }), "{actions:?}");
+    assert!(matches!(&actions[0], Action::Act { .. }), "{actions:?}");
     assert!(
         matches!(&actions[1], Action::Raise { text, .. } if text.contains("1 agents and units an hour")),
         "{actions:?}"
@@ -206,7 +206,7 @@ proptest! {
         limit in 0..4_u32,
     ) {
         let mut world = World::new();
-        world.limit = limit;
+        world.limits = Limits { restarts: limit, breakers: limit };
         let mut restarts: Vec<DateTime<Utc>> = Vec::new();
         let mut open = std::collections::BTreeSet::new();
         for (mut found, pause) in looks {
@@ -215,7 +215,7 @@ proptest! {
             world.now += TimeDelta::seconds(i64::from(pause));
             for action in world.decide(&found) {
                 match action {
-                    Action::Restart { .. } => restarts.push(world.now),
+                    Action::Act { .. } => restarts.push(world.now),
                     Action::Raise { key, .. } => drop(open.insert(key)),
                     Action::Resolve { key, .. } => prop_assert!(open.remove(&key), "{key} was never raised"),
                     Action::Note { .. } => {}
@@ -253,7 +253,7 @@ proptest! {
         let actions: Vec<_> = (0..CONFIRM).flat_map(|_| world.decide(std::slice::from_ref(&lasting))).collect();
         let about = |action: &Action| match action {
             Action::Raise { key, .. } => *key == lasting.key(),
-            Action::Restart { subject, .. } => *subject == lasting.subject,
+            Action::Act { subject, .. } => *subject == lasting.subject,
             _ => false,
         };
         prop_assert!(actions.iter().any(about), "{actions:?}");

@@ -1,9 +1,12 @@
 //! What is wrong, decided from what was seen and what was found before. No clock, no call.
 
+use std::collections::BTreeSet;
+
+use openclaw_agent_api::context::Scope;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::LastCheck;
-use crate::seen::{Budget, Component, Heartbeat, Resources, Seen, Status, Unit};
+use crate::seen::{Breaker, Budget, Component, Heartbeat, Proof, Provider, Resources, Seen, Status, Unit};
 use crate::thresholds::Thresholds;
 
 const MIB: u64 = 1024 * 1024;
@@ -11,6 +14,9 @@ const MIB: u64 = 1024 * 1024;
 const DISK_SLACK: f64 = 2.0;
 /// Exit codes of a wrong call, build or configuration: `RestartPreventExitStatus` of the units.
 const NEVER: [i32; 3] = [64, 69, 78];
+/// Tasks in a row that fail before an agent is left alone: of a message that it cannot handle there are three tries, so these are
+/// of several.
+const FAILING: u32 = 10;
 /// The same for memory and load, as a factor.
 const SLACK: f64 = 1.1;
 
@@ -50,6 +56,26 @@ pub enum Remedy {
     Restart,
     /// A start of that unit.
     RestartUnit,
+    /// It is left alone for a while.
+    OpenBreaker(Scope),
+    /// It is asked again.
+    CloseBreaker(Scope),
+}
+
+impl Remedy {
+    /// In words: what it is to do it, and that it was done.
+    pub const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Restart | Self::RestartUnit => ("restart it", "restarted it"),
+            Self::OpenBreaker(_) => ("open its breaker", "opened its breaker"),
+            Self::CloseBreaker(_) => ("close its breaker", "closed its breaker"),
+        }
+    }
+
+    /// Whether it is a breaker's.
+    pub const fn is_breaker(self) -> bool {
+        matches!(self, Self::OpenBreaker(_) | Self::CloseBreaker(_))
+    }
 }
 
 /// Something that is wrong, or good to know.
@@ -120,6 +146,9 @@ pub fn findings(seen: &Seen, previous: Option<&LastCheck>, thresholds: &Threshol
         Err(why) => unseen(Area::Units, "the units", why, previous),
     });
     found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    // Each process of the home has a store, a bus and providers: one thing is found once in a look.
+    let mut keys = BTreeSet::new();
+    found.retain(|finding| keys.insert(finding.key()));
     found
 }
 
@@ -204,7 +233,6 @@ pub fn team(status: &Status, previous: Option<&LastCheck>) -> Vec<Finding> {
             found.push(Finding { remedy, ..Finding::new(Area::Team, name, problem, severity, text) });
         };
         condition(component).into_iter().for_each(&mut add);
-
         let before = previous.and_then(|last| last.restarts.get(name));
         if let (Some(now), Some(&before)) = (component.restarts, before)
             && now > before
@@ -213,8 +241,78 @@ pub fn team(status: &Status, previous: Option<&LastCheck>) -> Vec<Finding> {
             let text = format!("was restarted {times} × since the last check{}", last_exit(component));
             add(("restarted", Severity::Warn, text));
         }
+        found.extend(breaker(name, component, status));
     }
     found
+}
+
+/// Where a breaker may help: it is closed, and lets through what fails; or it is open, and what was wrong is over.
+fn breaker(name: &str, component: &Component, team: &Status) -> Option<Finding> {
+    let (kind, state) = (component.kind.as_deref()?, component.state.as_deref());
+    let breaker = component.breaker.as_ref()?;
+    let (problem, severity, remedy, text) = match (kind, breaker.state.as_deref()?) {
+        ("agent", "closed") if state == Some("ready") && breaker.in_a_row >= Some(FAILING) => {
+            let failed = breaker.in_a_row.unwrap_or_default();
+            let text = format!("has failed at {failed} tasks in a row");
+            ("failing", Severity::Warn, Remedy::OpenBreaker(Scope::Agent), text)
+        }
+        // The daemon tells the operator of it; here it is in the way of others who could answer.
+        ("provider", "closed") => {
+            let why = useless(component.provider.as_ref()?)?;
+            let is_like = |other: &Component| {
+                other.process == component.process && answers(other) == answers(component)
+            };
+            // They are listed in the order in which they are asked.
+            let all = team.components.iter().flatten();
+            all.skip_while(|one| !std::ptr::eq(*one, component))
+                .skip(1)
+                .find(|other| is_like(other) && may_answer(other))?;
+            let text = format!("{why}, and is asked before others that could answer");
+            ("in_the_way", Severity::Info, Remedy::OpenBreaker(Scope::Provider), text)
+        }
+        ("provider", "open") if is_mended(component.provider.as_ref()?, breaker) => {
+            let text = "is well by the last look at it, and its breaker is open still".into();
+            ("left_alone", Severity::Info, Remedy::CloseBreaker(Scope::Provider), text)
+        }
+        _ => return None,
+    };
+    let found = Finding::new(Area::Team, name, problem, severity, format!("{name} {text}"));
+    Some(Finding { remedy: Some(remedy), ..found })
+}
+
+/// What kind of a provider it is.
+fn answers(component: &Component) -> Option<&str> {
+    component.provider.as_ref()?.answers.as_deref()
+}
+
+fn holds(proof: Option<&Proof>) -> Option<bool> {
+    proof.and_then(|proof| proof.holds)
+}
+
+/// Why every call of a provider is lost: it refuses us, or it failed the last call and the last look as well.
+fn useless(provider: &Provider) -> Option<&'static str> {
+    let [authenticated, functional, look] =
+        [&provider.authenticated, &provider.functional, &provider.look].map(|proof| holds(proof.as_ref()));
+    match (authenticated, functional, look) {
+        (Some(false), ..) => Some("refuses our key"),
+        (_, Some(false), Some(false)) => Some("answers neither calls nor looks"),
+        _ => None,
+    }
+}
+
+/// A provider to whom calls go, and who may answer them.
+fn may_answer(component: &Component) -> bool {
+    let breaker = component.breaker.as_ref().and_then(|breaker| breaker.state.as_deref());
+    breaker == Some("closed") && component.provider.as_ref().is_some_and(|one| useless(one).is_none())
+}
+
+/// Looked at since it was opened, and nothing was wrong.
+fn is_mended(provider: &Provider, breaker: &Breaker) -> bool {
+    let opened = breaker.opened.as_ref().and_then(|opened| opened.at);
+    let looked = provider.look.as_ref().and_then(|look| look.at);
+    holds(provider.look.as_ref()) == Some(true)
+        && holds(provider.authenticated.as_ref()) != Some(false)
+        && opened.is_some_and(|opened| looked.is_some_and(|looked| looked > opened))
 }
 
 /// An agent that has ended by a failure, or proves nothing although it runs, may be well in a new process. The rest the

@@ -87,6 +87,8 @@ pub struct Component {
     pub name: Option<String>,
     /// `agent`, `service` or `provider`.
     pub kind: Option<String>,
+    /// The process that it is a part of.
+    pub process: Option<String>,
     /// `ready`, `backoff`, `stopped`, …
     pub state: Option<String>,
     /// `ok`, `degraded`, `failed` or `unknown`.
@@ -99,6 +101,8 @@ pub struct Component {
     pub breaker: Option<Breaker>,
     /// How its last process ended.
     pub last_exit: Option<Exit>,
+    /// What a provider is, and what it proved.
+    pub provider: Option<Provider>,
 }
 
 /// What was last proved.
@@ -115,6 +119,39 @@ pub struct Breaker {
     pub state: Option<String>,
     /// When it will admit a start again.
     pub open_until: Option<DateTime<Utc>>,
+    /// Calls that failed since one went well.
+    pub in_a_row: Option<u32>,
+    /// How it came to be open.
+    pub opened: Option<Opened>,
+}
+
+/// How a breaker came to be open.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Opened {
+    /// When.
+    pub at: Option<DateTime<Utc>>,
+}
+
+/// A provider of answers.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Provider {
+    /// `chat` or `search`.
+    pub answers: Option<String>,
+    /// It knows our key.
+    pub authenticated: Option<Proof>,
+    /// It answers with what was asked for.
+    pub functional: Option<Proof>,
+    /// The last look at it, without a question, showed nothing wrong.
+    pub look: Option<Proof>,
+}
+
+/// Something that was shown, or refuted.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Proof {
+    /// Whether it holds.
+    pub holds: Option<bool>,
+    /// When that was shown last.
+    pub at: Option<DateTime<Utc>>,
 }
 
 /// The end of a process.

@@ -19,17 +19,21 @@ pub struct Thresholds {
     pub memory_critical_mib: u64,
     /// Agents and units that Atlas restarts in an hour at the most; 0: none.
     pub restarts_per_hour: u32,
+    /// Breakers that Atlas opens and closes in an hour at the most; 0: none.
+    pub breakers_per_hour: u32,
 }
 
 impl Default for Thresholds {
     fn default() -> Self {
         // A fifth free leaves days to act at a usual rate; below a tenth PostgreSQL and logs soon fail. 256 MiB is
-        // what a few agents and a backup take at once. What three restarts have not mended, a fourth will not.
+        // what a few agents and a backup take at once. What three restarts have not mended, a fourth will not; so for breakers, of
+        // which one that is opened is closed again.
         Self {
             disk_warn_percent: 80,
             disk_critical_percent: 90,
             memory_critical_mib: 256,
             restarts_per_hour: 3,
+            breakers_per_hour: 6,
         }
     }
 }
@@ -51,6 +55,10 @@ impl Thresholds {
                 "restarts_per_hour": {
                     "type": "integer", "minimum": 0, "maximum": MOST_RESTARTS,
                     "default": defaults.restarts_per_hour, "description": "agents and units restarted in an hour at the most",
+                },
+                "breakers_per_hour": {
+                    "type": "integer", "minimum": 0, "maximum": MOST_RESTARTS,
+                    "default": defaults.breakers_per_hour, "description": "breakers opened and closed in an hour at the most",
                 },
             },
             "additionalProperties": false,
@@ -76,6 +84,9 @@ impl Thresholds {
         }
         if this.restarts_per_hour > MOST_RESTARTS {
             return Err(AgentError::invalid(format!("restarts_per_hour must be at most {MOST_RESTARTS}")));
+        }
+        if this.breakers_per_hour > MOST_RESTARTS {
+            return Err(AgentError::invalid(format!("breakers_per_hour must be at most {MOST_RESTARTS}")));
         }
         Ok(this)
     }
@@ -103,6 +114,7 @@ mod tests {
             json!({"memory_critical_mib": 0}),
             json!({"memory_critical_mib": -1}),
             json!({"restarts_per_hour": 61}),
+            json!({"breakers_per_hour": 61}),
             json!({"disk": 3}),
             json!(null),
         ] {
