@@ -12,7 +12,7 @@ fn agent(grants: &[&str]) -> Agent {
 
 /// The shipped file with each commented default in force.
 fn uncommented() -> String {
-    let default = |line: &&str| line.starts_with(|c: char| c.is_ascii_lowercase() || c == '[');
+    let default = |line: &&str| line.starts_with(|c: char| c.is_ascii_lowercase() || matches!(c, '[' | '"'));
     let lines = BUILT_IN.lines().map(|line| line.strip_prefix('#').filter(default).unwrap_or(line));
     lines.collect::<Vec<_>>().join("\n")
 }
