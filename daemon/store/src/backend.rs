@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::Turn;
 use serde::Serialize;
@@ -14,6 +14,7 @@ use crate::Error;
 use crate::alert::{Alert, Change, Level, Report};
 use crate::ledger::{self, Entered, Entry};
 use crate::mission::{self, Mission};
+use crate::tally::{Count, Tally};
 use crate::task::{Completion, Ended, Filter, LeasedTask, NewTask, Submitted, Task, TaskId};
 
 /// Everything that one transaction does, in this order.
@@ -45,6 +46,8 @@ pub struct Batch {
     pub records: Vec<(AgentName, Record)>,
     /// What agents use up.
     pub ledger: Vec<Entry>,
+    /// What agents asked for.
+    pub tally: Tally,
     /// Free the tasks whose lease has run out.
     pub sweep: bool,
     /// Delete some of what is older than this, and beyond so many rows. Ended tasks are of three classes that do not
@@ -71,6 +74,7 @@ impl Batch {
             && self.alerts.is_empty()
             && self.missions.is_empty()
             && self.ledger.is_empty()
+            && self.tally.is_empty()
             && self.claims.is_empty()
             && self.prune.is_none()
             && !self.sweep
@@ -389,6 +393,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn usage(&self, periods: &[String]) -> Result<Vec<ledger::Usage>, Error>;
     /// The newest calls to providers, of one agent or of all, newest first.
     async fn calls(&self, agent: Option<&AgentName>, limit: u32) -> Result<Vec<ledger::Call>, Error>;
+    /// What an agent asked for on a day of UTC, in order.
+    async fn asked(&self, agent: &AgentName, day: NaiveDate) -> Result<Vec<Count>, Error>;
     /// Nothing more comes: fold the write-ahead log away.
     async fn close(&self);
 }

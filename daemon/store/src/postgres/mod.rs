@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::Turn;
 use sqlx::Row as _;
@@ -43,6 +43,7 @@ use crate::alert::{Alert, Level};
 use crate::backend::{Applied, Backend, Batch, Claim, Claimant, Depth, Event, Heartbeat, Renewed};
 use crate::ledger::{Call, Usage};
 use crate::mission::Mission;
+use crate::tally::Count;
 use crate::task::{Ended, Filter, NewTask, Task, TaskId};
 use crate::transaction::{self, Moment};
 
@@ -436,6 +437,10 @@ impl Backend for Postgres {
 
     async fn usage(&self, periods: &[String]) -> Result<Vec<Usage>, Error> {
         self.read(shared::usage(&self.readers, periods)).await
+    }
+
+    async fn asked(&self, agent: &AgentName, day: NaiveDate) -> Result<Vec<Count>, Error> {
+        self.read(shared::asked(&self.readers, agent, day)).await
     }
 
     async fn calls(&self, agent: Option<&AgentName>, limit: u32) -> Result<Vec<Call>, Error> {

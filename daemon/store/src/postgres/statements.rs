@@ -18,6 +18,7 @@ use crate::backend::{Claimant, MemoryChange, NewEvent, NewHeartbeat, Record};
 use crate::ledger::{BudgetKey, Kept, NewCall};
 use crate::mission::Mission;
 use crate::shared::count;
+use crate::tally::Tally;
 use crate::task::{LeasedTask, NewTask, TaskId};
 use crate::transaction::{
     Claimed, Found, Freed, Held, Lost, Moment, NewRow, OutcomeRow, Sessions, Statements, Stored, Try,
@@ -86,6 +87,11 @@ const HEARTBEATS: &str = "insert into agent_heartbeats (agent_name, status, meta
      from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) with ordinality
        as h (agent_name, status, metadata, created_at, place)
      order by place";
+
+/// In one order, which all daemons agree on.
+const COUNT: &str = "insert into agent_calls (day, agent, method, outcome, count)
+     select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])
+     on conflict (day, agent, method, outcome) do update set count = agent_calls.count + excluded.count";
 
 pub const RENEW: &str = "update task_queue t set lease_until = $3
      from unnest($1::uuid[], $2::bigint[]) as j (id, token)
@@ -325,6 +331,19 @@ impl Statements for Connection {
 
     async fn abandon(&mut self, before: DateTime<Utc>) -> Result<(), Error> {
         shared::abandon(self, before).await
+    }
+
+    async fn count(&mut self, tally: &Tally) -> Result<(), Error> {
+        let rows: Vec<_> = tally.iter().collect();
+        sqlx::query(COUNT)
+            .bind(column(&rows, |(asked, _)| asked.day.to_string()))
+            .bind(column(&rows, |(asked, _)| asked.agent.as_str()))
+            .bind(column(&rows, |(asked, _)| asked.method))
+            .bind(column(&rows, |(asked, _)| asked.outcome))
+            .bind(column(&rows, |(_, count)| i64::from(**count)))
+            .execute(&mut *self)
+            .await?;
+        Ok(())
     }
 
     async fn save(&mut self, agent: &AgentName, record: &Record, now: DateTime<Utc>) -> Result<bool, Error> {

@@ -105,6 +105,9 @@ pub(crate) async fn apply(
     if !batch.ledger.is_empty() {
         applied.entered = ledger::enter(db, &batch.ledger, moment).await?;
     }
+    if !batch.tally.is_empty() {
+        db.count(&batch.tally).await?;
+    }
     if batch.sweep {
         lease::sweep(db, moment, &mut applied).await?;
         if applied.swept {
