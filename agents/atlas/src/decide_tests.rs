@@ -1,4 +1,5 @@
 use openclaw_agent_api::chrono::{DateTime, TimeDelta, Utc};
+use openclaw_agent_api::context::Scope;
 use openclaw_agent_api::prelude::*;
 use proptest::prelude::*;
 
@@ -258,5 +259,66 @@ proptest! {
         };
         prop_assert!(actions.iter().any(about), "{actions:?}");
         prop_assert!(world.now - began <= TimeDelta::seconds(60));
+    }
+}
+
+/// A provider of answers, with another one behind it.
+fn providers(breaker: &str, authenticated: bool, look: bool) -> Value {
+    let at = "2025-01-01T00:00:00Z";
+    let one = |name: &str, breaker: Value, authenticated: bool, look: bool| {
+        json!({
+            "name": name, "kind": "provider", "process": "openclaw", "state": "ready", "health": "ok", "breaker": breaker,
+            "provider": {
+                "answers": "chat", "authenticated": {"holds": authenticated, "at": at},
+                "functional": {"holds": authenticated, "at": at}, "look": {"holds": look, "at": "2025-01-01T00:09:00Z"},
+            },
+        })
+    };
+    let breaker = json!({"state": breaker, "opened": {"at": at}});
+    json!([one("a", breaker, authenticated, look), one("b", json!({"state": "closed"}), true, true)])
+}
+
+fn moves(actions: &[Action]) -> Vec<(Remedy, &str)> {
+    let one = |action| match action {
+        &Action::Act { remedy, ref subject, .. } => Some((remedy, subject.as_str())),
+        _ => None,
+    };
+    actions.iter().filter_map(one).collect()
+}
+
+#[test]
+fn a_provider_that_only_loses_calls_is_left_alone_and_asked_again_once_it_is_well() {
+    let mut world = World::new();
+    world.look(providers("closed", false, true), disk(1));
+    let actions = world.look(providers("closed", false, true), disk(1));
+    assert_eq!(moves(&actions), [(Remedy::OpenBreaker(Scope::Provider), "a")], "{actions:?}");
+    let mut world = World::new();
+    world.look(providers("open", true, true), disk(1));
+    let actions = world.look(providers("open", true, true), disk(1));
+    assert_eq!(moves(&actions), [(Remedy::CloseBreaker(Scope::Provider), "a")], "{actions:?}");
+    // One that is not well stays open, and past the limit nothing is moved.
+    let mut world = World::new();
+    world.limits.breakers = 0;
+    for (breaker, authenticated, look) in
+        [("open", true, false), ("open", false, true), ("closed", false, true)]
+    {
+        for _ in 0..3 {
+            let actions = world.look(providers(breaker, authenticated, look), disk(1));
+            assert_eq!(moves(&actions), [], "{breaker} {authenticated} {look}: {actions:?}");
+        }
+    }
+}
+
+#[test]
+fn an_agent_that_fails_every_task_is_left_alone() {
+    let failing = |count: u32| {
+        json!([{"name": "scout", "kind": "agent", "state": "ready", "health": "ok", "restarts": 0,
+                "breaker": {"state": "closed", "in_a_row": count}}])
+    };
+    for (count, expected) in [(9, vec![]), (10, vec![(Remedy::OpenBreaker(Scope::Agent), "scout")])] {
+        let mut world = World::new();
+        world.look(failing(count), disk(1));
+        let actions = world.look(failing(count), disk(1));
+        assert_eq!(moves(&actions), expected, "{actions:?}");
     }
 }

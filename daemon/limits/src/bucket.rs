@@ -18,7 +18,7 @@ pub struct Bucket {
 impl Bucket {
     /// A full one.
     pub fn new(capacity: u32, refill: Duration, now: Time) -> Self {
-        let (capacity, refill) = (capacity.max(1), refill.max(Duration::from_millis(1)));
+        let (capacity, refill) = (capacity.max(1), refill.max(Duration::from_micros(1)));
         Self { capacity, refill, tokens: capacity, counted_at: now }
     }
 
@@ -27,13 +27,25 @@ impl Bucket {
     /// # Errors
     /// None is left: when the next one comes.
     pub fn take(&mut self, now: Time) -> Result<(), Time> {
+        // There is always room for one.
+        self.take_all(1, now).map_err(|until| until.unwrap_or(now))
+    }
+
+    /// Takes so many tokens, or none.
+    ///
+    /// # Errors
+    /// There are fewer: when there are enough, if ever so many are there at once.
+    pub fn take_all(&mut self, wanted: u32, now: Time) -> Result<(), Option<Time>> {
         self.count(now);
-        match self.tokens.checked_sub(1) {
+        match self.tokens.checked_sub(wanted) {
             Some(left) => {
                 self.tokens = left;
                 Ok(())
             }
-            None => Err(self.counted_at + self.refill),
+            None => {
+                let missing = wanted - self.tokens;
+                Err((wanted <= self.capacity).then(|| self.counted_at + self.refill * missing))
+            }
         }
     }
 

@@ -1,10 +1,12 @@
-//! When to stop for a while, whoever it is about: agents (the supervisor) and providers. Pure: no I/O, no clock.
+//! When to stop for a while, whoever it is about: agents (the supervisor), what they ask for, and providers. Pure: no I/O, no clock.
 
 mod breaker;
 mod bucket;
+mod rates;
 
 pub use breaker::{Breaker, Call, Opened, humantime};
 pub use bucket::Bucket;
+pub use rates::{Exceeded, Rates};
 
 /// Wall clock, since what is counted outlives processes.
 pub type Time = chrono::DateTime<chrono::Utc>;

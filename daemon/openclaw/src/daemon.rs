@@ -1,11 +1,10 @@
 //! `openclaw run`: the boot story. Settings → lock → store → recover → supervise → serve → drain.
 
 use std::io::{IsTerminal, Write};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use gateway::desk::{self, Desk};
-use limits::Bucket;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::Mode;
 use openclaw_agent_api::AgentName;
@@ -23,8 +22,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::capabilities::Doors;
-use crate::capabilities::counts::Counts;
-use crate::capabilities::system::UNITS_AN_HOUR;
 use crate::cli::RunArgs;
 use crate::components::{Components, Service};
 use crate::control::neighbours::Neighbours;
@@ -45,9 +42,6 @@ const FIRST_SCREEN: Duration = Duration::from_secs(3);
 const SETTLED: Duration = Duration::from_secs(2);
 /// Threads beyond the others' in which providers' and pages' names are looked up; they are made when they are needed.
 const LOOKUPS: usize = 4;
-
-/// In which restarts of units are counted.
-const HOUR: Duration = Duration::from_secs(3600);
 
 /// The longest that systemd is asked to wait for the database: a large one's migration.
 const MIGRATION: Duration = Duration::from_secs(30 * 60);
@@ -135,13 +129,18 @@ async fn serve(
     let mut signalling = JoinSet::new();
     connecting.map(|service| signalling.spawn(service.run()));
 
-    let granted = settings.agents.iter().map(|(name, agent)| (name.clone(), agent.grants.clone())).collect();
+    let granted = settings
+        .agents
+        .iter()
+        .map(|(name, agent)| {
+            (name.clone(), (agent.grants.clone(), agent.supervision(&settings.supervision).rates))
+        })
+        .collect();
     let (settling, provided) = provided::open(&settings, providers, &secrets, &store, clock)?;
     let mut providing = JoinSet::new();
     providing.spawn(provided::run(settling, store.clone(), clock));
 
     let board = Arc::new(OnceLock::new());
-    let counts = Arc::new(Counts::default());
     let doors = Doors {
         store: store.clone(),
         bus: bus.clone(),
@@ -149,10 +148,6 @@ async fn serve(
         tasks: tasks.clone(),
         disk: paths.home.clone(),
         providers: provided.clone(),
-        unit_restarts: Mutex::new(Bucket::new(UNITS_AN_HOUR, HOUR / UNITS_AN_HOUR, clock.steady())),
-        restarts: Mutex::default(),
-        breakers: Mutex::default(),
-        counts: counts.clone(),
         // The bot may be another process's: what it is to send is a row.
         chats: alerts::chats(
             &settings,
@@ -245,7 +240,6 @@ async fn serve(
         bus,
         providers: provided.clone(),
         grants: Arc::new(granted),
-        counts,
         clock,
         started_at: clock.now(),
         home: paths.home.clone(),

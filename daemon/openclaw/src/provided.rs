@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use openclaw_agent_api::AgentName;
+use openclaw_agent_api::abi::methods;
 use providers::policy::Position;
 
 use providers::{Handle, Level, Notice, Options, Proof, ProviderStatus, Service, is_past};
@@ -14,11 +15,10 @@ use settings::{Providers, Secrets, Settings};
 use store::alert::{LISTED_ALERTS, News};
 use store::backend::REFUSED;
 use store::ledger::Entry;
+use store::tally::Count;
 use store::{Clock, Store};
 use supervisor::alerts;
 
-use crate::capabilities::breakers::BREAKERS_AN_HOUR;
-use crate::capabilities::team::RESTARTS_AN_HOUR;
 use crate::exit::{Code, Failure};
 use crate::status::{Board, Breaker, Component, Evidence, Provider};
 
@@ -126,17 +126,12 @@ pub struct Grants {
     pub hosts: Vec<String>,
     /// Whether those with a port may be in a private network.
     pub allow_private: bool,
-    /// Calls a minute to providers and pages.
-    pub rate: u32,
+    /// How often it may ask for what it may ask for: `12/1h`.
+    pub rates: Vec<(String, settings::Rate)>,
     /// What it may use up: by name, and how much of it is used in per cent.
     pub budgets: Vec<(String, f64)>,
-    /// Restarts of agents an hour.
-    pub restarts: u32,
-    /// Breakers opened and closed an hour.
-    pub breakers: u32,
-    /// What it asked for today (UTC), by capability and what came of it, and since when that is counted.
-    pub asked: Vec<(String, u32)>,
-    pub since: DateTime<Utc>,
+    /// What it asked for today (UTC), by what came of it.
+    pub asked: Vec<Count>,
     /// Calls of providers and pages of today, by what was called, whom, and what came of it; of the last thousand.
     pub today: Vec<(String, u32)>,
     /// What was refused lately, newest first.
@@ -163,20 +158,28 @@ pub async fn grants(board: &Board, agent: AgentName) -> Result<Grants, Failure> 
     let refused =
         refused.map(|event| (event.at, event.payload["message"].as_str().unwrap_or_default().into()));
     let fetch = board.providers.hosts(&agent).cloned().unwrap_or_default();
+    // What has been counted by now, where it runs here; another process leaves it every two seconds.
+    board.supervisor.count(&agent).await.map_err(|error| Failure::of(Code::Unavailable, &error))?;
+    let asked = board.store.asked(&agent, today).await?;
+    let (granted, rates) = board.grants.get(&agent).cloned().unwrap_or_default();
     Ok(Grants {
-        grants: board.grants.get(&agent).cloned().unwrap_or_default(),
+        rates: rates_of(&granted, &rates),
+        grants: granted,
         hosts: fetch.hosts,
         allow_private: fetch.allow_private,
-        rate: board.providers.rate(),
-        restarts: RESTARTS_AN_HOUR,
-        breakers: BREAKERS_AN_HOUR,
-        asked: board.counts.of(&agent, now),
-        since: board.started_at.max(today.and_time(NaiveTime::MIN).and_utc()),
+        asked,
         budgets: budgets.map(|standing| (standing.budget, standing.percent)).collect(),
         today: counted.into_iter().collect(),
         refused: refused.collect(),
         agent: agent.to_string(),
     })
+}
+
+/// Of the methods that it may ask for, each rate once.
+fn rates_of(grants: &[String], rates: &settings::Rates) -> Vec<(String, settings::Rate)> {
+    let granted = methods::GRANTED.into_iter().filter(|method| supervisor::grants::allows(grants, method));
+    let rates: BTreeMap<_, _> = granted.map(|method| rates.of(method)).collect();
+    rates.into_iter().map(|(what, rate)| (what.to_owned(), rate)).collect()
 }
 
 /// The word for where its breaker stands.

@@ -22,7 +22,6 @@ pub use gateway::status::{
 };
 
 use crate::bridge::{self, Bridge};
-use crate::capabilities::counts::Counts;
 use crate::control::neighbours::Neighbours;
 use crate::exit::Failure;
 use crate::provided;
@@ -36,9 +35,8 @@ pub struct Board {
     /// Who answers agents' questions.
     pub providers: providers::Handle,
     /// What each configured agent may ask for.
-    pub grants: Arc<BTreeMap<AgentName, Vec<String>>>,
+    pub grants: Arc<BTreeMap<AgentName, (Vec<String>, settings::Rates)>>,
     /// What each agent asked for today.
-    pub counts: Arc<Counts>,
     pub clock: Clock,
     pub started_at: DateTime<Utc>,
     pub home: PathBuf,

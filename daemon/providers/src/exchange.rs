@@ -38,16 +38,6 @@ pub enum Refusal {
     /// The call is wrong.
     #[error("{0}")]
     Invalid(String),
-    /// The agent calls too often.
-    #[error("`{agent}` makes more than {rate} calls a minute ([providers] rate): wait until {until}")]
-    TooMany {
-        /// Who.
-        agent: AgentName,
-        /// What it may.
-        rate: u32,
-        /// When one is allowed again.
-        until: Time,
-    },
     /// There are too many calls under way.
     #[error("{most} calls are under way already ([providers] max_calls): try again soon")]
     Busy {

@@ -1,12 +1,12 @@
 //! What others hold, and the task that settles what calls have used.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
-use limits::{Bucket, Opened};
+use limits::Opened;
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::{Hit, Page};
 use reqwest::Client;
@@ -161,7 +161,6 @@ pub(crate) struct Inner {
     secrets: Secrets,
     store: Store,
     settlements: mpsc::Sender<Settlement>,
-    rates: Mutex<HashMap<AgentName, Bucket>>,
     /// Of any breaker.
     pub changed: watch::Sender<u64>,
     closing: Arc<Notify>,
@@ -209,7 +208,6 @@ impl Handle {
             secrets,
             store,
             settlements,
-            rates: Mutex::default(),
             changed: watch::Sender::new(0),
             closing,
         };
@@ -221,7 +219,6 @@ impl Handle {
     /// # Errors
     /// Why it was not answered.
     pub async fn ask(&self, agent: &AgentName, question: &Question) -> Result<String, Refusal> {
-        self.0.admit(agent)?;
         self.0.ask(agent, question, None).await
     }
 
@@ -230,7 +227,6 @@ impl Handle {
     /// # Errors
     /// Why it was not answered.
     pub async fn search(&self, agent: &AgentName, query: &str, limit: u32) -> Result<Vec<Hit>, Refusal> {
-        self.0.admit(agent)?;
         self.0.search(agent, query, limit, None).await
     }
 
@@ -239,7 +235,6 @@ impl Handle {
     /// # Errors
     /// Why it is not to be had.
     pub async fn fetch(&self, agent: &AgentName, url: &str) -> Result<Page, Refusal> {
-        self.0.admit(agent)?;
         self.0.page(agent, url).await
     }
 
@@ -305,11 +300,6 @@ impl Handle {
         self.0.hosts.get(agent)
     }
 
-    /// Calls a minute that an agent may make.
-    pub fn rate(&self) -> u32 {
-        self.0.calls.rate
-    }
-
     /// No more calls come: [`Service::run`] settles what there is, and ends.
     pub fn close(&self) {
         self.0.closing.notify_one();
@@ -330,18 +320,6 @@ impl Inner {
             Some(pages) => Ok(pages),
             None => client::for_pages().map(|pages| self.pages.get_or_init(|| pages)),
         }
-    }
-
-    /// The agent's rate, before anything else.
-    fn admit(&self, agent: &AgentName) -> Result<(), Refusal> {
-        let (rate, now) = (self.calls.rate, self.clock.steady());
-        // A bucket each, changed whole: a poisoned lock is still good. There are as many as agents.
-        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        let minute = Duration::from_secs(60);
-        let bucket =
-            rates.entry(agent.clone()).or_insert_with(|| Bucket::new(rate, minute / rate.max(1), now));
-        let until = bucket.take(now).err().map(|until| until + self.clock.step());
-        until.map_or(Ok(()), |until| Err(Refusal::TooMany { agent: agent.clone(), rate, until }))
     }
 
     /// Asks all of them in their order, or the one that is named.

@@ -14,6 +14,7 @@ mod overrides;
 pub mod paths;
 pub mod process;
 mod providers;
+mod rates;
 mod redaction;
 pub mod redis;
 pub mod secrets;
@@ -38,6 +39,7 @@ pub use providers::{
     ChatModel, ContextLimit, ContextLimits, FailOver, Provider, ProviderKind, Providers, Trigger,
     shipped_providers,
 };
+pub use rates::{Rate, Rates};
 pub use redaction::Redactor;
 pub use redis::{RedisAt, RedisUrl};
 pub use secrets::{Secrets, Source as SecretSource};

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::agents::{self, Agents};
 use crate::alerts::Alerts;
+use crate::rates::{Rate, Rates};
 use crate::redis::{RedisUrl, blank};
 use crate::telegram::{Routing, Telegram};
 use crate::trust::{PublicKey, Sha256};
@@ -237,8 +238,6 @@ impl Default for Gateway {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Calls {
-    /// Calls a minute that one agent may make, and as many at once.
-    pub rate: u32,
     /// Calls of all agents that may be under way; further ones are refused.
     pub max_calls: u32,
     /// What may be used up; a call must fit into each that is about it.
@@ -263,8 +262,6 @@ impl Default for Calls {
     fn default() -> Self {
         let day = |requests, usd| Budget { requests, usd, ..Budget::default() };
         Self {
-            // One a second: more is a loop.
-            rate: 60,
             max_calls: 128,
             // A loop that nobody sees over a weekend costs ten dollars, not hundreds.
             budgets: vec![day(Some(2000), None), day(None, Some(5.0))],
@@ -438,6 +435,8 @@ pub struct Supervision {
     pub backoff: Backoff,
     /// When restarting or sending work stops for a while.
     pub breaker: Breaker,
+    /// How often an agent may ask the daemon for each thing.
+    pub rates: Rates,
 }
 
 impl Default for Supervision {
@@ -462,6 +461,7 @@ impl Default for Supervision {
             sandbox: Sandbox::Strict,
             backoff: Backoff::default(),
             breaker: Breaker::default(),
+            rates: Rates::default(),
         }
     }
 }
@@ -622,6 +622,9 @@ pub struct Agent {
     /// As in `[supervision.breaker]`, as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub breaker: Option<Breaker>,
+    /// As in `[supervision.rates]`, key by key.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub rates: BTreeMap<String, Rate>,
 }
 
 mod optional {
@@ -671,6 +674,7 @@ impl Agent {
             sandbox: own.sandbox.unwrap_or(inherited.sandbox),
             backoff: own.backoff.unwrap_or(inherited.backoff),
             breaker: own.breaker.unwrap_or(inherited.breaker),
+            rates: inherited.rates.with(&own.rates),
         }
     }
 }

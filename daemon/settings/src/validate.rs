@@ -21,8 +21,19 @@ use crate::telegram::{Routing, Telegram, TelegramMode};
 use crate::units::{self, ByteSize};
 
 /// The first parts of [`methods::GRANTED`]: each grants all methods that begin with it.
-const GRANTS: [&str; 10] =
-    ["memory", "publish", "ask", "search", "fetch", "missions", "task", "supervisor", "system", "alert"];
+const GRANTS: [&str; 11] = [
+    "memory",
+    "publish",
+    "ask",
+    "search",
+    "fetch",
+    "missions",
+    "task",
+    "supervisor",
+    "system",
+    "alert",
+    "breaker",
+];
 
 /// Queues that are no agent's.
 const RESERVED: [&str; 3] = ["telegram", "telegram-replies", "telegram-files"];
@@ -71,6 +82,7 @@ pub(crate) fn validate(settings: &Settings, providers: Option<&Providers>, docum
     libraries.nonzero("settle", settings.libraries.settle);
     libraries.least("keep", settings.libraries.keep, 2);
     supervision(&settings.supervision, &mut Rules { document, scope: &["supervision"] });
+    rates(settings.supervision.rates.iter().map(|(what, _)| what), &["supervision", "rates"], document);
     signed(settings.supervision.trust, settings, &mut Rules { document, scope: &["supervision"] });
     for (name, agent) in settings.agents.iter() {
         let scope = ["agents", name.as_str()];
@@ -83,6 +95,7 @@ pub(crate) fn validate(settings: &Settings, providers: Option<&Providers>, docum
         pins(agent, &settings.supervision, &scope, document);
         supervision(&agent.supervision(&settings.supervision), &mut Rules { document, scope: &scope });
         grants(&agent.grants, name.as_str(), document);
+        rates(agent.rates.keys().map(String::as_str), &["agents", name.as_str(), "rates"], document);
         let hosts = agent.fetch.iter().flat_map(|fetch| &fetch.hosts).filter(|host| !is_host(host));
         for host in hosts {
             let keys = ["agents", name.as_str(), "fetch", "hosts"];
@@ -121,7 +134,6 @@ fn tasks(tasks: &Tasks, rules: &mut Rules<'_, '_>) {
 fn calls(settings: &Settings, providers: Option<&Providers>, document: &mut Document<'_>) {
     let calls = &settings.providers;
     let rules = &mut Rules { document, scope: &["providers"] };
-    rules.range("rate", calls.rate, 1..=100_000);
     rules.range("max_calls", calls.max_calls, 1..=1024);
     let bounds = Duration::from_secs(1).into()..=Duration::from_secs(600).into();
     rules.range("fetch_timeout", humantime::Duration::from(calls.fetch_timeout), bounds);
@@ -337,6 +349,16 @@ fn grants(grants: &[String], agent: &str, document: &mut Document<'_>) {
         let keys = ["agents", agent, "grants"];
         let what = format!("unknown grant `{grant}` in [agents.{agent}]");
         element(document, &keys, grant, what, did_you_mean(grant, known.clone()));
+    }
+}
+
+/// What has a rate is what can be granted.
+fn rates<'a>(named: impl Iterator<Item = &'a str>, keys: &[&str], document: &mut Document<'_>) {
+    let known = GRANTS.into_iter().chain(methods::GRANTED);
+    for what in named.filter(|what| !known.clone().any(|known| known == *what)) {
+        let span = document.span(&[keys, &[what]].concat());
+        let told = format!("unknown key `{what}` in [{}]", keys.join("."));
+        document.note(span, &owned(keys), told, did_you_mean(what, known.clone()));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::Turn;
 use serde::Serialize;
@@ -14,6 +14,7 @@ use crate::Error;
 use crate::alert::{Alert, Change, Level, Report};
 use crate::ledger::{self, Entered, Entry};
 use crate::mission::{self, Mission};
+use crate::tally::{Count, Tally};
 use crate::task::{Completion, Ended, Filter, LeasedTask, NewTask, Submitted, Task, TaskId};
 
 /// Everything that one transaction does, in this order.
@@ -45,6 +46,8 @@ pub struct Batch {
     pub records: Vec<(AgentName, Record)>,
     /// What agents use up.
     pub ledger: Vec<Entry>,
+    /// What agents asked for.
+    pub tally: Tally,
     /// Free the tasks whose lease has run out.
     pub sweep: bool,
     /// Delete some of what is older than this, and beyond so many rows. Ended tasks are of three classes that do not
@@ -71,6 +74,7 @@ impl Batch {
             && self.alerts.is_empty()
             && self.missions.is_empty()
             && self.ledger.is_empty()
+            && self.tally.is_empty()
             && self.claims.is_empty()
             && self.prune.is_none()
             && !self.sweep
@@ -154,6 +158,9 @@ pub const TRANSITION: &str = "agent.transition";
 pub const ALERT: &str = "agent.alert";
 /// The event type of a call that was refused before anything happened.
 pub const REFUSED: &str = "agent.refused";
+
+/// The event type of calls that were carried out and changed something for others.
+pub const CALLED: &str = "agent.call";
 
 /// A row for `agent_events`.
 #[derive(Clone, Debug)]
@@ -326,7 +333,12 @@ pub trait Backend: Send + Sync + 'static {
         Ok(agents.iter().map(|agent| (agent.clone(), Claim::Won(0))).collect())
     }
     /// Keeps leads.
-    async fn renew_agents(&self, held: &[(AgentName, i64)], _ttl: Duration) -> Result<Renewed, Error> {
+    async fn renew_agents(
+        &self,
+        held: &[(AgentName, i64)],
+        _claimant: &Claimant,
+        _ttl: Duration,
+    ) -> Result<Renewed, Error> {
         let kept = held.iter().map(|(agent, _)| agent.clone()).collect();
         Ok(Renewed { kept, lost: Vec::new() })
     }
@@ -335,7 +347,7 @@ pub trait Backend: Send + Sync + 'static {
         Ok(agents.to_vec())
     }
     /// Gives leads back.
-    async fn release_agents(&self, _held: &[(AgentName, i64)]) -> Result<(), Error> {
+    async fn release_agents(&self, _held: &[(AgentName, i64)], _claimant: &Claimant) -> Result<(), Error> {
         Ok(())
     }
     /// The clock that decides was set back from `before` to `now`: what was due is due, and so is what waits for another try,
@@ -398,6 +410,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn usage(&self, periods: &[String]) -> Result<Vec<ledger::Usage>, Error>;
     /// The newest calls to providers, of one agent or of all, newest first.
     async fn calls(&self, agent: Option<&AgentName>, limit: u32) -> Result<Vec<ledger::Call>, Error>;
+    /// What an agent asked for on a day of UTC, in order.
+    async fn asked(&self, agent: &AgentName, day: NaiveDate) -> Result<Vec<Count>, Error>;
     /// Nothing more comes: fold the write-ahead log away.
     async fn close(&self);
 }

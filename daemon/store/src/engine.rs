@@ -23,6 +23,7 @@ use crate::backend::{Backend, Batch, Claimant, Depth, NewEvent, NewHeartbeat, Re
 use crate::failpoint::{Boundary, reach};
 use crate::inbox::{HELD_EVENTS, HELD_HEARTBEATS, Inbox, Pending};
 use crate::lanes::Lanes;
+use crate::tally::{self, Tally};
 use crate::task::{Completion, NewTask, Outcome};
 use crate::watchers::Watchers;
 
@@ -142,6 +143,7 @@ struct Held {
     heartbeats: VecDeque<NewHeartbeat>,
     reports: VecDeque<Report>,
     records: HashMap<AgentName, Record>,
+    tally: Tally,
 }
 
 impl Held {
@@ -153,6 +155,7 @@ impl Held {
         heartbeats: impl IntoIterator<Item = NewHeartbeat>,
         reports: impl IntoIterator<Item = Report>,
         records: impl IntoIterator<Item = (AgentName, Record)>,
+        tally: Tally,
     ) {
         self.completions.extend(completions);
         self.events.extend(events);
@@ -161,6 +164,7 @@ impl Held {
         self.heartbeats.drain(..self.heartbeats.len().saturating_sub(HELD_HEARTBEATS));
         reports.into_iter().for_each(|report| alert::add(&mut self.reports, report));
         self.records.extend(records);
+        tally::add(&mut self.tally, tally);
     }
 }
 
@@ -342,6 +346,7 @@ impl Engine {
             std::mem::take(&mut arrived.heartbeats),
             std::mem::take(&mut arrived.reports),
             std::mem::take(&mut arrived.records),
+            std::mem::take(&mut arrived.tally),
         );
     }
 
@@ -396,6 +401,7 @@ impl Engine {
             heartbeats: held.heartbeats.into(),
             reports: held.reports.into(),
             records: held.records.into_iter().collect(),
+            tally: held.tally,
             orders: arrived.orders.iter().map(|(order, _)| order.clone()).collect(),
             submissions: arrived.submissions.iter().map(|s| s.task.clone()).collect(),
             renewals: arrived.renewals.iter().flat_map(|(leases, _)| leases.iter().copied()).collect(),

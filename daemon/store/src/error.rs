@@ -139,8 +139,9 @@ impl Error {
             "40001" | "40P01" | "23505" => Self::InTheWay(told),
             // Too slow: a statement or a lock took too long. The connection is as good as before.
             "57014" | "55P03" => Self::Database(told),
-            // It is starting or stopping. A connection that was ended says less: others may have theirs.
-            "57P03" => Self::Down(told),
+            // It is starting, and nobody is in. While it is stopping, others may be in still, and do as before. Where it speaks
+            // another language it is taken for the latter.
+            "57P03" if ["starting up", "recovery"].iter().any(|why| told.contains(why)) => Self::Down(told),
             code if code.starts_with("08") || code.starts_with("53") || code.starts_with("57P") => {
                 Self::Away(told)
             }

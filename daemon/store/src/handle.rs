@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::Turn;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -25,6 +25,7 @@ use crate::inbox::{Inbox, ROOM_KIB, Submission};
 use crate::lanes::{ConsumerId, LaneOp};
 use crate::ledger::{self, Entered, Entry};
 use crate::mission::{self, LISTED_MISSIONS, Mission};
+use crate::tally::{self, Count, Tally};
 use crate::task::{Completion, Ended, Filter, LeasedTask, NewTask, Outcome, Submitted, Task, TaskId};
 
 /// How often whoever waits looks whether the database still answers.
@@ -298,6 +299,24 @@ impl Store {
         self.inbox.put(|pending| pending.event(event));
     }
 
+    /// Leaves counts of what agents asked for, to be added to those that are stored. Does not wait; what cannot be stored now is
+    /// kept and tried again.
+    pub fn count(&self, tally: Tally) {
+        if !tally.is_empty() {
+            self.inbox.put(|pending| tally::add(&mut pending.tally, tally));
+        }
+    }
+
+    /// What an agent asked for on a day of UTC, with all that was left before this was asked.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Away`], [`Error::Closed`].
+    pub async fn asked(&self, agent: &AgentName, day: NaiveDate) -> Result<Vec<Count>, Error> {
+        self.goes()?;
+        self.patiently(self.turned()).await.map_err(Error::Away)??;
+        self.look_up(self.backend.asked(agent, day)).await
+    }
+
     /// Leaves the report of an alert to be stored. Does not wait; what cannot be stored now is kept and tried again.
     pub fn report(&self, mut report: Report) {
         self.plain(&mut report);
@@ -386,7 +405,7 @@ impl Store {
     /// # Errors
     /// [`Error::Away`], [`Error::Database`]: they may be lost. [`Error::Down`]: nobody can have taken them.
     pub async fn renew_agents(&self, held: &[(AgentName, i64)], ttl: Duration) -> Result<Renewed, Error> {
-        self.backend.renew_agents(held, ttl).await
+        self.backend.renew_agents(held, &self.claimant, ttl).await
     }
 
     /// Which of these somebody leads now, here or in another process, or did within `lately`.
@@ -402,7 +421,7 @@ impl Store {
     /// # Errors
     /// [`Error::Away`], [`Error::Down`], [`Error::Database`]: they end with their time.
     pub async fn release_agents(&self, held: &[(AgentName, i64)]) -> Result<(), Error> {
-        self.backend.release_agents(held).await
+        self.backend.release_agents(held, &self.claimant).await
     }
 
     /// Gives back the lead of a name that this process claimed last, if it has it.

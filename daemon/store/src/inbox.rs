@@ -12,6 +12,7 @@ use crate::backend::{MemoryChange, NewEvent, NewHeartbeat, Order, Record};
 use crate::lanes::LaneOp;
 use crate::ledger::{Entered, Entry};
 use crate::mission;
+use crate::tally::Tally;
 use crate::task::{Completion, Ended, NewTask, Submitted, TaskId};
 
 /// The most that may wait to be stored, in KiB; a sender beyond it waits.
@@ -53,6 +54,7 @@ pub(crate) struct Pending {
     pub alerts: Vec<(Change, Reply<u64>)>,
     pub missions: Vec<(mission::Change, Reply<mission::Outcome>)>,
     pub records: HashMap<AgentName, Record>,
+    pub tally: Tally,
     pub nudged: HashSet<AgentName>,
     /// Who wants to know that the engine turns.
     pub asked: Vec<oneshot::Sender<()>>,

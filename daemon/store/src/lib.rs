@@ -29,6 +29,7 @@ pub mod mission;
 mod postgres;
 mod shared;
 mod sqlite;
+pub mod tally;
 pub mod task;
 #[cfg(test)]
 mod tests;

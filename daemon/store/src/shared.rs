@@ -6,7 +6,7 @@ macro_rules! shared_statements {
     ($lock:literal) => {
         use std::collections::HashSet;
 
-        use chrono::{DateTime, TimeDelta, Utc};
+        use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
         use openclaw_agent_api::AgentName;
         use openclaw_agent_api::context::Turn;
         use sqlx::Row as _;
@@ -21,6 +21,7 @@ macro_rules! shared_statements {
         use crate::ledger::{ABANDONED, Call, UNDER_WAY, Usage};
         use crate::mission::Mission;
         use crate::shared::count;
+        use crate::tally::Count;
         use crate::task::{Task, TaskId};
         use crate::transaction::{Found, Moment};
 
@@ -552,6 +553,16 @@ macro_rules! shared_statements {
             Ok(query.fetch_all(db).await?.iter().map(call).collect())
         }
 
+        pub const ASKED: &str =
+            "select method, outcome, count from agent_calls where day = $1 and agent = $2 order by method, outcome";
+
+        pub async fn asked(db: &Pool, agent: &AgentName, day: NaiveDate) -> Result<Vec<Count>, Error> {
+            let rows = sqlx::query(ASKED).bind(day.to_string()).bind(agent.as_str()).fetch_all(db).await?;
+            let number = |row: &Row| u64::try_from(row.get::<i64, _>(2)).unwrap_or_default();
+            let counted = |row: &Row| Count { method: row.get(0), outcome: row.get(1), count: number(row) };
+            Ok(rows.iter().map(counted).collect())
+        }
+
         /// Rows that one pruning deletes of one table and for one reason at the most: some 10 ms of work.
         const PRUNED_AT_ONCE: u32 = 2_000;
 
@@ -648,6 +659,9 @@ macro_rules! shared_statements {
             let over = before - chrono::TimeDelta::days(62);
             let sql = "delete from provider_budgets where updated_at < $1";
             sqlx::query(sql).bind(dialect::at(over)).execute(&mut *db).await?;
+            // As few: some of each agent and day.
+            let sql = "delete from agent_calls where day < $1";
+            sqlx::query(sql).bind(before.date_naive().to_string()).execute(&mut *db).await?;
             let speakers: Vec<String> = sqlx::query_scalar(SPEAKERS).fetch_all(&mut *db).await?;
             for agent in speakers {
                 let turns = sqlx::query(TURNS).bind(agent).bind(i64::from(KEPT_TURNS_OF_AGENT)).bind(at_once);

@@ -21,6 +21,7 @@ mod records;
 mod recovery;
 mod sessions;
 mod several;
+mod tally;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -62,6 +62,10 @@ pub enum Error {
 /// A request to the supervisor's task.
 pub(crate) enum Ask {
     Status(Reply<Vec<AgentStatus>>),
+    Count {
+        name: AgentName,
+        reply: Reply<()>,
+    },
     Do {
         name: AgentName,
         event: Event,
@@ -249,6 +253,15 @@ impl Handle {
     pub async fn one(&self, name: &AgentName) -> Result<AgentStatus, Error> {
         let found = self.status().await?.into_iter().find(|status| status.name == *name);
         found.ok_or_else(|| missing(&self.known, name))
+    }
+
+    /// Has the store told what an agent has asked for until now, as far as it runs here.
+    ///
+    /// # Errors
+    /// [`Error::Gone`].
+    pub async fn count(&self, name: &AgentName) -> Result<(), Error> {
+        let name = name.clone();
+        self.ask(|reply| Ask::Count { name, reply }).await
     }
 
     /// Drains and stops every agent, in reverse order within each group. The supervisor's task ends when all have.

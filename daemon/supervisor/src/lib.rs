@@ -7,6 +7,7 @@
 //!                                                                              host (child process)
 //! ```
 
+pub mod admission;
 pub mod alerts;
 pub mod capabilities;
 pub mod grants;

@@ -19,6 +19,7 @@ use store::failpoint::{Boundary, reach};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 
+use crate::admission::Admission;
 use crate::alerts::{self, Topic};
 use crate::handle::{self, Ask, Error, Handle};
 use crate::instance::{
@@ -214,7 +215,11 @@ impl Supervisor {
         let workspace = self.workspace.join(name.as_str());
         std::fs::create_dir_all(&workspace)
             .map_err(|source| Error::Workspace { path: workspace.clone(), source: Arc::new(source) })?;
+        let (store, clock) = (self.around.store.clone(), self.around.clock);
+        let rates = config.rates.clone();
+        let admission = Admission::new(name.clone(), agent.grants.clone(), rates, store, clock);
         let assignment = Assignment {
+            admission: Arc::new(admission),
             name: name.clone(),
             library: PathBuf::new(),
             shown: source.path.clone(),
@@ -435,6 +440,12 @@ impl Supervisor {
             Ask::Status(reply) => {
                 let libraries = &self.around.libraries;
                 let _ = reply.send(self.slots.values().map(|slot| slot.status(libraries)).collect());
+            }
+            Ask::Count { name, reply } => {
+                if let Some(slot) = self.slots.get(&name) {
+                    slot.assignment.admission.leave();
+                }
+                let _ = reply.send(());
             }
             Ask::Do { name, event, reply } => {
                 let Some(slot) = self.slots.get(name.as_str()).filter(|_| !self.ending) else {

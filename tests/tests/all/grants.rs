@@ -212,7 +212,7 @@ fn work_is_handed_over_by_who_may_to_who_is_there() -> Result<()> {
     let (home, _daemon) = granted(&[])?;
     let sent = ask(&home, "misbehaving", "hand scout /analyze")?;
     assert_eq!((&sent["state"], &sent["attempts"]), (&"failed".into(), &1.into()), "{sent}");
-    assert!(sent["error"].as_str().is_some_and(|why| why.contains("grant it `task`")), "{sent}");
+    assert!(sent["error"].as_str().is_some_and(|why| why.contains("agents.misbehaving.grants")), "{sent}");
     let sent = ask(&home, "misbehaving", "run scout /analyze")?;
     assert_eq!(sent["state"], "failed", "{sent}");
     assert!(sent["error"].as_str().is_some_and(|why| why.contains("agents.misbehaving.grants")), "{sent}");
@@ -255,12 +255,76 @@ fn what_an_agent_did_is_counted_and_its_restarts_have_a_limit() -> Result<()> {
     call(&home, "memory.get", json!({"key": "k"}))?;
     let grants = home.json(&["agents", "grants", "misbehaving", "--json"])?;
     let counted = json!([
-        ["memory.get · ok", 1],
-        ["supervisor.restart · ok", 12],
-        ["supervisor.restart · too_soon", 1]
+        {"method": "memory.get", "outcome": "ok", "count": 1},
+        {"method": "supervisor.restart", "outcome": "ok", "count": 12},
+        {"method": "supervisor.restart", "outcome": "too_soon", "count": 1},
+        {"method": "unknown", "outcome": "invalid", "count": 1},
     ]);
     assert_eq!(grants["asked"], counted, "{grants}");
     let shown = home.ok(&["agents", "grants", "misbehaving"])?;
-    assert!(shown.contains("12 × supervisor.restart · ok") && shown.contains("12 an hour"), "{shown}");
+    assert!(
+        shown.contains("12 × supervisor.restart · ok") && shown.contains("supervisor.restart 12/1h"),
+        "{shown}"
+    );
+    Ok(())
+}
+
+/// How often a method was asked for today, with that outcome.
+fn asked(home: &Home, method: &str, outcome: &str) -> Result<u64> {
+    let grants = home.json(&["agents", "grants", "misbehaving", "--json"])?;
+    let counts = grants["asked"].as_array().context("counts")?;
+    let its = |one: &&Value| one["method"] == method && one["outcome"] == outcome;
+    Ok(counts.iter().find(its).and_then(|one| one["count"].as_u64()).unwrap_or_default())
+}
+
+#[test]
+fn each_capability_has_a_rate_and_what_was_asked_for_outlives_the_daemon() -> Result<()> {
+    let granted = "[agents.misbehaving]\ngrants = ['memory', 'publish', 'notify', 'task']\n\
+                   rates = { memory = '2/1h', publish = '2/1h', notify = '2/1h', task = '2/1h', 'task.submit' = '2/1h' }\n";
+    let home = Home::new(&quick(granted), &["scout", "misbehaving"])?;
+    let daemon = home.start_ready(&["scout", "misbehaving"])?;
+    for (method, payload) in [
+        ("memory.get", json!({"key": "k"})),
+        ("publish", json!({"type": "t"})),
+        ("notify", json!({"key": "k", "text": "t"})),
+        ("task.list", json!({})),
+    ] {
+        let answers = (0..4).map(|_| call(&home, method, payload.clone())).collect::<Result<Vec<_>>>()?;
+        let too_soon = |answer: &&Value| answer["kind"] == "too_soon" && answer["retry_at"].is_string();
+        assert_eq!(answers.iter().filter(too_soon).count(), 2, "{method}: {answers:?}");
+        assert_eq!(asked(&home, method, "too_soon")?, 2, "{method}");
+    }
+    // Work that is handed over with a result waits for its turn.
+    for _ in 0..2 {
+        reply(&home, "misbehaving", "hand scout echo")?;
+    }
+    let handed = ask(&home, "misbehaving", "hand scout echo")?;
+    assert!(handed["state"] != "done" && handed["error"].to_string().contains("task.submit"), "{handed}");
+    assert_eq!(call(&home, "supervisor.restart", json!({"agent": "scout"}))?["kind"], "not_granted");
+    let before = home.json(&["agents", "grants", "misbehaving", "--json"])?;
+    assert_eq!(asked(&home, "supervisor.restart", "not_granted")?, 1, "{before}");
+    assert!(daemon.stop()?.success());
+    let _daemon = home.start_ready(&["misbehaving"])?;
+    let after = home.json(&["agents", "grants", "misbehaving", "--json"])?;
+    assert_eq!(after["asked"], before["asked"]);
+    Ok(())
+}
+
+#[test]
+fn a_breaker_is_moved_by_who_may_and_says_who_moved_it() -> Result<()> {
+    let (home, _daemon) = granted(&["breaker"])?;
+    let scout = json!({"scope": "agent", "name": "scout", "reason": "it is silly"});
+    assert_eq!(call(&home, "breaker.open", scout.clone())?, Value::Null);
+    let open = home.until("scout", "open")?;
+    assert!(open["pid"].is_null(), "{open}");
+    let list = home.ok(&["breakers", "list"])?;
+    assert!(list.contains("agent misbehaving") && list.contains("it is silly"), "{list}");
+    assert_eq!(call(&home, "breaker.close", scout.clone())?, Value::Null);
+    home.until("scout", "ready")?;
+    let unknown = call(&home, "breaker.open", json!({"scope": "provider", "name": "nobody"}))?;
+    assert_eq!(unknown["kind"], "invalid", "{unknown}");
+    let (home, _daemon) = granted(&["memory"])?;
+    assert_eq!(call(&home, "breaker.open", scout)?["kind"], "not_granted");
+    assert_eq!(home.component("scout")?["state"], "ready");
     Ok(())
 }

@@ -1,8 +1,7 @@
 //! What agents are granted, carried out. The supervisor has checked the grant before anything comes here.
 
 mod alert;
-pub mod breakers;
-pub mod counts;
+mod breakers;
 mod memory;
 mod missions;
 mod notify;
@@ -10,13 +9,12 @@ mod providers;
 pub mod system;
 pub mod team;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bus::{Bus, Channel, Envelope};
-use limits::Bucket;
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::abi::methods;
 use openclaw_agent_api::context::{CallError, CallErrorKind};
@@ -27,7 +25,6 @@ use settings::Tasks;
 use store::{Clock, Store};
 use supervisor::capabilities::Capabilities;
 
-use self::counts::Counts;
 use crate::breakers::Move;
 use crate::status::Board;
 
@@ -41,14 +38,6 @@ pub struct Doors {
     pub disk: PathBuf,
     /// Who is asked and searched, and how pages are fetched.
     pub providers: ::providers::Handle,
-    /// Restarts of units that are left.
-    pub unit_restarts: Mutex<Bucket>,
-    /// Restarts of agents that are left to each that asks for them.
-    pub restarts: Mutex<HashMap<AgentName, Bucket>>,
-    /// Breakers that are left to each to open and close.
-    pub breakers: breakers::Left,
-    /// What was asked for today.
-    pub counts: Arc<Counts>,
     /// The chats on Telegram in which operators are told.
     pub chats: Vec<i64>,
     /// Who on Telegram may decide.
@@ -64,10 +53,7 @@ impl Capabilities for Doors {
             let text = format!("there is no method `{}` in this version", method.escape_debug());
             return Err(invalid(text));
         }
-        let answer = self.open(agent, method, payload).await;
-        let refused = answer.as_ref().err().map(|error| error.kind);
-        self.counts.add(agent, method, refused, self.clock.now());
-        answer
+        self.open(agent, method, payload).await
     }
 }
 

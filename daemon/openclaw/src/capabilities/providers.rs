@@ -70,7 +70,6 @@ fn refusal(refusal: Refusal) -> CallError {
         Refusal::NotConfigured(_) | Refusal::Misconfigured { .. } => (CallErrorKind::NotConfigured, None),
         Refusal::NotGranted(_) => (CallErrorKind::NotGranted, None),
         Refusal::Invalid(_) => (CallErrorKind::Invalid, None),
-        Refusal::TooMany { until, .. } => (CallErrorKind::TooSoon, Some(*until)),
         Refusal::Busy { .. } => (CallErrorKind::TooSoon, None),
         Refusal::OverBudget { until, .. } => (CallErrorKind::OverBudget, *until),
         Refusal::Failed { retry_at, .. } => (CallErrorKind::Failed, *retry_at),

@@ -1,12 +1,11 @@
 //! `system`: this machine, from `/proc`, and its units, from systemd.
 
 use std::path::Path;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
 use openclaw_agent_api::AgentName;
-use openclaw_agent_api::context::{CallError, CallErrorKind};
+use openclaw_agent_api::context::CallError;
 use procfs::{Current, CurrentSI, KernelStats, LoadAverage, Meminfo, Uptime};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -60,9 +59,6 @@ pub async fn services(home: &Path) -> Result<Value, CallError> {
     }
 }
 
-/// Restarts of units that agents may ask for in an hour: what six have not mended, a seventh will not.
-pub const UNITS_AN_HOUR: u32 = 6;
-
 #[derive(Deserialize)]
 pub struct RestartUnit {
     unit: String,
@@ -86,20 +82,13 @@ impl Doors {
         let Some(manager) = operations::install::manager(&self.disk).filter(|_| systemd::is_there()) else {
             return Err(not_configured("no units to restart: systemd does not run this daemon"));
         };
-        let now = self.clock.steady();
-        let allowed = self.unit_restarts.lock().unwrap_or_else(PoisonError::into_inner).take(now);
-        if let Err(until) = allowed {
-            let text =
-                format!("agents have had {UNITS_AN_HOUR} units restarted within an hour: no more for now");
-            return Err(CallError::new(CallErrorKind::TooSoon, text).until(Some(until + self.clock.step())));
-        }
         tracing::warn!(%agent, unit, "restarting a unit: {reason}");
         let payload = json!({"unit": unit, "reason": reason});
         self.store.event(NewEvent {
             agent: agent.clone(),
             kind: RESTARTED,
             payload: payload.to_string(),
-            at: now,
+            at: self.clock.now(),
         });
         let told = tokio::task::spawn_blocking(move || systemd::restart(manager, &unit));
         told.await.map_err(|error| failed(&error))?.map_err(|why| failed(&why))?;

@@ -1,12 +1,10 @@
 //! `task` and `supervisor`: the other agents.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use gateway::desk::{Action, Neighbours as _, Order};
-use limits::Bucket;
 use openclaw_agent_api::AgentName;
-use openclaw_agent_api::context::{CallError, CallErrorKind};
+use openclaw_agent_api::context::CallError;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::task::{Filter, TaskId, TaskState};
@@ -19,11 +17,6 @@ use super::{Doors, failed, invalid};
 const LONGEST: Duration = Duration::from_secs(600);
 /// What is shown of a task's text in a list.
 const SHOWN: usize = 120;
-
-/// Restarts of agents that one agent may ask for in an hour: more is a loop.
-pub const RESTARTS_AN_HOUR: u32 = 12;
-/// After how long there is one more.
-const ONE_MORE: Duration = Duration::from_secs(3600 / RESTARTS_AN_HOUR as u64);
 
 #[derive(Deserialize)]
 pub struct Run {
@@ -124,7 +117,6 @@ impl Doors {
     pub async fn restart(&self, caller: &AgentName, call: Restart) -> Result<Value, CallError> {
         let supervisor = &self.board()?.supervisor;
         let agent = supervisor.agent(&call.agent).map_err(|error| invalid(error.to_string()))?;
-        self.may_restart(caller)?;
         let actor = format!("agent {caller}");
         let reason = match call.reason.trim() {
             "" => format!("restarted by {actor}"),
@@ -157,19 +149,6 @@ impl Doors {
             }
         }
         done.map_err(|error| failed(&error))
-    }
-
-    fn may_restart(&self, caller: &AgentName) -> Result<(), CallError> {
-        let now = self.clock.steady();
-        // A bucket each, changed whole: a poisoned lock is still good. There are as many as agents.
-        let mut restarts = self.restarts.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket =
-            restarts.entry(caller.clone()).or_insert_with(|| Bucket::new(RESTARTS_AN_HOUR, ONE_MORE, now));
-        bucket.take(now).map_err(|until| {
-            let text =
-                format!("`{caller}` has had {RESTARTS_AN_HOUR} restarts within an hour: no more for now");
-            CallError::new(CallErrorKind::TooSoon, text).until(Some(until + self.clock.step()))
-        })
     }
 }
 

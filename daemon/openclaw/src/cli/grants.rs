@@ -19,12 +19,12 @@ pub fn show(inputs: &Inputs, name: String, json: bool) -> Result<(), Failure> {
     let mut lines = vec![format!("{} may ask for: {}", grants.agent, list(&grants.grants))];
     let private = if grants.allow_private { ", those with a port also in a private network" } else { "" };
     lines.push(format!("may fetch from: {}{private}", list(&grants.hosts)));
-    lines.push(format!("calls of providers and pages: {} a minute", grants.rate));
+    let rates: Vec<_> = grants.rates.iter().map(|(what, rate)| format!("{what} {rate}")).collect();
+    lines.push(format!("no oftener than: {}", list(&rates)));
     lines.extend(grants.budgets.iter().map(|(name, percent)| format!("budget {name}: {percent} % is used")));
-    lines.push(format!("restarts of agents: {} an hour", grants.restarts));
-    lines.push(format!("breakers opened and closed: {} an hour", grants.breakers));
-    lines.push(format!("asked for since {}:", grants.since.format("%F %T UTC")));
-    lines.extend(grants.asked.iter().map(|(what, count)| format!("  {count} × {what}")));
+    lines.push("asked for today (UTC):".into());
+    lines
+        .extend(grants.asked.iter().map(|one| format!("  {} × {} · {}", one.count, one.method, one.outcome)));
     if grants.asked.is_empty() {
         lines.push("  nothing".into());
     }

@@ -302,13 +302,13 @@ fn a_password_in_the_place_of_redis_is_told_and_never_quoted() {
 
 #[test]
 fn budgets_and_hosts_are_checked() {
-    let text = "[providers]\nrate = 0\nbudgets = [{}, { requests = 1, usd = 1.0 }, { usd = -1.0 }, { agent = \"x\", requests = 1 },\n\
+    let text = "[providers]\nmax_calls = 0\nbudgets = [{}, { requests = 1, usd = 1.0 }, { usd = -1.0 }, { agent = \"x\", requests = 1 },\n\
                 { requests = 5, provider = \"brave\" }, { requests = 6, provider = \"brave\" },\n\
                 { requests = 5, provider = \"brave\", period = \"month\" }, { usd = 5.0, provider = \"brave\" }]\n[agents.a]\nfetch = { hosts = [\"example.org\", \"*.x.org:1\", \"[::1]:80\",\n\
                 \"https://x\", \"a b\", \"x/y\"] }\n";
     let told = told(text, &[]).join("\n");
     for what in [
-        "T:2: `rate` in [providers] is 0",
+        "T:2: `max_calls` in [providers] is 0",
         "T:3: budget 1 of [providers] limits neither",
         "T:3: budget 2 of [providers] limits neither requests nor money, or both",
         "T:3: budget 3 of [providers] has an odd amount",
@@ -321,4 +321,23 @@ fn budgets_and_hosts_are_checked() {
         assert!(told.contains(what), "{what}: {told}");
     }
     assert_eq!(told.lines().count(), 9, "{told}");
+}
+
+#[test]
+fn rates_are_checked() {
+    let text = "[supervision.rates]\nmemory = \"0/1h\"\nnotfy = \"1/1h\"\n[agents.a]\nrates = { fetch = \"5/1m\", \"task.rum\" = \"1/1h\" }\n";
+    let told = told(text, &[]).join("\n");
+    for what in [
+        "T:2: `memory` in [supervision.rates]",
+        "`0/1h` is no rate",
+        "T:3: unknown key `notfy` in [supervision.rates]; did you mean `notify`?",
+        "T:5: unknown key `task.rum` in [agents.a.rates]; did you mean `task.run`?",
+    ] {
+        assert!(told.contains(what), "{what}: {told}");
+    }
+    assert_eq!(told.lines().count(), 3, "{told}");
+    let settings = good("[supervision.rates]\nask = '7/1m'\n[agents.a]\nrates.notify = '1/1day'", &[]);
+    let a = settings.agents["a"].supervision(&settings.supervision).rates;
+    let rate = |what: &str| a.of(what).1.to_string();
+    assert_eq!([rate("ask"), rate("notify"), rate("fetch")], ["7/1m", "1/1day", "60/1m"]);
 }

@@ -12,7 +12,7 @@ fn agent(grants: &[&str]) -> Agent {
 
 /// The shipped file with each commented default in force.
 fn uncommented() -> String {
-    let default = |line: &&str| line.starts_with(|c: char| c.is_ascii_lowercase() || c == '[');
+    let default = |line: &&str| line.starts_with(|c: char| c.is_ascii_lowercase() || matches!(c, '[' | '"'));
     let lines = BUILT_IN.lines().map(|line| line.strip_prefix('#').filter(default).unwrap_or(line));
     lines.collect::<Vec<_>>().join("\n")
 }
@@ -31,7 +31,7 @@ fn it_says_these_settings() {
     ];
     let agents = [
         ("milkbot", agent(&milkbot)),
-        ("atlas", agent(&["supervisor", "system", "memory", "alert", "publish"])),
+        ("atlas", agent(&["supervisor", "system", "memory", "alert", "publish", "breaker"])),
         ("scout", agent(&["memory", "search", "ask", "fetch", "missions.propose", "alert"])),
     ];
     let agents = BTreeMap::from(agents.map(|(name, agent)| (name.parse().unwrap(), agent))).into();

@@ -260,6 +260,12 @@ pub const TABLES: &[Table] = &[
             ("created_at", Time),
         ],
     },
+    Table {
+        name: "agent_calls",
+        key: 4,
+        numbered: None,
+        columns: &[("day", Text), ("agent", Text), ("method", Text), ("outcome", Text), ("count", Int)],
+    },
 ];
 
 #[cfg(test)]

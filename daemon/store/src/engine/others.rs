@@ -100,7 +100,21 @@ impl Engine {
     /// What must not be lost of a batch that was not stored waits before all that came later.
     pub(super) fn hold_first(&mut self, batch: Batch) {
         let since = std::mem::take(&mut self.held);
-        self.held.add(batch.completions, batch.events, batch.heartbeats, batch.reports, batch.records);
-        self.held.add(since.completions, since.events, since.heartbeats, since.reports, since.records);
+        self.held.add(
+            batch.completions,
+            batch.events,
+            batch.heartbeats,
+            batch.reports,
+            batch.records,
+            batch.tally,
+        );
+        self.held.add(
+            since.completions,
+            since.events,
+            since.heartbeats,
+            since.reports,
+            since.records,
+            since.tally,
+        );
     }
 }

@@ -38,23 +38,24 @@ const CLAIM: &str = "with server as (
        from wanted cross join server
          left join won on won.agent_name = name left join agent_state s on s.agent_name = name";
 
-/// One that has run out and that nobody has taken is kept as well. Of one that somebody holds nothing is said.
+/// One that has run out and that nobody has taken is kept as well. A database that was put back to an earlier state may give
+/// one token twice, so its owner is looked at too. Of one that somebody holds nothing is said.
 const RENEW: &str = "with held as (
        select * from unnest($1::text[], $2::bigint[]) as held (name, token)
      ), free as (
        select s.agent_name from agent_state s join held on held.name = s.agent_name
-       where s.lease_token = held.token and s.lease_until is not null
+       where s.lease_token = held.token and s.lease_owner = $4
        for update of s skip locked
      ), kept as (
        update agent_state s set lease_until = clock_timestamp() + $3 * interval '1 ms', lease_ms = $3
        from free where s.agent_name = free.agent_name returning s.agent_name
      )
-     select name, kept.agent_name is not null, s.lease_token = token and s.lease_until is not null
+     select name, kept.agent_name is not null, s.lease_token = token and s.lease_owner = $4
        from held left join kept on kept.agent_name = name left join agent_state s on s.agent_name = name";
 
 const RELEASE: &str = "update agent_state s set lease_owner = null, lease_until = null
        from unnest($1::text[], $2::bigint[]) as held (name, token)
-      where s.agent_name = held.name and s.lease_token = held.token";
+      where s.agent_name = held.name and s.lease_token = held.token and s.lease_owner = $3";
 
 pub async fn claim(
     db: &mut PgConnection,
@@ -89,10 +90,11 @@ pub async fn claim(
 pub async fn renew(
     db: &mut PgConnection,
     held: &[(AgentName, i64)],
+    claimant: &Claimant,
     ttl: Duration,
 ) -> Result<Renewed, Error> {
     let (agents, tokens) = columns(held);
-    let renew = sqlx::query_as(RENEW).bind(agents).bind(tokens).bind(millis(ttl));
+    let renew = sqlx::query_as(RENEW).bind(agents).bind(tokens).bind(millis(ttl)).bind(claimant.owner());
     let rows: Vec<(String, bool, Option<bool>)> = renew.fetch_all(db).await?;
     let mut renewed = Renewed::default();
     for (name, kept, ours) in rows {
@@ -106,9 +108,13 @@ pub async fn renew(
     Ok(renewed)
 }
 
-pub async fn release(db: &mut PgConnection, held: &[(AgentName, i64)]) -> Result<(), Error> {
+pub async fn release(
+    db: &mut PgConnection,
+    held: &[(AgentName, i64)],
+    claimant: &Claimant,
+) -> Result<(), Error> {
     let (agents, tokens) = columns(held);
-    sqlx::query(RELEASE).bind(agents).bind(tokens).execute(db).await?;
+    sqlx::query(RELEASE).bind(agents).bind(tokens).bind(claimant.owner()).execute(db).await?;
     Ok(())
 }
 

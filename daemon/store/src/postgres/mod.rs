@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::Turn;
 use sqlx::Row as _;
@@ -47,6 +47,7 @@ use crate::alert::{Alert, Level};
 use crate::backend::{Applied, Backend, Batch, Claim, Claimant, Depth, Event, Heartbeat, Renewed};
 use crate::ledger::{Call, Usage};
 use crate::mission::Mission;
+use crate::tally::Count;
 use crate::task::{Ended, Filter, NewTask, Task, TaskId};
 use crate::transaction::{self, Moment};
 
@@ -54,6 +55,8 @@ use crate::transaction::{self, Moment};
 const LONGEST: Duration = Duration::from_secs(20);
 /// How often a transaction is tried that was in another one's way.
 const TRIES: u32 = 4;
+/// How long a transaction is held up by what a clock that was set back has left.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 const BEGIN: &str =
     "begin isolation level read committed; select clock_timestamp(), pg_current_xact_id()::text";
@@ -239,6 +242,7 @@ impl Postgres {
     async fn transact(&self, told: DateTime<Utc>, work: Work<'_>) -> Result<Applied, Error> {
         let mut writer = self.writer.lock().await;
         let mut tries = 0;
+        self.put_right(&mut writer, work.claimant().lease).await?;
         loop {
             tries += 1;
             match self.attempt(&mut writer, told, work).await {
@@ -263,9 +267,6 @@ impl Postgres {
             let clock = &mut writer.clock;
             let (moment, number) = self.begin(&mut db, clock, told, work.claimant().lease, replan).await?;
             begun = Some(number);
-            if let Some(before) = clock.set_back_from() {
-                server_clock::set_back(&mut db, before, moment.now, work.claimant().lease).await?;
-            }
             work.run(&mut db, &moment).await
         });
         let (applied, number) = match (worked.await, begun) {
@@ -281,9 +282,25 @@ impl Postgres {
         };
         writer.count += 1;
         let count = writer.count;
-        let applied = self.commit(writer, db, Doubt { number, count, applied }).await?;
-        writer.clock.put_right();
-        Ok(applied)
+        self.commit(writer, db, Doubt { number, count, applied }).await
+    }
+
+    /// What a clock that was set back would keep waiting. Where that is not to be had now it is with the next transaction, which
+    /// another one's fault does not hold up.
+    async fn put_right(&self, writer: &mut Writer, lease: Duration) -> Result<(), Error> {
+        let Some(before) = writer.clock.set_back_from() else { return Ok(()) };
+        let mut db = self.server.take(writer).await?;
+        let done = bounded(server_clock::set_back(&mut db, before, lease, Instant::now() + AT_ONCE)).await;
+        match done {
+            Err(error) if error.is_away() => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "what waits for the database's clock, which was set back, waits on")
+            }
+            Ok(true) => writer.clock.put_right(),
+            Ok(false) => {}
+        }
+        writer.connection = Some(db);
+        Ok(())
     }
 
     /// The time by the clock that decides, and the transaction's number: one round trip.
@@ -361,16 +378,21 @@ impl Backend for Postgres {
         self.lead(ttl, async |db, seen| lead::claim(db, seen, agents, claimant, ttl).await).await
     }
 
-    async fn renew_agents(&self, held: &[(AgentName, i64)], ttl: Duration) -> Result<Renewed, Error> {
-        self.lead(ttl, async |db, _| lead::renew(db, held, ttl).await).await
+    async fn renew_agents(
+        &self,
+        held: &[(AgentName, i64)],
+        claimant: &Claimant,
+        ttl: Duration,
+    ) -> Result<Renewed, Error> {
+        self.lead(ttl, async |db, _| lead::renew(db, held, claimant, ttl).await).await
     }
 
     async fn led(&self, agents: &[AgentName], lately: Duration) -> Result<Vec<AgentName>, Error> {
         self.read(list::led(&self.readers, agents, lately)).await
     }
 
-    async fn release_agents(&self, held: &[(AgentName, i64)]) -> Result<(), Error> {
-        self.lead(LONGEST, async |db, _| lead::release(db, held).await).await
+    async fn release_agents(&self, held: &[(AgentName, i64)], claimant: &Claimant) -> Result<(), Error> {
+        self.lead(LONGEST, async |db, _| lead::release(db, held, claimant).await).await
     }
 
     async fn recover(&self, claimant: &Claimant, now: DateTime<Utc>) -> Result<u64, Error> {
@@ -486,6 +508,10 @@ impl Backend for Postgres {
 
     async fn usage(&self, periods: &[String]) -> Result<Vec<Usage>, Error> {
         self.read(shared::usage(&self.readers, periods)).await
+    }
+
+    async fn asked(&self, agent: &AgentName, day: NaiveDate) -> Result<Vec<Count>, Error> {
+        self.read(shared::asked(&self.readers, agent, day)).await
     }
 
     async fn calls(&self, agent: Option<&AgentName>, limit: u32) -> Result<Vec<Call>, Error> {

@@ -93,6 +93,7 @@ async fn all_goes_by_indexes() {
         goes_by(shared::ALERTS, &["alerts_last"]).await;
         goes_by(shared::ALERTS_DUE, &["alerts_due"]).await;
         goes_by(shared::NEXT_ALERT, &["alerts_due"]).await;
+        goes_by(shared::ASKED, &["agent_calls_pkey"]).await;
         goes_by(shared::EVENTS_AFTER, &["agent_events_pkey"]).await;
         goes_by(shared::HEARTBEATS, &["agent_heartbeats_agent"]).await;
         goes_by(shared::LAST_HEARTBEATS, &["agent_heartbeats_agent", "agent_heartbeats_pkey"]).await;

@@ -3,11 +3,12 @@
 //! Each transaction asks it. Where it has gone on by more or less than this process's timers have, it was set: then leases
 //! look other than they are, until whoever lives has renewed them. So nobody's are taken away for as long as a lease lasts,
 //! and no more when this process begins, since it cannot know what was before. What a clock that was set back would keep
-//! waiting is put right at once: see [`set_back`].
+//! waiting is put right before the next: see [`set_back`].
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 use tokio::time::Instant;
 
@@ -19,6 +20,9 @@ use crate::engine::DELETED_AFTER;
 const JUMP: TimeDelta = TimeDelta::seconds(1);
 /// ...nor by this part of the time since it was asked last: no two run alike.
 const DRIFT: i32 = 1000;
+
+/// Rows that one statement puts right at the most.
+const ROWS: u64 = 2000;
 
 /// What it has said to this process.
 pub(super) struct ServerClock {
@@ -88,22 +92,49 @@ impl ServerClock {
 
 /// What was due is due, and so is what waits for another try, of which nobody can tell any more how long it is to wait; and
 /// no lease lasts longer than a new one, in which whoever lives renews it, if its own are no more than three times as long. Done
-/// by each daemon that sees it; a second time it changes little.
+/// by each daemon that sees it; a second time it changes little. Each statement is a transaction of its own and changes some
+/// rows alone, none that another is at: it may be cut off anywhere. Answers whether all is done.
 pub(super) async fn set_back(
     db: &mut PgConnection,
     before: DateTime<Utc>,
-    now: DateTime<Utc>,
     lease: Duration,
-) -> Result<(), Error> {
-    let due = "update task_queue set run_at = $1
-               where state in ('queued', 'leased') and run_at > $1 and (run_at <= $2 or attempts > 0)";
-    sqlx::query(due).bind(dialect::at(now)).bind(dialect::at(before)).execute(&mut *db).await?;
-    let leases = "update task_queue set lease_until = $1 where state = 'leased' and lease_until > $1";
-    sqlx::query(leases).bind(dialect::at(now + lease)).execute(&mut *db).await?;
+    until: Instant,
+) -> Result<bool, Error> {
+    let due = |state| {
+        format!(
+            "update task_queue set run_at = clock_timestamp() where id in (
+               select id from task_queue where state = '{state}' and run_at > clock_timestamp()
+                 and (run_at <= $1 or attempts > 0) limit {ROWS} for update skip locked)"
+        )
+    };
+    let leases = format!(
+        "update task_queue set lease_until = clock_timestamp() + $2 * interval '1 ms' where id in (
+           select id from task_queue where state = 'leased' and lease_until > clock_timestamp() + $2 * interval '1 ms'
+             and $1::timestamptz is not null limit {ROWS} for update skip locked)"
+    );
     // Somebody waits for an alert that is late by a day; one that comes early is looked at and waits on.
-    let alerts = "update alerts set due_at = $1 where due_at > $1";
-    sqlx::query(alerts).bind(dialect::at(now)).execute(db).await?;
-    Ok(())
+    let alerts = format!(
+        "update alerts set due_at = clock_timestamp() where id in (
+           select id from alerts where due_at > clock_timestamp() and $1::timestamptz is not null
+           limit {ROWS} for update skip locked)"
+    );
+    let lease = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
+    for sql in [due("queued"), due("leased"), leases, alerts] {
+        let takes_lease = sql.contains("$2");
+        loop {
+            // Constants of this module; whatever comes from outside is bound.
+            let statement = sqlx::query(AssertSqlSafe(sql.as_str())).bind(dialect::at(before));
+            let statement = if takes_lease { statement.bind(lease) } else { statement };
+            let changed = statement.execute(&mut *db).await?.rows_affected();
+            if Instant::now() > until {
+                return Ok(false);
+            }
+            if changed < ROWS {
+                break;
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// Nothing here takes so long that it would not fit.

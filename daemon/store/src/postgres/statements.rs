@@ -18,6 +18,7 @@ use crate::backend::{Claimant, MemoryChange, NewEvent, NewHeartbeat, Record};
 use crate::ledger::{BudgetKey, Kept, NewCall};
 use crate::mission::Mission;
 use crate::shared::{CALL, KEEP_BUDGET, OPEN_BUDGET, count};
+use crate::tally::Tally;
 use crate::task::{LeasedTask, NewTask, TaskId};
 use crate::transaction::{
     Claimed, Found, Freed, Held, Lost, Moment, NewRow, OutcomeRow, Sessions, Statements, Stored, Try,
@@ -87,6 +88,11 @@ const HEARTBEATS: &str = "insert into agent_heartbeats (agent_name, status, meta
        as h (agent_name, status, metadata, created_at, place)
      order by place";
 
+/// In one order, which all daemons agree on.
+const COUNT: &str = "insert into agent_calls (day, agent, method, outcome, count)
+     select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])
+     on conflict (day, agent, method, outcome) do update set count = agent_calls.count + excluded.count";
+
 pub const RENEW: &str = "update task_queue t set lease_until = $3
      from unnest($1::uuid[], $2::bigint[]) as j (id, token)
      where t.id = j.id and t.lease_token = j.token and t.state = 'leased'
@@ -129,7 +135,7 @@ pub const CLAIM: &str = "with next as materialized (
 const SAVE: &str = "insert into agent_state as s (agent_name, record, updated_at) values ($1, $2, $3)
      on conflict (agent_name) do update set record = $2, updated_at = $3
      where case when $4::bigint is null then s.lease_until is null
-                else s.lease_token = $4 end";
+                else s.lease_token = $4 and s.lease_owner = $5 end";
 
 impl Statements for Connection {
     async fn end(&mut self, tries: &[Try<'_>], now: DateTime<Utc>) -> Result<Vec<Held>, Error> {
@@ -344,9 +350,29 @@ impl Statements for Connection {
         shared::abandon(self, before).await
     }
 
-    async fn save(&mut self, agent: &AgentName, record: &Record, now: DateTime<Utc>) -> Result<bool, Error> {
+    async fn count(&mut self, tally: &Tally) -> Result<(), Error> {
+        let rows: Vec<_> = tally.iter().collect();
+        sqlx::query(COUNT)
+            .bind(column(&rows, |(asked, _)| asked.day.to_string()))
+            .bind(column(&rows, |(asked, _)| asked.agent.as_str()))
+            .bind(column(&rows, |(asked, _)| asked.method))
+            .bind(column(&rows, |(asked, _)| asked.outcome))
+            .bind(column(&rows, |(_, count)| i64::from(**count)))
+            .execute(&mut *self)
+            .await?;
+        Ok(())
+    }
+
+    async fn save(
+        &mut self,
+        agent: &AgentName,
+        record: &Record,
+        claimant: &Claimant,
+        now: DateTime<Utc>,
+    ) -> Result<bool, Error> {
         let save = sqlx::query(SAVE).bind(agent.as_str()).bind(dialect::document(&record.text));
-        let saved = save.bind(dialect::at(now)).bind(record.lease).execute(&mut *self).await?;
+        let saved =
+            save.bind(dialect::at(now)).bind(record.lease).bind(claimant.owner()).execute(&mut *self).await?;
         Ok(saved.rows_affected() > 0)
     }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::Turn;
 use sqlx::ConnectOptions;
@@ -29,6 +29,7 @@ use crate::alert::{Alert, Level};
 use crate::backend::{Applied, Backend, Batch, Claimant, Depth, Event, Heartbeat};
 use crate::ledger::{Call, Usage};
 use crate::mission::Mission;
+use crate::tally::Count;
 use crate::task::{Filter, NewTask, Task, TaskId};
 use crate::transaction::{self, Moment};
 use crate::{Error, stamp};
@@ -239,6 +240,10 @@ impl Backend for Sqlite {
 
     async fn usage(&self, periods: &[String]) -> Result<Vec<Usage>, Error> {
         self.read(shared::usage(&self.readers, periods)).await
+    }
+
+    async fn asked(&self, agent: &AgentName, day: NaiveDate) -> Result<Vec<Count>, Error> {
+        self.read(shared::asked(&self.readers, agent, day)).await
     }
 
     async fn calls(&self, agent: Option<&AgentName>, limit: u32) -> Result<Vec<Call>, Error> {

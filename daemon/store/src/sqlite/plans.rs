@@ -86,6 +86,7 @@ async fn shows_transitions_and_alerts() {
     goes_by(shared::OPEN_ALERTS, &["alerts_open"]).await;
     goes_by(shared::ALERTS_DUE, &["alerts_due"]).await;
     goes_by(shared::NEXT_ALERT, &["alerts_due"]).await;
+    goes_by(shared::ASKED, &["PRIMARY KEY"]).await;
     goes_by(shared::REOPEN, &["alerts_open", "alerts_resolved"]).await;
     goes_by(shared::HEARTBEATS, &["agent_heartbeats_agent"]).await;
     let plan = plan(shared::LAST_HEARTBEATS).await;

@@ -17,6 +17,7 @@ use crate::backend::{Claimant, MemoryChange, NewEvent, NewHeartbeat, Record, TRA
 use crate::ledger::{BudgetKey, Kept, NewCall};
 use crate::mission::Mission;
 use crate::shared::{CALL, KEEP_BUDGET, OPEN_BUDGET, count};
+use crate::tally::Tally;
 use crate::task::{LeasedTask, NewTask, TaskId};
 use crate::transaction::{
     Claimed, Found, Freed, Held, Lost, Moment, NewRow, OutcomeRow, Sessions, Statements, Stored, Try,
@@ -71,6 +72,10 @@ const EVENTS: &str = "insert into agent_events (agent_name, event_type, payload,
 
 const HEARTBEATS: &str = "insert into agent_heartbeats (agent_name, status, metadata, created_at)
      select value ->> 0, value ->> 1, value ->> 2, value ->> 3 from json_each($1) order by key";
+
+pub const COUNT: &str = "insert into agent_calls (day, agent, method, outcome, count)
+     select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 from json_each($1) where true
+     on conflict (day, agent, method, outcome) do update set count = agent_calls.count + excluded.count";
 
 pub const RENEW: &str = "update task_queue set lease_until = $2 from json_each($1) j
      where task_queue.id = j.value ->> 0 and task_queue.lease_token = j.value ->> 1 and task_queue.state = 'leased'
@@ -295,7 +300,22 @@ impl Statements for Pipeline<'_> {
         shared::abandon(self.flushed().await?, before).await
     }
 
-    async fn save(&mut self, agent: &AgentName, record: &Record, now: DateTime<Utc>) -> Result<bool, Error> {
+    async fn count(&mut self, tally: &Tally) -> Result<(), Error> {
+        let rows: Vec<Value> = tally
+            .iter()
+            .map(|(asked, count)| json!([asked.day, asked.agent, asked.method, asked.outcome, count]))
+            .collect();
+        self.add(COUNT).bind(to_json(&rows));
+        Ok(())
+    }
+
+    async fn save(
+        &mut self,
+        agent: &AgentName,
+        record: &Record,
+        _claimant: &Claimant,
+        now: DateTime<Utc>,
+    ) -> Result<bool, Error> {
         let sql = "insert into agent_state (agent_name, record, updated_at) values ($1, $2, $3)
                    on conflict (agent_name) do update set record = $2, updated_at = $3";
         self.add(sql).bind(agent.as_str()).bind(&record.text).bind(stamp(now));

@@ -36,7 +36,7 @@ async fn a_new_database_is_migrated_and_says_what_was_done(on: On) {
     let database = Database::new(on).await;
     let done = database.place().migrate().await.unwrap();
     assert!(done.first().is_some_and(|first| first == "0001 first"), "{done:?}");
-    assert_eq!(database.place().status().await.unwrap().tables.len(), 15);
+    assert_eq!(database.place().status().await.unwrap().tables.len(), 16);
 }
 
 async fn a_copy_is_the_same_and_goes_on(on: On) {

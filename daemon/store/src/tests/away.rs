@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use chrono::NaiveDate;
 use openclaw_agent_api::context::Turn;
 
 use super::*;
@@ -12,6 +13,7 @@ use crate::alert::{Alert, Level};
 use crate::backend::{Depth, Event, Heartbeat, MemoryChange, NewHeartbeat};
 use crate::clock::Reading;
 use crate::ledger;
+use crate::tally::{Asked, Count};
 use crate::task::{Filter, Task};
 
 /// What is of interest of a batch: whether it was carried out, swept, or was a proof; how many results.
@@ -153,6 +155,10 @@ impl Backend for Flaky {
         self.inner.usage(periods).await
     }
 
+    async fn asked(&self, agent: &AgentName, day: NaiveDate) -> Result<Vec<Count>, Error> {
+        self.inner.asked(agent, day).await
+    }
+
     async fn calls(&self, agent: Option<&AgentName>, limit: u32) -> Result<Vec<ledger::Call>, Error> {
         self.inner.calls(agent, limit).await
     }
@@ -258,6 +264,21 @@ async fn heartbeats_wait_for_the_database(on: On) {
     let kept = outage.store.heartbeats(&agent("atlas"), 9).await.unwrap();
     let kept: Vec<_> = kept.iter().map(|row| row.status.as_str()).collect();
     assert_eq!(kept, ["down", "late"]);
+}
+
+async fn counts_wait_for_the_database_and_are_added_once(on: On) {
+    let outage = Outage::new(on, options().lease).await;
+    let day = Utc::now().date_naive();
+    let asked = Asked { day, agent: agent("atlas"), method: "notify", outcome: "ok" };
+    outage.flaky.away(true);
+    for _ in 0..3 {
+        outage.store.count([(asked.clone(), 7)].into());
+        flush(&outage.store).await;
+    }
+    outage.back().await;
+    flush(&outage.store).await;
+    let counted = outage.store.asked(&agent("atlas"), day).await.unwrap();
+    assert_eq!(counted.iter().map(|count| count.count).collect::<Vec<_>>(), [21]);
 }
 
 async fn no_lease_is_lost_while_nobody_can_renew(on: On) {
@@ -433,6 +454,7 @@ async fn an_idle_store_sweeps_no_more_and_proves_itself_now_and_then() {
 on_both! {
     what_fails_in_between_does_not_put_the_retry_off
     heartbeats_wait_for_the_database
+    counts_wait_for_the_database_and_are_added_once
     no_lease_is_lost_while_nobody_can_renew
     a_wall_clock_that_is_set_ends_no_lease_and_lengthens_none
     a_watcher_of_what_cannot_be_read_is_dropped

@@ -102,12 +102,15 @@ pub(crate) async fn apply(
         applied.missions.push(missions::change(db, change, moment).await?);
     }
     for (agent, record) in &batch.records {
-        if !db.save(agent, record, moment.now).await? {
+        if !db.save(agent, record, claimant, moment.now).await? {
             applied.fenced.push(agent.clone());
         }
     }
     if !batch.ledger.is_empty() {
         applied.entered = ledger::enter(db, &batch.ledger, moment).await?;
+    }
+    if !batch.tally.is_empty() {
+        db.count(&batch.tally).await?;
     }
     if batch.sweep && moment.tells_leases {
         lease::sweep(db, moment, &mut applied).await?;

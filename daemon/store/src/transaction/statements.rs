@@ -13,6 +13,7 @@ use crate::backend::{Claimant, MemoryChange, NewEvent, NewHeartbeat, Record};
 use crate::failpoint::{Boundary, is_armed, reach};
 use crate::ledger::{BudgetKey, Kept, NewCall};
 use crate::mission::Mission;
+use crate::tally::Tally;
 use crate::task::{LeasedTask, NewTask, TaskId, TaskState};
 
 /// Sessions by queue, in an order that all agree on.
@@ -165,8 +166,16 @@ pub(crate) trait Statements {
     async fn call(&mut self, call: &NewCall, at: DateTime<Utc>) -> Result<bool, Error>;
     /// Calls that are under way since before then are abandoned.
     async fn abandon(&mut self, before: DateTime<Utc>) -> Result<(), Error>;
+    /// Adds to what agents asked for.
+    async fn count(&mut self, tally: &Tally) -> Result<(), Error>;
     /// Keeps a supervisor's record, unless somebody else leads the agent.
-    async fn save(&mut self, agent: &AgentName, record: &Record, now: DateTime<Utc>) -> Result<bool, Error>;
+    async fn save(
+        &mut self,
+        agent: &AgentName,
+        record: &Record,
+        claimant: &Claimant,
+        now: DateTime<Utc>,
+    ) -> Result<bool, Error>;
     /// Takes tasks back whose lease has run out, with this error; answers them as they were. Dead letters are those
     /// that have used up their tries. What goes back to its queue in a session is blocked.
     async fn take_back(&mut self, error: &str, now: DateTime<Utc>) -> Result<Vec<Lost>, Error>;

@@ -3,22 +3,20 @@
 //! It carries out what the supervisor orders, gives the host tasks as the supervisor limits them, watches pings and
 //! handlers, and reports. It decides nothing about restarts.
 
+mod calls;
 mod memory;
 pub(crate) mod pump;
 mod recording;
 mod schedule;
 mod work;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use limits::Bucket;
 use nix::sys::signal::Signal;
 use openclaw_agent_api::AgentName;
-use openclaw_agent_api::abi::methods;
 use openclaw_agent_api::agent::ErrorClass;
 use openclaw_agent_api::context::{CallError, CallErrorKind, Level};
 use openclaw_agent_api::manifest::{Manifest, Schedule};
@@ -26,7 +24,6 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use settings::{Supervision, Tasks};
-use store::backend::{NewEvent, REFUSED};
 use store::clock::Clock;
 use store::failpoint::{Boundary, reach, reach_now};
 use store::task::{LeasedTask, TaskId};
@@ -34,19 +31,21 @@ use store::{Consumer, Store};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
+use crate::admission::Admission;
 use crate::capabilities::SharedCapabilities;
 use crate::known::Known;
 use crate::library::Libraries;
 use crate::logs::Logs;
+use crate::manifest_check;
 use crate::policy::{Call, Exit, ExitClass};
 use crate::process::{Process, Program};
 use crate::record::{Recorder, Try};
 use crate::sandbox::{InForce, Seat};
 use crate::wire::{self, Decoder, FromHost, ToHost};
-use crate::{grants, manifest_check};
+use calls::{Answer, Calls};
 use pump::Behalf;
 pub(crate) use pump::Log;
 use recording::Recording;
@@ -54,10 +53,6 @@ use work::{Rules, Work};
 
 /// What is read of a host before anything else has its turn: 16 chunks of 16 KiB.
 const CHUNKS: usize = 16;
-/// Refused calls of one agent that are told of in a minute.
-const REFUSALS: u32 = 20;
-/// Calls of one agent that are carried out at once; beyond it they are refused.
-const CALLS: usize = 256;
 /// After a host's death, how long its last words are waited for: a grandchild may hold the pipe.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
@@ -80,6 +75,8 @@ pub struct Assignment {
     pub workspace: PathBuf,
     /// The agents that work can be handed to.
     pub known: Known,
+    /// How often it may ask for what, and what it has asked for.
+    pub admission: Arc<Admission>,
 }
 
 /// What every host needs of the daemon.
@@ -264,10 +261,8 @@ impl Leftover {
 
 /// Something that was begun on the side.
 enum Side {
-    Answer { call: u64, answer: Result<Value, CallError> },
     Renewed { lost: Vec<TaskId> },
     Slot { index: usize },
-    Nothing,
 }
 
 struct Instance {
@@ -290,8 +285,7 @@ struct Instance {
     /// How often the agent was asked what it knows.
     snapshots: u64,
     side: JoinSet<Side>,
-    /// The calls among them.
-    calls: HashMap<Id, u64>,
+    calls: Calls,
     schedules: Vec<Schedule>,
     /// Whether they have begun.
     scheduled: bool,
@@ -299,8 +293,6 @@ struct Instance {
     renew_at: Instant,
     /// What it said of its own end.
     ended: Option<Ended>,
-    /// Refused calls that may be told of.
-    refusals: Bucket,
     log: Log,
     recording: Option<Recording>,
     reporter: Reporter,
@@ -342,7 +334,8 @@ enum Wake {
     Order(Option<Order>),
     Task(LeasedTask),
     Withdrawn,
-    Side(Side),
+    Side(Result<Side, JoinError>),
+    Answered(u64, Answer),
     Led,
     Alarm,
 }
@@ -357,12 +350,10 @@ impl Instance {
         shared: SharedVitals,
     ) -> Self {
         let now = Instant::now();
-        let around_now = around.clock.now();
         let rules = Rules {
             agent: assignment.name.clone(),
             config: assignment.config.clone(),
             tasks: around.tasks.clone(),
-            grants: assignment.grants.clone(),
             known: assignment.known.clone(),
             store: around.store.clone(),
         };
@@ -377,7 +368,7 @@ impl Instance {
             withdrawing: None,
             stop: Stop::No,
             side: JoinSet::new(),
-            calls: HashMap::new(),
+            calls: Calls::new(&assignment, &around),
             schedules: Vec::new(),
             scheduled: false,
             retire_at: None,
@@ -390,7 +381,6 @@ impl Instance {
             socket,
             consumer: None,
             renew_at,
-            refusals: Bucket::new(REFUSALS, Duration::from_secs(60) / REFUSALS, around_now),
             log,
             reporter,
             shared,
@@ -443,6 +433,7 @@ impl Instance {
                 Wake::Task(task) => self.deliver(task),
                 Wake::Withdrawn => self.withdrawn(),
                 Wake::Side(side) => self.finished(side),
+                Wake::Answered(call, answer) => self.answer(call, answer),
                 Wake::Led => self.live_on(),
                 Wake::Alarm => self.alarm(&process).await,
             }
@@ -490,13 +481,8 @@ impl Instance {
             Some(task) = leased => Wake::Task(task),
             () = withdrawn => Wake::Withdrawn,
             Ok(()) = self.around.led_until.changed() => Wake::Led,
-            Some(side) = self.side.join_next_with_id() => match side {
-                Ok((id, side)) => {
-                    self.calls.remove(&id);
-                    Wake::Side(side)
-                }
-                Err(error) => Wake::Side(self.broken(&error)),
-            },
+            Some(side) = self.side.join_next() => Wake::Side(side),
+            (call, answer) = self.calls.next() => Wake::Answered(call, answer),
             () = tokio::time::sleep_until(alarm) => Wake::Alarm,
         }
     }
@@ -510,7 +496,7 @@ impl Instance {
         };
         let kill = if let Stop::Killed { at } = self.stop { Some(at) } else { None };
         let renew = (!self.work.is_empty()).then_some(self.renew_at);
-        let work = [self.work.deadline(), renew, kill, self.retire_at];
+        let work = [self.work.deadline(), renew, kill, self.retire_at, self.calls.leave_at()];
         work.into_iter().flatten().fold(ping, Instant::min)
     }
 
@@ -565,8 +551,13 @@ impl Instance {
                 if let Some(recording) = &self.recording {
                     recording.end(id, &outcome);
                 }
-                let call =
-                    self.work.done(id, outcome, Duration::from_micros(micros), self.around.clock.now());
+                let call = self.work.done(
+                    id,
+                    outcome,
+                    Duration::from_micros(micros),
+                    &mut self.calls,
+                    self.around.clock.now(),
+                );
                 vitals(&self.shared).done_at = Some(self.around.clock.now());
                 // A panic is counted as the host's end.
                 if let (Some(call), false) = (call, panicked) {
@@ -620,90 +611,33 @@ impl Instance {
     }
 
     fn call(&mut self, call: u64, method: String, payload: &RawValue) {
-        let refused = |kind, text: String| Side::Answer { call, answer: Err(CallError::new(kind, text)) };
-        let name = self.assignment.name.clone();
         if let Some(recording) = &mut self.recording {
             recording.asked(call, &method, payload);
         }
-        if method == methods::NOW {
-            let now = serde_json::json!(self.around.clock.now());
-            return self.finished(Side::Answer { call, answer: Ok(now) });
-        }
-        if !grants::allows(&self.assignment.grants, &method) {
-            let text = format!(
-                "`{name}` is not granted `{method}`: add it to agents.{name}.grants if you want that"
-            );
-            return self.finished(refused(CallErrorKind::NotGranted, text));
-        }
-        if self.side.len() >= CALLS {
-            let text = format!("`{name}` has {CALLS} calls under way: wait for one to end");
-            return self.finished(refused(CallErrorKind::TooSoon, text));
-        }
-        let payload: Value = match serde_json::from_str(payload.get()) {
-            Ok(payload) => payload,
-            Err(error) => return self.finished(refused(CallErrorKind::Invalid, error.to_string())),
-        };
-        let capabilities = self.around.capabilities.clone();
-        let task = self.side.spawn(async move {
-            Side::Answer { call, answer: capabilities.call(&name, &method, payload).await }
-        });
-        self.calls.insert(task.id(), call);
-    }
-
-    /// A shut door is an event: so many a minute, since an agent may knock in a loop.
-    fn refused(&mut self, error: &CallError) {
-        let now = self.around.clock.now();
-        let shut = matches!(
-            error.kind,
-            CallErrorKind::NotGranted | CallErrorKind::OverBudget | CallErrorKind::TooSoon
-        );
-        if !shut || self.refusals.take(now).is_err() {
-            return;
-        }
-        if let Ok(payload) = serde_json::to_string(error) {
-            self.around.store.event(NewEvent {
-                agent: self.assignment.name.clone(),
-                kind: REFUSED,
-                payload,
-                at: now,
-            });
+        if let Some(answer) = self.calls.begin(call, method, payload) {
+            self.answer(call, answer);
         }
     }
 
-    /// Something on the side panicked; an agent that waits for it is told.
-    fn broken(&mut self, error: &JoinError) -> Side {
-        tracing::error!(agent = %self.assignment.name, %error, "a defect of the daemon");
-        match self.calls.remove(&error.id()) {
-            Some(call) => {
-                let text = "the daemon failed at it; its log says more";
-                Side::Answer { call, answer: Err(CallError::new(CallErrorKind::Failed, text)) }
-            }
-            None => Side::Nothing,
+    fn answer(&mut self, call: u64, answer: Answer) {
+        let failed = |error: serde_json::Error| CallError::new(CallErrorKind::Failed, error.to_string());
+        let answer = answer.and_then(|value| serde_json::value::to_raw_value(&value).map_err(failed));
+        if let Some(recording) = &mut self.recording {
+            recording.answered(call, &answer);
         }
+        self.send(&ToHost::Answer { call, answer });
     }
 
-    fn finished(&mut self, side: Side) {
+    fn finished(&mut self, side: Result<Side, JoinError>) {
         match side {
-            Side::Answer { call, answer } => {
-                if let Err(error) = &answer {
-                    self.refused(error);
-                }
-                let failed =
-                    |error: serde_json::Error| CallError::new(CallErrorKind::Failed, error.to_string());
-                let answer = answer.and_then(|value| serde_json::value::to_raw_value(&value).map_err(failed));
-                if let Some(recording) = &mut self.recording {
-                    recording.answered(call, &answer);
-                }
-                self.send(&ToHost::Answer { call, answer });
-            }
-            Side::Renewed { lost } => {
+            Err(error) => tracing::error!(agent = %self.assignment.name, %error, "a defect of the daemon"),
+            Ok(Side::Renewed { lost }) => {
                 for task in lost {
                     let session = self.work.session(&task);
                     tracing::warn!(agent = %self.assignment.name, task_id = %task, session, "its lease is lost; its result will be refused");
                 }
             }
-            Side::Slot { index } => self.schedule(index),
-            Side::Nothing => {}
+            Ok(Side::Slot { index }) => self.schedule(index),
         }
     }
 
@@ -874,6 +808,9 @@ impl Instance {
             let (store, leases) = (self.around.store.clone(), self.work.leases());
             self.side.spawn(async move { Side::Renewed { lost: store.renew(leases).await } });
         }
+        if self.calls.leave_at().is_some_and(|at| now >= at) {
+            self.calls.leave();
+        }
         if self.retire_at.is_some_and(|at| now >= at) {
             self.retire_at = None;
             self.kill(process);
@@ -918,6 +855,7 @@ impl Instance {
             recording.gone(self.work.leases().into_iter().map(|(task, _)| task));
         }
         self.work.abandon((!innocent).then_some(&blame), &hang, now);
+        self.calls.end();
         let store = self.around.store;
         let leftover = self.consumer.map(|consumer| Leftover { done: consumer.take_back(), consumer, store });
         match self.ended {

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use openclaw_agent_api::AgentName;
-use openclaw_agent_api::abi::methods;
 use openclaw_agent_api::agent::{AgentError, ErrorClass};
-use openclaw_agent_api::context::FollowUp;
+use openclaw_agent_api::context::{CallError, CallErrorKind, FollowUp};
 use openclaw_agent_api::export::Answered;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -16,7 +15,7 @@ use store::Store;
 use store::task::{Completion, LeasedTask, NewTask, Outcome, TaskId};
 use tokio::time::Instant;
 
-use crate::grants;
+use super::calls::Calls;
 use crate::known::Known;
 use crate::policy::Call;
 use crate::policy::retry::retry_at;
@@ -64,7 +63,6 @@ pub struct Rules {
     pub agent: AgentName,
     pub config: Supervision,
     pub tasks: Tasks,
-    pub grants: Vec<String>,
     /// The agents that work can be handed to.
     pub known: Known,
     pub store: Store,
@@ -155,12 +153,14 @@ impl Work {
         id: TaskId,
         outcome: Result<Box<RawValue>, AgentError>,
         took: Duration,
+        calls: &mut Calls,
         now: DateTime<Utc>,
     ) -> Option<Call> {
         // One that is not in work was cut off meanwhile, and has been put down as that.
         let running = self.running.remove(&id)?;
         let outcome = outcome.map_err(|error| AgentError { message: short(error.message), ..error });
-        let (outcome, call) = match outcome.and_then(|answer| self.accept(id, &answer)) {
+        let accepted = outcome.and_then(|answer| self.accept(&running.task, &answer, calls, now));
+        let (outcome, call) = match accepted {
             Ok(outcome) if took >= self.rules.config.breaker.slow_call => (outcome, Some(Call::Slow)),
             Ok(outcome) => (outcome, Some(Call::Ok)),
             Err(error) if error.class == ErrorClass::Invalid => {
@@ -201,7 +201,13 @@ impl Work {
     }
 
     /// Turns an agent's answer into what is stored.
-    fn accept(&self, id: TaskId, answer: &RawValue) -> Result<Outcome, AgentError> {
+    fn accept(
+        &self,
+        task: &LeasedTask,
+        answer: &RawValue,
+        calls: &mut Calls,
+        now: DateTime<Utc>,
+    ) -> Result<Outcome, AgentError> {
         let answered: Answered = serde_json::from_str(answer.get())
             .map_err(|error| AgentError::failed(format!("the agent's answer is no reply: {error}")))?;
         let result = serde_json::to_string(&answered.reply)?;
@@ -212,23 +218,48 @@ impl Work {
                 "the reply of {size} bytes is over tasks.max_payload, {limit}"
             )));
         }
-        if answered.follow_ups.len() > FOLLOW_UPS {
-            let many = answered.follow_ups.len();
+        let many = answered.follow_ups.len();
+        if many == 0 {
+            return Ok(Outcome::Done { result, follow_ups: Vec::new() });
+        }
+        if let Err(error) = calls.may_hand_over(many as u32) {
+            return self.not_handed_over(task, error, now);
+        }
+        let follow_ups = self.follow_ups(task.id, answered.follow_ups);
+        let refused = |error: &AgentError| CallError::new(CallErrorKind::Invalid, error.message.clone());
+        calls.handed_over(many as u32, follow_ups.as_ref().err().map(refused).as_ref());
+        Ok(Outcome::Done { result, follow_ups: follow_ups? })
+    }
+
+    fn follow_ups(&self, parent: TaskId, work: Vec<FollowUp>) -> Result<Vec<NewTask>, AgentError> {
+        if work.len() > FOLLOW_UPS {
+            let many = work.len();
             return Err(AgentError::invalid(format!(
                 "work was handed over {many} times: {FOLLOW_UPS} is the most"
             )));
         }
-        let follow_ups = answered.follow_ups.into_iter().enumerate();
-        let follow_ups =
-            follow_ups.map(|(index, work)| self.follow_up(id, index, work)).collect::<Result<_, _>>()?;
-        Ok(Outcome::Done { result, follow_ups })
+        work.into_iter().enumerate().map(|(index, work)| self.follow_up(parent, index, work)).collect()
+    }
+
+    /// Nothing of the result is stored without what was handed over: it is tried again when that may be, if so.
+    fn not_handed_over(
+        &self,
+        task: &LeasedTask,
+        error: CallError,
+        now: DateTime<Utc>,
+    ) -> Result<Outcome, AgentError> {
+        let what = format!("work was not handed over: {}", error.message);
+        match (self.failed(task, what.clone(), now), error.retry_at) {
+            (Outcome::Failed { error, retry_at: Some(at) }, Some(until)) => {
+                Ok(Outcome::Failed { error, retry_at: Some(at.max(until)) })
+            }
+            (failed, Some(_)) => Ok(failed),
+            _ => Err(AgentError::invalid(what)),
+        }
     }
 
     fn follow_up(&self, parent: TaskId, index: usize, work: FollowUp) -> Result<NewTask, AgentError> {
-        let Rules { agent, grants, known, tasks, .. } = &self.rules;
-        if !grants::allows(grants, methods::TASK_SUBMIT) {
-            return Err(AgentError::invalid(format!("`{agent}` may not hand over work: grant it `task`")));
-        }
+        let Rules { agent, known, tasks, .. } = &self.rules;
         if known.get(work.agent.as_str()).is_none() {
             return Err(AgentError::invalid(format!(
                 "work was handed to `{}`, which is no agent here",

@@ -26,7 +26,7 @@ const ASK: &str = "call ask {\"prompt\":\"x\"}";
 
 /// A daemon whose agent asks these, and nothing that stops it soon.
 fn stage(providers: &[&Provider], timeout: Duration, breaker: &Value) -> Result<(Home, Daemon)> {
-    let config = "[providers]\nrate = 100000\nmax_calls = 256\nbudgets = [{ requests = 1000000 }, { usd = 1000.0 }]\n\
+    let config = "[supervision.rates]\nask = '100000/1s'\n[providers]\nmax_calls = 256\nbudgets = [{ requests = 1000000 }, { usd = 1000.0 }]\n\
                   [agents.misbehaving]\nconcurrency = 200\ngrants = ['ask']\n";
     let home = Home::new(config, &["misbehaving"])?;
     let folder = home.path().join("config");

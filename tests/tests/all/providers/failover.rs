@@ -94,7 +94,7 @@ fn an_open_breaker_is_passed_over_at_once_and_closes_by_a_probe() -> Result<()> 
     let (first, second) = (Provider::start()?, Provider::start()?);
     let breaker = json!({"breaker": {"min_calls": 3, "open": "3s", "open_max": "3s"}});
     // It is asked until the breaker closes, however often that is.
-    let config = "[providers]\nrate = 100000\n";
+    let config = "[supervision.rates]\nask = '100000/1s'\n";
     let (home, _daemon) = stage(&[&first, &second], "timeout = '10s'", &breaker, config)?;
     first.always(Some(Reply::refused(500)));
     for _ in 0..3 {

@@ -74,6 +74,30 @@ async fn a_lead_that_is_given_back_is_free_at_once_and_one_of_an_earlier_life_as
 }
 
 #[tokio::test]
+async fn a_token_that_two_have_since_the_database_was_put_back_is_its_owner_s() {
+    if !there_is_postgres() {
+        return;
+    }
+    let daemons = Daemons::new(2, HOUR).await;
+    let (name, [first, second]) = (agent("milkbot"), [&daemons.stores[0], &daemons.stores[1]]);
+    let token = claim(first, &name, HOUR).await.unwrap();
+    // What the first won is lost, and the second wins the same.
+    daemons
+        .database
+        .execute(
+            "update agent_state set lease_owner = null, lease_until = null, lease_token = lease_token - 1",
+        )
+        .await;
+    assert_eq!(claim(second, &name, HOUR).await, Some(token));
+    assert!(!renew(first, &name, token, HOUR).await);
+    first.record(name.clone(), r#"{"by":"first"}"#.into());
+    flush(first).await;
+    assert_eq!(first.records().await.unwrap(), []);
+    release(first, &name, token).await;
+    assert!(renew(second, &name, token, HOUR).await);
+}
+
+#[tokio::test]
 async fn alone_with_its_database_a_daemon_leads_always() {
     let rig = Rig::new(On::Sqlite).await;
     let name = agent("milkbot");

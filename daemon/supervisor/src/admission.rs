@@ -1,0 +1,218 @@
+//! What an agent may ask for and how often, what it has asked for, and what is told of that. It outlives the agent's hosts: a
+//! restart gives nobody its rates anew.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use limits::Rates;
+use openclaw_agent_api::AgentName;
+use openclaw_agent_api::abi::methods;
+use openclaw_agent_api::context::{CallError, CallErrorKind};
+use serde_json::json;
+use store::backend::{CALLED, NewEvent, REFUSED};
+use store::ledger::ABANDONED;
+use store::tally::{Asked, Tally};
+use store::{Clock, Store};
+
+use crate::grants;
+
+/// Between two events of one method and one outcome: an agent may knock in a loop.
+const TOLD_AGAIN: TimeDelta = TimeDelta::minutes(1);
+/// The longest name of a method that is shown, in characters: agents write it.
+const SHOWN: usize = 60;
+/// What there is no method of is counted as.
+const UNKNOWN: &str = "unknown";
+/// What changes something for others, and is no event by itself as an alert or a restart is.
+const ACTS: [&str; 5] = [
+    methods::NOTIFY,
+    methods::TASK_RUN,
+    methods::TASK_SUBMIT,
+    methods::MISSIONS_PROPOSE,
+    methods::MISSIONS_DECIDE,
+];
+
+/// Of one agent, for all its hosts.
+pub struct Admission {
+    agent: AgentName,
+    grants: Vec<String>,
+    store: Store,
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+struct State {
+    rates: Rates,
+    /// What the store has not been told yet.
+    counted: Tally,
+    /// By method and outcome.
+    told: HashMap<(&'static str, &'static str), Told>,
+}
+
+/// When something was last told of, and how often it was since.
+struct Told {
+    at: DateTime<Utc>,
+    since: u32,
+}
+
+impl Admission {
+    /// Of an agent with these grants, which has asked for nothing yet.
+    pub fn new(
+        agent: AgentName,
+        grants: Vec<String>,
+        rates: settings::Rates,
+        store: Store,
+        clock: Clock,
+    ) -> Self {
+        let state = State { rates: Rates::new(rates), counted: Tally::new(), told: HashMap::new() };
+        Self { agent, grants, store, clock, state: Mutex::new(state) }
+    }
+
+    /// Whether a method is granted.
+    ///
+    /// # Errors
+    /// [`CallErrorKind::NotGranted`].
+    pub fn granted(&self, method: &str) -> Result<(), CallError> {
+        if grants::allows(&self.grants, method) {
+            return Ok(());
+        }
+        let (name, shown) = (&self.agent, shown(method));
+        let text =
+            format!("`{name}` is not granted `{shown}`: add it to agents.{name}.grants if you want that");
+        Err(CallError::new(CallErrorKind::NotGranted, text))
+    }
+
+    /// Takes so many calls of a method, or none.
+    ///
+    /// # Errors
+    /// [`CallErrorKind::TooSoon`], with when there are so many; [`CallErrorKind::Invalid`] where there never are.
+    pub fn take(&self, method: &str, times: u32) -> Result<(), CallError> {
+        let taken = self.state().rates.take(method, times, self.clock.steady());
+        taken.map_err(|exceeded| {
+            let name = &self.agent;
+            let text = format!("{exceeded}: wait, or write another rate into agents.{name}.rates");
+            let kind = if exceeded.until.is_some() { CallErrorKind::TooSoon } else { CallErrorKind::Invalid };
+            CallError::new(kind, text).until(exceeded.until.map(|until| until + self.clock.step()))
+        })
+    }
+
+    /// So many calls of a method have ended: they are counted, and told of where they act, or were refused.
+    pub fn ended(&self, method: &str, times: u32, error: Option<&CallError>) {
+        let method = known(method);
+        let outcome = error.map_or("ok", outcome);
+        self.count(method, times, outcome);
+        let shut = error.filter(|error| {
+            matches!(
+                error.kind,
+                CallErrorKind::NotGranted | CallErrorKind::OverBudget | CallErrorKind::TooSoon
+            )
+        });
+        if shut.is_none() && (error.is_some() || !ACTS.contains(&method)) {
+            return;
+        }
+        let Some(times) = self.state().told(method, outcome, times, self.clock.steady()) else { return };
+        let (kind, payload) = match shut {
+            Some(CallError { kind, message, retry_at }) => {
+                let refused = json!({"method": method, "kind": kind, "message": message, "retry_at": retry_at, "times": times});
+                (REFUSED, refused)
+            }
+            None => (CALLED, json!({"method": method, "times": times})),
+        };
+        self.store.event(NewEvent {
+            agent: self.agent.clone(),
+            kind,
+            payload: payload.to_string(),
+            at: self.clock.now(),
+        });
+    }
+
+    /// A call was under way when its host ended: it may have been carried out.
+    pub fn abandoned(&self, method: &str) {
+        self.count(known(method), 1, ABANDONED);
+    }
+
+    /// Leaves what was counted with the store.
+    pub fn leave(&self) {
+        let counted = std::mem::take(&mut self.state().counted);
+        self.store.count(counted);
+    }
+
+    fn count(&self, method: &'static str, times: u32, outcome: &'static str) {
+        let (day, agent) = (self.clock.now().date_naive(), self.agent.clone());
+        let mut state = self.state();
+        let count = state.counted.entry(Asked { day, agent, method, outcome }).or_default();
+        *count = count.saturating_add(times);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Each change is whole: a poisoned lock is still good.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Answers of how many is to be told now, if it is.
+    fn told(
+        &mut self,
+        method: &'static str,
+        outcome: &'static str,
+        times: u32,
+        now: DateTime<Utc>,
+    ) -> Option<u32> {
+        let told = self.told.entry((method, outcome));
+        let told = told.or_insert(Told { at: now - TOLD_AGAIN, since: 0 });
+        told.since = told.since.saturating_add(times);
+        if now - told.at < TOLD_AGAIN {
+            return None;
+        }
+        told.at = now;
+        Some(std::mem::take(&mut told.since))
+    }
+}
+
+/// What came of a call, in a word: as the agent reads it, but that too much under way is told apart from too soon.
+fn outcome(error: &CallError) -> &'static str {
+    match error.kind {
+        CallErrorKind::NotGranted => "not_granted",
+        CallErrorKind::NotConfigured => "not_configured",
+        CallErrorKind::OverBudget => "over_budget",
+        CallErrorKind::TooSoon if error.retry_at.is_none() => "too_many",
+        CallErrorKind::TooSoon => "too_soon",
+        CallErrorKind::Invalid => "invalid",
+        CallErrorKind::Failed => "failed",
+    }
+}
+
+/// A method as it is counted: what agents make up is all one.
+fn known(method: &str) -> &'static str {
+    methods::GRANTED.into_iter().find(|known| *known == method).unwrap_or(UNKNOWN)
+}
+
+fn shown(method: &str) -> String {
+    method.chars().take(SHOWN).flat_map(char::escape_debug).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loop_is_told_of_once_a_minute_with_how_often_it_was() {
+        let mut state =
+            State { rates: Rates::new(Default::default()), counted: Tally::new(), told: HashMap::new() };
+        let at = |seconds| DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds);
+        let mut told = |outcome, seconds| state.told(methods::NOTIFY, outcome, 1, at(seconds));
+        assert_eq!(told("ok", 0), Some(1));
+        assert_eq!((told("ok", 0), told("ok", 59)), (None, None));
+        assert_eq!(told("too_soon", 59), Some(1));
+        assert_eq!(told("ok", 60), Some(3));
+        assert_eq!(told("ok", 119), None);
+        assert_eq!(told("ok", 1000), Some(2));
+    }
+
+    #[test]
+    fn a_name_that_an_agent_made_up_is_shown_in_part() {
+        let name = "x\n".repeat(1 << 20);
+        assert!(shown(&name).len() < 200 && shown(&name).starts_with("x\\n"));
+    }
+}
