@@ -6,6 +6,7 @@ use openclaw_agent_api::context::{CallError, Turn};
 use openclaw_agent_api::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::talk::ASKED_FOR;
 use crate::words::clipped;
 
 /// Turns that are looked at.
@@ -94,7 +95,7 @@ impl History {
         // What does not fit is left out from the oldest on, rather than asked for in vain.
         let skip = said.chars().count().saturating_sub(2 * most.max(TURN_CHARS));
         let said: String = said.chars().skip(skip).collect();
-        let summary = ctx.converse(&[("system", SUMMARISE), ("user", &said)])?;
+        let summary = ctx.converse_within(&[("system", SUMMARISE), ("user", &said)], ASKED_FOR)?;
         self.past.summary = clipped(&summary, SUMMARY_CHARS);
         self.past.until = old.last().map(|turn| turn.at);
         ctx.memory().set(&key(&self.session), &self.past)

@@ -1,5 +1,7 @@
 //! Questions and free text, with a language model or without.
 
+use std::time::Duration;
+
 use openclaw_agent_api::chrono::{DateTime, TimeDelta, Utc};
 use openclaw_agent_api::context::{CallError, CallErrorKind};
 use openclaw_agent_api::prelude::*;
@@ -14,9 +16,11 @@ use crate::{MilkBot, NAME, claims, not_done, show};
 const TOOLS: usize = 2;
 /// Characters of the team's status: some fifty components.
 const STATUS_CHARS: usize = 6_000;
-/// When nothing more is begun for one answer: a tool may take half a minute, a model asks a provider for 45 s, and a handler that
-/// takes two minutes is ended with all that its agent does.
+/// When nothing more is begun for one answer: a tool may take half a minute, a model [`ASKED_FOR`], and a handler that takes two
+/// minutes is ended with all that its agent does.
 const BEGIN_WITHIN: TimeDelta = TimeDelta::seconds(60);
+/// How long one answer of a model is waited for, with all providers that are tried.
+pub(crate) const ASKED_FOR: Duration = Duration::from_secs(55);
 /// Said where a model claimed to have done something.
 const CLAIMED: &str = "(Left out: a claim of something that was not done.)";
 /// Said where it might be taken to.
@@ -113,7 +117,7 @@ fn answer(
 ) -> Result<String, CallError> {
     loop {
         let shown: Vec<_> = turns.iter().map(|(role, text)| (role.as_str(), text.as_str())).collect();
-        let answer = ctx.converse(&shown)?;
+        let answer = ctx.converse_within(&shown, ASKED_FOR)?;
         let Some(tool) = Tool::in_answer(&answer) else { return Ok(answer) };
         if done.len() >= tools {
             return Ok("No more is asked of agents for this: please say what to do next.".into());
