@@ -263,8 +263,7 @@ impl<'h> Context<'h> {
     /// As [`converse`](Context::converse).
     pub fn converse_within(&self, turns: &[(&str, &str)], within: Duration) -> Result<String, CallError> {
         let messages: Vec<_> = turns.iter().map(|(role, text)| json!({"role": role, "text": text})).collect();
-        let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-        self.typed(methods::ASK, json!({"messages": messages, "within_ms": within}))
+        self.typed(methods::ASK, json!({"messages": messages, "within_ms": millis(within)}))
     }
 
     /// Searches the web. Needs `search`.
@@ -273,6 +272,14 @@ impl<'h> Context<'h> {
     /// [`CallErrorKind::NotConfigured`] when there is no search provider.
     pub fn search(&self, query: &str) -> Result<Vec<Hit>, CallError> {
         self.typed(methods::SEARCH, json!({"query": query}))
+    }
+
+    /// The same for whoever waits no longer than `within`, with all search engines that are tried. Needs `search`.
+    ///
+    /// # Errors
+    /// As [`search`](Context::search).
+    pub fn search_within(&self, query: &str, within: Duration) -> Result<Vec<Hit>, CallError> {
+        self.typed(methods::SEARCH, json!({"query": query, "within_ms": millis(within)}))
     }
 
     /// GETs a page from a host the operator allowed. Needs `fetch`.
@@ -504,4 +511,8 @@ impl Memory<'_> {
     pub fn turns(&self, session: &str, limit: u32) -> Result<Vec<Turn>, CallError> {
         self.ctx.typed(methods::MEMORY_TURNS, json!({"session": session, "limit": limit}))
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

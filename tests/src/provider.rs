@@ -162,10 +162,12 @@ fn serve(stream: TcpStream, state: &Shared) -> Result<()> {
     loop {
         let Some(asked) = read(&mut reader)? else { return Ok(()) };
         let good = good(&asked);
+        let refuses = asked.line.ends_with("/models") && !asked.head.contains(KEY);
         let reply = {
             let mut state = lock(state);
             state.asked.push(asked);
-            state.replies.pop_front().or_else(|| state.always.clone())
+            let scripted = state.replies.pop_front().or_else(|| state.always.clone());
+            scripted.or_else(|| refuses.then(|| Reply::refused(401)))
         };
         match reply {
             None => stream.write_all(&http(200, "", &good))?,
@@ -203,6 +205,9 @@ fn good(asked: &Asked) -> String {
     let hit = json!({"title": "A title", "url": "https://example.org/a", "description": "found <strong>it</strong>", "snippet": "found it"});
     if asked.line.contains("/web/search") {
         return json!({"type": "search", "web": {"results": [hit]}}).to_string();
+    }
+    if asked.line.ends_with("/models") {
+        return json!({"object": "list", "data": [{"id": "m"}]}).to_string();
     }
     if asked.line.ends_with("/search") {
         return json!({"results": [hit]}).to_string();

@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 
 use openclaw_agent_api::chrono::{Days, TimeDelta};
-use openclaw_agent_api::context::{AlertLevel, CallError, CallErrorKind};
+use openclaw_agent_api::context::{AlertLevel, CallError, CallErrorKind, Scope};
 use openclaw_agent_api::prelude::*;
 
 use crate::decide::{self, Action, LastCheck, Limits};
@@ -87,8 +87,8 @@ fn act(ctx: &Context, action: &Action, unkept: Option<&CallError>, next: &mut La
         None => match remedy {
             Remedy::Restart => ctx.restart(subject, reason),
             Remedy::RestartUnit => ctx.restart_unit(subject, reason),
-            Remedy::OpenBreaker(scope) => ctx.open_breaker(*scope, subject, reason),
-            Remedy::CloseBreaker(scope) => ctx.close_breaker(*scope, subject, reason),
+            Remedy::OpenBreaker => ctx.open_breaker(Scope::Provider, subject, reason),
+            Remedy::CloseBreaker => ctx.close_breaker(Scope::Provider, subject, reason),
         },
         Some(error) => Err(error.clone()),
     };

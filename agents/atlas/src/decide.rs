@@ -296,7 +296,7 @@ impl Turn {
         let key = case.finding.key();
         let opened =
             |other: &Finding| other.subject == case.finding.subject && other.problem == "breaker_open";
-        if let (Phase::Acted { .. }, Some(Remedy::CloseBreaker(_))) = (case.phase, case.finding.remedy)
+        if let (Phase::Acted { .. }, Some(Remedy::CloseBreaker)) = (case.phase, case.finding.remedy)
             && found.iter().any(opened)
         {
             let level = in_vain(&case.finding);
@@ -311,7 +311,7 @@ impl Turn {
             _ if case.missing < clear => return true,
             Phase::Acted { .. } => {
                 let how = match case.finding.remedy {
-                    Some(Remedy::OpenBreaker(_)) => "left alone",
+                    Some(Remedy::OpenBreaker) => "left alone",
                     _ => "well",
                 };
                 let text = format!("{}; I {}, and it is {how} since", case.finding.text, did(&case.finding));

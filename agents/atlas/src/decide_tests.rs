@@ -1,5 +1,4 @@
 use openclaw_agent_api::chrono::{DateTime, TimeDelta, Utc};
-use openclaw_agent_api::context::Scope;
 use openclaw_agent_api::prelude::*;
 use proptest::prelude::*;
 
@@ -263,7 +262,7 @@ proptest! {
 }
 
 /// A provider of answers, with another one behind it.
-fn providers(breaker: &str, authenticated: bool, look: bool) -> Value {
+fn providers((breaker, actor): (&str, &str), authenticated: bool, look: bool) -> Value {
     let at = "2025-01-01T00:00:00Z";
     let one = |name: &str, breaker: Value, authenticated: bool, look: bool| {
         json!({
@@ -274,7 +273,7 @@ fn providers(breaker: &str, authenticated: bool, look: bool) -> Value {
             },
         })
     };
-    let breaker = json!({"state": breaker, "opened": {"at": at}});
+    let breaker = json!({"state": breaker, "opened": {"at": at, "actor": actor}});
     json!([one("a", breaker, authenticated, look), one("b", json!({"state": "closed"}), true, true)])
 }
 
@@ -286,39 +285,69 @@ fn moves(actions: &[Action]) -> Vec<(Remedy, &str)> {
     actions.iter().filter_map(one).collect()
 }
 
+const OURS: (&str, &str) = ("open", "agent atlas");
+const CLOSED: (&str, &str) = ("closed", "");
+
 #[test]
 fn a_provider_that_only_loses_calls_is_left_alone_and_asked_again_once_it_is_well() {
     let mut world = World::new();
-    world.look(providers("closed", false, true), disk(1));
-    let actions = world.look(providers("closed", false, true), disk(1));
-    assert_eq!(moves(&actions), [(Remedy::OpenBreaker(Scope::Provider), "a")], "{actions:?}");
-    let mut world = World::new();
-    world.look(providers("open", true, true), disk(1));
-    let actions = world.look(providers("open", true, true), disk(1));
-    assert_eq!(moves(&actions), [(Remedy::CloseBreaker(Scope::Provider), "a")], "{actions:?}");
-    // One that is not well stays open, and past the limit nothing is moved.
-    let mut world = World::new();
-    world.limits.breakers = 0;
-    for (breaker, authenticated, look) in
-        [("open", true, false), ("open", false, true), ("closed", false, true)]
-    {
-        for _ in 0..3 {
-            let actions = world.look(providers(breaker, authenticated, look), disk(1));
-            assert_eq!(moves(&actions), [], "{breaker} {authenticated} {look}: {actions:?}");
+    world.look(providers(CLOSED, false, true), disk(1));
+    let actions = world.look(providers(CLOSED, false, true), disk(1));
+    assert_eq!(moves(&actions), [(Remedy::OpenBreaker, "a")], "{actions:?}");
+    world.look(providers(OURS, true, true), disk(1));
+    let actions = world.look(providers(OURS, true, true), disk(1));
+    assert_eq!(moves(&actions), [(Remedy::CloseBreaker, "a")], "{actions:?}");
+    let after: Vec<_> = (0..4).flat_map(|_| world.look(providers(CLOSED, true, true), disk(1))).collect();
+    assert!(
+        after.iter().all(|action| matches!(action, Action::Note { .. })) && !after.is_empty(),
+        "{after:?}"
+    );
+}
+
+#[test]
+fn what_a_person_or_the_breaker_itself_opened_is_not_closed() {
+    for actor in ["openclaw", "operator", "agent scout", ""] {
+        let mut world = World::new();
+        for _ in 0..5 {
+            let actions = world.look(providers(("open", actor), true, true), disk(1));
+            assert_eq!(moves(&actions), [], "{actor}: {actions:?}");
         }
     }
 }
 
 #[test]
-fn an_agent_that_fails_every_task_is_left_alone() {
-    let failing = |count: u32| {
-        json!([{"name": "scout", "kind": "agent", "state": "ready", "health": "ok", "restarts": 0,
-                "breaker": {"state": "closed", "in_a_row": count}}])
-    };
-    for (count, expected) in [(9, vec![]), (10, vec![(Remedy::OpenBreaker(Scope::Agent), "scout")])] {
-        let mut world = World::new();
-        world.look(failing(count), disk(1));
-        let actions = world.look(failing(count), disk(1));
-        assert_eq!(moves(&actions), expected, "{actions:?}");
+fn one_that_is_not_well_stays_open_and_past_the_limit_nothing_is_moved() {
+    let mut world = World::new();
+    for (breaker, authenticated, look) in [(OURS, true, false), (OURS, false, true)] {
+        for _ in 0..3 {
+            let actions = world.look(providers(breaker, authenticated, look), disk(1));
+            assert_eq!(moves(&actions), [], "{actions:?}");
+        }
     }
+    let mut world = World::new();
+    world.limits.breakers = 1;
+    let moved: Vec<_> = (0..30)
+        .map(|n| if n / 3 % 2 == 0 { providers(CLOSED, false, true) } else { providers(OURS, true, true) })
+        .flat_map(|seen| world.look(seen, disk(1)))
+        .collect();
+    assert_eq!(moves(&moved).len(), 1, "{moved:?}");
+    let told = |action: &Action| matches!(action, Action::Raise { text, .. } if text.contains("I may move 1 breakers an hour"));
+    assert!(moved.iter().any(told), "{moved:?}");
+}
+
+#[test]
+fn a_breaker_that_opens_again_or_did_not_help_is_told() {
+    let mut world = World::new();
+    for _ in 0..2 {
+        world.look(providers(OURS, true, true), disk(1));
+    }
+    let actions = world.look(providers(("open", "openclaw"), true, false), disk(1));
+    let told =
+        |action: &Action| matches!(action, Action::Raise { text, .. } if text.contains("it opened again"));
+    assert!(actions.iter().any(told), "{actions:?}");
+    // It was opened, by its own word, and calls go there all the same.
+    let mut world = World::new();
+    let actions: Vec<_> = (0..6).flat_map(|_| world.look(providers(CLOSED, false, true), disk(1))).collect();
+    let told = |action: &Action| matches!(action, Action::Raise { text, .. } if text.contains("I opened its breaker, and that did not help"));
+    assert!(actions.iter().any(told), "{actions:?}");
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use openclaw_agent_api::context::Scope;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::LastCheck;
@@ -14,9 +13,9 @@ const MIB: u64 = 1024 * 1024;
 const DISK_SLACK: f64 = 2.0;
 /// Exit codes of a wrong call, build or configuration: `RestartPreventExitStatus` of the units.
 const NEVER: [i32; 3] = [64, 69, 78];
-/// Tasks in a row that fail before an agent is left alone: of a message that it cannot handle there are three tries, so these are
-/// of several.
-const FAILING: u32 = 10;
+/// As the daemon has it who opened a breaker: Atlas, or nobody.
+const ACTOR: &str = "agent atlas";
+const ITSELF: &str = "openclaw";
 /// The same for memory and load, as a factor.
 const SLACK: f64 = 1.1;
 
@@ -56,10 +55,10 @@ pub enum Remedy {
     Restart,
     /// A start of that unit.
     RestartUnit,
-    /// It is left alone for a while.
-    OpenBreaker(Scope),
+    /// That provider is left alone for a while.
+    OpenBreaker,
     /// It is asked again.
-    CloseBreaker(Scope),
+    CloseBreaker,
 }
 
 impl Remedy {
@@ -67,14 +66,14 @@ impl Remedy {
     pub const fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::Restart | Self::RestartUnit => ("restart it", "restarted it"),
-            Self::OpenBreaker(_) => ("open its breaker", "opened its breaker"),
-            Self::CloseBreaker(_) => ("close its breaker", "closed its breaker"),
+            Self::OpenBreaker => ("open its breaker", "opened its breaker"),
+            Self::CloseBreaker => ("close its breaker", "closed its breaker"),
         }
     }
 
     /// Whether it is a breaker's.
     pub const fn is_breaker(self) -> bool {
-        matches!(self, Self::OpenBreaker(_) | Self::CloseBreaker(_))
+        matches!(self, Self::OpenBreaker | Self::CloseBreaker)
     }
 }
 
@@ -246,16 +245,11 @@ pub fn team(status: &Status, previous: Option<&LastCheck>) -> Vec<Finding> {
     found
 }
 
-/// Where a breaker may help: it is closed, and lets through what fails; or it is open, and what was wrong is over.
+/// Where a provider's breaker may help: it is closed, and lets through what fails; or Atlas opened it, and what was wrong is
+/// over. An agent's opens by itself as it fails, and is the supervisor's.
 fn breaker(name: &str, component: &Component, team: &Status) -> Option<Finding> {
-    let (kind, state) = (component.kind.as_deref()?, component.state.as_deref());
     let breaker = component.breaker.as_ref()?;
-    let (problem, severity, remedy, text) = match (kind, breaker.state.as_deref()?) {
-        ("agent", "closed") if state == Some("ready") && breaker.in_a_row >= Some(FAILING) => {
-            let failed = breaker.in_a_row.unwrap_or_default();
-            let text = format!("has failed at {failed} tasks in a row");
-            ("failing", Severity::Warn, Remedy::OpenBreaker(Scope::Agent), text)
-        }
+    let (problem, remedy, text) = match (component.kind.as_deref()?, breaker.state.as_deref()?) {
         // The daemon tells the operator of it; here it is in the way of others who could answer.
         ("provider", "closed") => {
             let why = useless(component.provider.as_ref()?)?;
@@ -268,15 +262,15 @@ fn breaker(name: &str, component: &Component, team: &Status) -> Option<Finding> 
                 .skip(1)
                 .find(|other| is_like(other) && may_answer(other))?;
             let text = format!("{why}, and is asked before others that could answer");
-            ("in_the_way", Severity::Info, Remedy::OpenBreaker(Scope::Provider), text)
+            ("in_the_way", Remedy::OpenBreaker, text)
         }
         ("provider", "open") if is_mended(component.provider.as_ref()?, breaker) => {
             let text = "is well by the last look at it, and its breaker is open still".into();
-            ("left_alone", Severity::Info, Remedy::CloseBreaker(Scope::Provider), text)
+            ("left_alone", Remedy::CloseBreaker, text)
         }
         _ => return None,
     };
-    let found = Finding::new(Area::Team, name, problem, severity, format!("{name} {text}"));
+    let found = Finding::new(Area::Team, name, problem, Severity::Info, format!("{name} {text}"));
     Some(Finding { remedy: Some(remedy), ..found })
 }
 
@@ -303,14 +297,17 @@ fn useless(provider: &Provider) -> Option<&'static str> {
 /// A provider to whom calls go, and who may answer them.
 fn may_answer(component: &Component) -> bool {
     let breaker = component.breaker.as_ref().and_then(|breaker| breaker.state.as_deref());
-    breaker == Some("closed") && component.provider.as_ref().is_some_and(|one| useless(one).is_none())
+    matches!(breaker, Some("closed" | "half_open"))
+        && component.provider.as_ref().is_some_and(|one| useless(one).is_none())
 }
 
-/// Looked at since it was opened, and nothing was wrong.
+/// Opened by Atlas, looked at since, and nothing was wrong. What opened by itself has its own pauses, and what a person opened is
+/// theirs.
 fn is_mended(provider: &Provider, breaker: &Breaker) -> bool {
     let opened = breaker.opened.as_ref().and_then(|opened| opened.at);
     let looked = provider.look.as_ref().and_then(|look| look.at);
-    holds(provider.look.as_ref()) == Some(true)
+    let ours = breaker.opened.as_ref().and_then(|opened| opened.actor.as_deref()) == Some(ACTOR);
+    ours && holds(provider.look.as_ref()) == Some(true)
         && holds(provider.authenticated.as_ref()) != Some(false)
         && opened.is_some_and(|opened| looked.is_some_and(|looked| looked > opened))
 }
@@ -349,11 +346,15 @@ fn condition(component: &Component) -> Option<(&'static str, Severity, String)> 
             let until = breaker.and_then(|breaker| breaker.open_until);
             let until =
                 until.map(|until| format!(" until {}", until.format("%F %T UTC"))).unwrap_or_default();
-            (
-                "breaker_open",
-                Severity::Critical,
-                format!("failed too often: its breaker is open{until}{}", exit()),
-            )
+            let opened = breaker.and_then(|breaker| breaker.opened.as_ref()?.actor.as_deref());
+            match opened.filter(|actor| *actor != ITSELF) {
+                Some(actor) => ("breaker_open", Severity::Info, format!("is left alone{until}, by {actor}")),
+                None => (
+                    "breaker_open",
+                    Severity::Critical,
+                    format!("failed too often: its breaker is open{until}{}", exit()),
+                ),
+            }
         }
         (_, _, "failed") => {
             ("failed", Severity::Critical, format!("has failed{}{}", evidence(component), exit()))

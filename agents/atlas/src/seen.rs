@@ -119,8 +119,6 @@ pub struct Breaker {
     pub state: Option<String>,
     /// When it will admit a start again.
     pub open_until: Option<DateTime<Utc>>,
-    /// Calls that failed since one went well.
-    pub in_a_row: Option<u32>,
     /// How it came to be open.
     pub opened: Option<Opened>,
 }
@@ -130,6 +128,8 @@ pub struct Breaker {
 pub struct Opened {
     /// When.
     pub at: Option<DateTime<Utc>>,
+    /// By whom.
+    pub actor: Option<String>,
 }
 
 /// A provider of answers.

@@ -254,7 +254,7 @@ impl Scout {
                 "type /research TOPIC, of at most {TOPIC_CHARS} characters"
             )));
         }
-        let hits = match ctx.search(topic) {
+        let hits = match ctx.search_within(topic, research::WITHIN) {
             Ok(hits) => hits,
             Err(error) if error.kind == CallErrorKind::Failed => return Err(error.into()),
             Err(error) => {

@@ -96,7 +96,7 @@ impl Scout {
         let mut scans: Scans = ctx.memory().get(KEY)?.unwrap_or_default();
         let Some(topic) = scans.take(&self.settings, ctx.now()) else { return Ok(()) };
         ctx.memory().set(KEY, &scans)?;
-        let hits = match ctx.search(&topic) {
+        let hits = match ctx.search_within(&topic, research::WITHIN) {
             Ok(hits) => hits,
             Err(error) => {
                 scans.again(&topic, &error);

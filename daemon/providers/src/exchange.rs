@@ -261,8 +261,12 @@ impl Inner {
             _ => (attempt.most, most.micros),
         };
         flight.used(used.0, used.1);
-        passed.pass = None;
-        self.learn(candidate, (trouble, began.elapsed()), breaker, &mut flight.notices);
+        // Whose caller waits for no longer was not given its time: that says nothing of it.
+        let cut_short = matches!(trouble, Some(Trouble::Timeout(_))) && within < candidate.provider.timeout;
+        if !cut_short {
+            passed.pass = None;
+            self.learn(candidate, (trouble, began.elapsed()), breaker, &mut flight.notices);
+        }
         flight.end(trouble.map_or("ok", Trouble::word), trouble.map(ToString::to_string));
         Ok(answer.map(|(answer, _)| answer))
     }
@@ -279,10 +283,10 @@ impl Inner {
         let mut state = candidate.state();
         let knew = state.health.authenticated.holds;
         let worked = state.health.functional.holds;
-        let stood = state.gate.position();
+        let stood = state.gate.position(self.clock.steady());
         state.health.learn(trouble, now);
         let opened = state.gate.ended(trouble, took, breaker, self.clock.steady());
-        let closed = state.gate.position() == Position::Closed;
+        let closed = state.gate.position(self.clock.steady()) == Position::Closed;
         drop(state);
         if stood != Position::Closed || !closed {
             self.changed.send_modify(|count| *count += 1);

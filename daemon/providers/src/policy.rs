@@ -101,7 +101,7 @@ pub enum Position {
         /// When one may.
         until: Time,
     },
-    /// One has passed; others wait for its end, or for this time.
+    /// One may pass; where one has, others wait for its end, or for this time.
     HalfOpen {
         /// The latest.
         until: Time,
@@ -131,9 +131,12 @@ impl Gate {
         breaker.max(self.held_until).filter(|until| *until > now)
     }
 
-    /// Where its breaker stands.
-    pub fn position(&self) -> Position {
-        self.state
+    /// Where its breaker stands: once its time is up a call may pass, and none has yet.
+    pub fn position(&self, now: Time) -> Position {
+        match self.state {
+            Position::Open { until } if until <= now => Position::HalfOpen { until },
+            state => state,
+        }
     }
 
     /// What its breaker counts, and how it came to be open.

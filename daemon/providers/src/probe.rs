@@ -66,7 +66,7 @@ impl Handle {
                     let question = Question { turns, max_tokens: Some(ANSWER), ..Question::default() };
                     self.0.ask(agent, &question, only).await.map(drop)
                 }
-                _ => self.0.search(agent, "openclaw", 1, only).await.map(drop),
+                _ => self.0.search(agent, ("openclaw", 1), None, only).await.map(drop),
             };
             if let Err(refusal) = asked {
                 tracing::warn!(provider = %candidate.name, "{refusal}");

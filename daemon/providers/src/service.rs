@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use futures_util::future::join_all;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use limits::Opened;
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::{Hit, Page};
@@ -30,6 +31,8 @@ use crate::search;
 
 /// While the store is away, between two tries to settle.
 const AGAIN: Duration = Duration::from_millis(500);
+/// Settlements that are entered at once.
+const AT_ONCE: usize = 256;
 
 /// What a component is made of.
 pub struct Options {
@@ -222,12 +225,18 @@ impl Handle {
         self.0.ask(agent, question, None).await
     }
 
-    /// Searches the web: at most `limit` hits, and never more than 20.
+    /// Searches the web: at most `limit` hits, and never more than 20; `within`: for whoever waits no longer.
     ///
     /// # Errors
     /// Why it was not answered.
-    pub async fn search(&self, agent: &AgentName, query: &str, limit: u32) -> Result<Vec<Hit>, Refusal> {
-        self.0.search(agent, query, limit, None).await
+    pub async fn search(
+        &self,
+        agent: &AgentName,
+        query: &str,
+        limit: u32,
+        within: Option<Duration>,
+    ) -> Result<Vec<Hit>, Refusal> {
+        self.0.search(agent, (query, limit), within, None).await
     }
 
     /// GETs a page.
@@ -264,7 +273,7 @@ impl Handle {
                 name: candidate.name.clone(),
                 base_url: candidate.provider.base_url.clone(),
                 health: state.health.clone(),
-                position: state.gate.position(),
+                position: state.gate.position(now),
                 failures: breaker.failures,
                 in_a_row: breaker.in_a_row,
                 opened: opened.map(|opened| Opened { at: opened.at + step, ..opened }),
@@ -376,8 +385,8 @@ impl Inner {
     pub async fn search(
         &self,
         agent: &AgentName,
-        query: &str,
-        limit: u32,
+        (query, limit): (&str, u32),
+        within: Option<Duration>,
         only: Option<&str>,
     ) -> Result<Vec<Hit>, Refusal> {
         let set = self.set();
@@ -423,7 +432,7 @@ impl Inner {
             };
             hits.map(|hits| (hits, Some(Tokens::default())))
         };
-        self.exchange((agent, "search"), None, &candidates, &set.described.failover, read).await
+        self.exchange((agent, "search"), within, &candidates, &set.described.failover, read).await
     }
 
     /// Reserves what a try may take, in all budgets that are about it.
@@ -557,20 +566,21 @@ impl Drop for Flight {
 impl Service {
     /// Runs until [`Handle::close`], and until all that has begun by then is settled.
     pub async fn run(mut self, tell: impl Fn(Notice)) {
-        let (mut open, mut batch) = (true, Vec::new());
-        loop {
+        let (store, mut settling) = (&self.store, FuturesUnordered::new());
+        let (mut open, mut ended) = (true, false);
+        while !ended || !settling.is_empty() {
+            // Side by side: the store makes one transaction of them, and none waits for another's.
             tokio::select! {
-                n = self.settlements.recv_many(&mut batch, 256) => if n == 0 { return },
+                settlement = self.settlements.recv(), if !ended && settling.len() < AT_ONCE => match settlement {
+                    Some(settlement) => settling.push(settle(store, settlement)),
+                    None => ended = true,
+                },
+                Some(notices) = settling.next() => notices.into_iter().for_each(&tell),
                 () = self.closing.notified(), if open => {
                     open = false;
                     self.settlements.close();
-                    continue;
                 }
             }
-            // Side by side: the store makes one transaction of them.
-            let store = &self.store;
-            let settled = join_all(batch.drain(..).map(|settlement| settle(store, settlement))).await;
-            settled.into_iter().flatten().for_each(&tell);
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::units;
 /// So many in such a time, and as many at once: `"12/1h"`, `"10000/1s"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// How many; at least one.
+    /// How many; at least one, and a million a second at the most.
     pub times: u32,
     /// In how long; a millisecond to a year.
     pub per: Duration,
@@ -40,7 +40,9 @@ impl FromStr for Rate {
         let (times, per) = text.split_once('/').ok_or_else(bad)?;
         let times: u32 = times.trim().parse().map_err(|_| bad())?;
         let per = humantime::parse_duration(per.trim()).map_err(|_| bad())?;
-        let fits = times > 0 && (Duration::from_millis(1)..=LONGEST).contains(&per);
+        let fits = times > 0
+            && (Duration::from_millis(1)..=LONGEST).contains(&per)
+            && per / times >= Duration::from_micros(1);
         fits.then_some(Self { times, per }).ok_or_else(bad)
     }
 }
@@ -87,9 +89,9 @@ impl Default for Rates {
         const MINUTE: u64 = 60;
         const HOUR: u64 = 3600;
         let defaults = [
-            // One for each message that the queue carries: an agent at full speed is not slowed.
-            ("memory", 10_000, SECOND),
-            ("task.submit", 10_000, SECOND),
+            // Several for each message that the queue carries at its best: an agent at full speed is not slowed, one that is a loop is.
+            ("memory", 100_000, SECOND),
+            ("task.submit", 100_000, SECOND),
             // What a listener holds that is slow for a second.
             ("publish", 1000, SECOND),
             // Each waits for another agent, or reads the queue.
@@ -169,9 +171,20 @@ mod tests {
 
     #[test]
     fn what_is_no_rate_says_so() {
-        for text in
-            ["", "12", "12/", "/1h", "0/1h", "-1/1h", "12/1", "12/0s", "12/2years", "12/1h/1h", "1e3/1s"]
-        {
+        for text in [
+            "",
+            "12",
+            "12/",
+            "/1h",
+            "0/1h",
+            "1000001/1s",
+            "-1/1h",
+            "12/1",
+            "12/0s",
+            "12/2years",
+            "12/1h/1h",
+            "1e3/1s",
+        ] {
             assert!(text.parse::<Rate>().unwrap_err().contains("is no rate"), "{text}");
         }
         assert_eq!("12 / 60m".parse::<Rate>().unwrap().to_string(), "12/1h");

@@ -23,15 +23,6 @@ const TOLD_AGAIN: TimeDelta = TimeDelta::minutes(1);
 const SHOWN: usize = 60;
 /// What there is no method of is counted as.
 const UNKNOWN: &str = "unknown";
-/// What changes something for others, and is no event by itself as an alert or a restart is.
-const ACTS: [&str; 5] = [
-    methods::NOTIFY,
-    methods::TASK_RUN,
-    methods::TASK_SUBMIT,
-    methods::MISSIONS_PROPOSE,
-    methods::MISSIONS_DECIDE,
-];
-
 /// Of one agent, for all its hosts.
 pub struct Admission {
     agent: AgentName,
@@ -49,10 +40,23 @@ struct State {
     told: HashMap<(&'static str, &'static str), Told>,
 }
 
-/// When something was last told of, and how often it was since.
+/// When something was last told of, and what has come since.
+#[derive(Default)]
 struct Told {
-    at: DateTime<Utc>,
+    at: Option<DateTime<Utc>>,
     since: u32,
+    error: Option<CallError>,
+}
+
+impl Told {
+    /// Of how many is to be told now, if it is.
+    fn due(&mut self, now: DateTime<Utc>) -> Option<u32> {
+        if self.since == 0 || self.at.is_some_and(|at| now - at < TOLD_AGAIN) {
+            return None;
+        }
+        self.at = Some(now);
+        Some(std::mem::take(&mut self.since))
+    }
 }
 
 impl Admission {
@@ -96,34 +100,32 @@ impl Admission {
         })
     }
 
-    /// So many calls of a method have ended: they are counted, and told of where they act, or were refused.
+    /// So many calls of a method have ended: they are counted, and told of. The first at once, and those that follow within a
+    /// minute together.
     pub fn ended(&self, method: &str, times: u32, error: Option<&CallError>) {
-        let method = known(method);
-        let outcome = error.map_or("ok", outcome);
+        let (method, outcome) = (known(method), error.map_or("ok", outcome));
         self.count(method, times, outcome);
-        let shut = error.filter(|error| {
-            matches!(
-                error.kind,
-                CallErrorKind::NotGranted | CallErrorKind::OverBudget | CallErrorKind::TooSoon
-            )
-        });
-        if shut.is_none() && (error.is_some() || !ACTS.contains(&method)) {
-            return;
+        let mut state = self.state();
+        let told = state.told.entry((method, outcome)).or_default();
+        told.since = told.since.saturating_add(times);
+        told.error = error.cloned();
+        self.tell(&mut state);
+    }
+
+    /// Tells what is due to be told.
+    fn tell(&self, state: &mut State) {
+        let (steady, at) = (self.clock.steady(), self.clock.now());
+        for (&(method, outcome), told) in &mut state.told {
+            let Some(times) = told.due(steady) else { continue };
+            let error = told.error.as_ref();
+            let payload = json!({
+                "method": method, "outcome": outcome, "times": times, "message": error.map(|error| &error.message),
+                "retry_at": error.and_then(|error| error.retry_at),
+            });
+            let kind = if error.is_some_and(|error| is_shut(error.kind)) { REFUSED } else { CALLED };
+            let (agent, payload) = (self.agent.clone(), payload.to_string());
+            self.store.event(NewEvent { agent, kind, payload, at });
         }
-        let Some(times) = self.state().told(method, outcome, times, self.clock.steady()) else { return };
-        let (kind, payload) = match shut {
-            Some(CallError { kind, message, retry_at }) => {
-                let refused = json!({"method": method, "kind": kind, "message": message, "retry_at": retry_at, "times": times});
-                (REFUSED, refused)
-            }
-            None => (CALLED, json!({"method": method, "times": times})),
-        };
-        self.store.event(NewEvent {
-            agent: self.agent.clone(),
-            kind,
-            payload: payload.to_string(),
-            at: self.clock.now(),
-        });
     }
 
     /// A call was under way when its host ended: it may have been carried out.
@@ -131,10 +133,15 @@ impl Admission {
         self.count(known(method), 1, ABANDONED);
     }
 
-    /// Leaves what was counted with the store.
-    pub fn leave(&self) {
-        let counted = std::mem::take(&mut self.state().counted);
+    /// Leaves what was counted with the store. Answers whether there is something that is to be told later.
+    pub fn leave(&self) -> bool {
+        let mut state = self.state();
+        self.tell(&mut state);
+        let (counted, left) =
+            (std::mem::take(&mut state.counted), state.told.values().any(|told| told.since > 0));
+        drop(state);
         self.store.count(counted);
+        left
     }
 
     fn count(&self, method: &'static str, times: u32, outcome: &'static str) {
@@ -150,24 +157,9 @@ impl Admission {
     }
 }
 
-impl State {
-    /// Answers of how many is to be told now, if it is.
-    fn told(
-        &mut self,
-        method: &'static str,
-        outcome: &'static str,
-        times: u32,
-        now: DateTime<Utc>,
-    ) -> Option<u32> {
-        let told = self.told.entry((method, outcome));
-        let told = told.or_insert(Told { at: now - TOLD_AGAIN, since: 0 });
-        told.since = told.since.saturating_add(times);
-        if now - told.at < TOLD_AGAIN {
-            return None;
-        }
-        told.at = now;
-        Some(std::mem::take(&mut told.since))
-    }
+/// Refused before anything happened.
+const fn is_shut(kind: CallErrorKind) -> bool {
+    matches!(kind, CallErrorKind::NotGranted | CallErrorKind::OverBudget | CallErrorKind::TooSoon)
 }
 
 /// What came of a call, in a word: as the agent reads it, but that too much under way is told apart from too soon.
@@ -198,16 +190,17 @@ mod tests {
 
     #[test]
     fn a_loop_is_told_of_once_a_minute_with_how_often_it_was() {
-        let mut state =
-            State { rates: Rates::new(Default::default()), counted: Tally::new(), told: HashMap::new() };
-        let at = |seconds| DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds);
-        let mut told = |outcome, seconds| state.told(methods::NOTIFY, outcome, 1, at(seconds));
-        assert_eq!(told("ok", 0), Some(1));
-        assert_eq!((told("ok", 0), told("ok", 59)), (None, None));
-        assert_eq!(told("too_soon", 59), Some(1));
-        assert_eq!(told("ok", 60), Some(3));
-        assert_eq!(told("ok", 119), None);
-        assert_eq!(told("ok", 1000), Some(2));
+        let mut told = Told::default();
+        let mut due = |more, seconds| {
+            told.since += more;
+            told.due(DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds))
+        };
+        assert_eq!(due(1, 0), Some(1));
+        assert_eq!((due(1, 0), due(1, 59)), (None, None));
+        assert_eq!(due(1, 60), Some(3));
+        assert_eq!((due(0, 120), due(1, 121)), (None, Some(1)));
+        // What is left of a burst is told without another call.
+        assert_eq!((due(5, 122), due(0, 181)), (None, Some(5)));
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use anyhow::{Context, Result, ensure};
 use openclaw_tests::daemon::{Daemon, Home};
+use openclaw_tests::wait_for;
 use serde_json::{Value, json};
 
-use crate::support::{ask, ended, history, pid, quick, reply, scout_answers, tasks};
+use crate::support::{ask, ended, history, leave, pid, quick, reply, scout_answers, task, tasks};
 
 fn granted(grants: &[&str]) -> Result<(Home, Daemon)> {
     let config = format!(
@@ -298,11 +299,22 @@ fn each_capability_has_a_rate_and_what_was_asked_for_outlives_the_daemon() -> Re
     for _ in 0..2 {
         reply(&home, "misbehaving", "hand scout echo")?;
     }
-    let handed = ask(&home, "misbehaving", "hand scout echo")?;
-    assert!(handed["state"] != "done" && handed["error"].to_string().contains("task.submit"), "{handed}");
+    let third = leave(&home, "misbehaving", "hand scout echo")?;
+    let handed = wait_for("the third to be put off", || {
+        let handed = task(&home, &third)?;
+        Ok(handed["error"].is_string().then_some(handed))
+    })?;
+    assert!(handed["state"] == "queued" && handed["error"].to_string().contains("task.submit"), "{handed}");
     assert_eq!(call(&home, "supervisor.restart", json!({"agent": "scout"}))?["kind"], "not_granted");
     let before = home.json(&["agents", "grants", "misbehaving", "--json"])?;
     assert_eq!(asked(&home, "supervisor.restart", "not_granted")?, 1, "{before}");
+    for what in ["supervisor.restart", "notify", "memory", "publish", "task.submit"] {
+        let told = before["refused"].as_array().context("refusals")?.iter();
+        assert!(
+            told.clone().any(|one| one[1].as_str().is_some_and(|why| why.contains(what))),
+            "{what}: {before}"
+        );
+    }
     assert!(daemon.stop()?.success());
     let _daemon = home.start_ready(&["misbehaving"])?;
     let after = home.json(&["agents", "grants", "misbehaving", "--json"])?;
@@ -321,6 +333,8 @@ fn a_breaker_is_moved_by_who_may_and_says_who_moved_it() -> Result<()> {
     assert!(list.contains("agent misbehaving") && list.contains("it is silly"), "{list}");
     assert_eq!(call(&home, "breaker.close", scout.clone())?, Value::Null);
     home.until("scout", "ready")?;
+    let own = call(&home, "breaker.open", json!({"scope": "agent", "name": "misbehaving"}))?;
+    assert!(own["kind"] == "invalid" && home.component("misbehaving")?["state"] == "ready", "{own}");
     let unknown = call(&home, "breaker.open", json!({"scope": "provider", "name": "nobody"}))?;
     assert_eq!(unknown["kind"], "invalid", "{unknown}");
     let (home, _daemon) = granted(&["memory"])?;

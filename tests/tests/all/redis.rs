@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use openclaw_tests::PATIENCE;
@@ -15,7 +14,7 @@ use openclaw_tests::wait_for;
 use serde_json::{Value, json};
 
 use crate::http::{TOKEN, secrets, tokens};
-use crate::support::{quick, reply};
+use crate::support::{hash, quick, redis, reply};
 
 fn bus(home: &Home, health: &str) -> Result<Value> {
     wait_for(&format!("a bus that is {health}"), || {
@@ -64,21 +63,6 @@ fn the_password_is_nowhere_to_be_seen() -> Result<()> {
     assert!(shown.contains("OPENCLAW_REDIS_PASSWORD (.env)") && !shown.contains("hidden-word"), "{shown}");
     assert!(daemon.stop()?.success());
     Ok(())
-}
-
-/// What a Redis answers to one command, a line each.
-fn redis(port: u16, args: &[&str]) -> Result<Vec<String>> {
-    let output = Command::new("redis-cli").args(["-p", &port.to_string()]).args(args).output()?;
-    Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
-}
-
-/// A hash, once it is there and `field` is `text`.
-fn hash(port: u16, key: &str, (field, text): (&str, &str)) -> Result<Vec<(String, String)>> {
-    wait_for(&format!("{key} with {field} = {text}"), || {
-        let lines = redis(port, &["HGETALL", key])?;
-        let fields: Vec<_> = lines.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
-        Ok(fields.iter().any(|(name, value)| name == field && value == text).then_some(fields))
-    })
 }
 
 #[test]

@@ -216,6 +216,21 @@ pub fn gone(leader: i32) -> Result<()> {
     wait_for(&format!("the group of {leader} to be gone"), || Ok(group(leader)?.is_empty().then_some(())))
 }
 
+/// What a Redis answers to one command, a line each.
+pub fn redis(port: u16, args: &[&str]) -> Result<Vec<String>> {
+    let output = Command::new("redis-cli").args(["-p", &port.to_string()]).args(args).output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+}
+
+/// A hash, once it is there and `field` is `text`.
+pub fn hash(port: u16, key: &str, (field, text): (&str, &str)) -> Result<Vec<(String, String)>> {
+    wait_for(&format!("{key} with {field} = {text}"), || {
+        let lines = redis(port, &["HGETALL", key])?;
+        let fields: Vec<_> = lines.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
+        Ok(fields.iter().any(|(name, value)| name == field && value == text).then_some(fields))
+    })
+}
+
 /// A message as the socket takes it.
 pub fn send(fields: Value) -> Value {
     json!({ "send": fields })

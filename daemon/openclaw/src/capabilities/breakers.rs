@@ -26,6 +26,9 @@ impl Doors {
             Scope::Agent => Some(board.supervisor.agent(&name).map_err(|error| invalid(error.to_string()))?),
             Scope::Provider => None,
         };
+        if agent.as_ref() == Some(caller) {
+            return Err(invalid("an agent does not move its own breaker"));
+        }
         let actor = format!("agent {caller}");
         let reason = Some(reason.trim().to_owned()).filter(|reason| !reason.is_empty());
         match agent {

@@ -32,6 +32,8 @@ pub struct Search {
     query: String,
     #[serde(default)]
     limit: Option<u32>,
+    #[serde(default)]
+    within_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -54,7 +56,9 @@ impl Doors {
     }
 
     pub async fn search(&self, agent: &AgentName, call: Search) -> Result<Value, CallError> {
-        let hits = self.providers.search(agent, &call.query, call.limit.unwrap_or(HITS)).await;
+        let Search { query, limit, within_ms } = call;
+        let within = within_ms.map(Duration::from_millis);
+        let hits = self.providers.search(agent, &query, limit.unwrap_or(HITS), within).await;
         serde_json::to_value(hits.map_err(refusal)?).map_err(|error| failed(&error))
     }
 

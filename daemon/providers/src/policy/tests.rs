@@ -82,7 +82,7 @@ fn a_call_that_is_not_made_after_all_leaves_its_place_to_another() {
     let refused = gate.pass(second, until);
     assert!(gate.free_at(until).is_some());
     gate.back(refused);
-    assert_eq!((gate.free_at(until), gate.position()), (None, Position::Open { until }));
+    assert_eq!((gate.free_at(until), gate.position(until)), (None, Position::HalfOpen { until }));
     // One that comes late takes nobody's place.
     gate.pass(second * 2, until);
     gate.back(refused);
@@ -109,7 +109,7 @@ fn a_breaker_opens_lets_one_pass_and_closes() {
     assert_eq!(gate.ended(Some(&Trouble::Empty), second, &rules, at(10_500)), Some(at(30_500)));
     gate.pass(second, at(30_500));
     assert_eq!(gate.ended(None, second, &rules, at(30_600)), None);
-    assert_eq!((gate.position(), gate.breaker().failures), (Position::Closed, 0));
+    assert_eq!((gate.position(Time::UNIX_EPOCH), gate.breaker().failures), (Position::Closed, 0));
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn somebody_opens_it_and_it_stays_so_while_the_key_is_refused() {
     // A question that was wrong says nothing of the key.
     gate.pass(second, at(1_200_500));
     assert_eq!(gate.ended(Some(&status(400)), second, &rules, at(1_200_600)), None);
-    assert_eq!((gate.position(), gate.breaker()), (Position::Closed, &Breaker::default()));
+    assert_eq!((gate.position(Time::UNIX_EPOCH), gate.breaker()), (Position::Closed, &Breaker::default()));
     assert!(!gate.close());
     gate.hold(&rules, by(at(2_000_000)));
     assert!(gate.close());

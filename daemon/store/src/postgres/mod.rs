@@ -184,6 +184,12 @@ impl Postgres {
         // What it would refuse later is told now. Nobody asks after the commits of a life that is long over.
         let forget = "delete from commits where written_at < clock_timestamp() - interval '30 days'";
         postgres.write(async |db| connect::run(db, forget).await).await?;
+        if deciding == Deciding::Database {
+            let last = "select coalesce(max(written_at), clock_timestamp()), clock_timestamp() from commits";
+            let (last, said) =
+                postgres.write(async |db| Ok(sqlx::query_as(last).fetch_one(db).await?)).await?;
+            postgres.writer.lock().await.clock.remembers(last, said);
+        }
         Ok(postgres)
     }
 

@@ -29,8 +29,8 @@ pub(super) struct ServerClock {
     last: Option<Look>,
     /// Since when it has gone as the timers do.
     even_since: Instant,
-    /// When it was set last.
-    set_at: Option<Instant>,
+    /// When it was set last; it may have been right before this process began.
+    set_at: Instant,
     /// What it would say if it had not been set back, until that is put right.
     set_back_from: Option<DateTime<Utc>>,
 }
@@ -45,7 +45,7 @@ pub(super) struct Look {
 
 impl ServerClock {
     pub fn new(now: Instant) -> Self {
-        Self { last: None, even_since: now, set_at: None, set_back_from: None }
+        Self { last: None, even_since: now, set_at: now, set_back_from: None }
     }
 
     /// What was said now. Answers by how much it was set since it was asked last, if it was.
@@ -65,8 +65,15 @@ impl ServerClock {
             return None;
         };
         self.even_since = look.answered;
-        self.set_at = Some(look.answered);
+        self.set_at = look.answered;
         Some(set)
+    }
+
+    /// What some daemon was told last, before this process began: a clock that says less was set back meanwhile.
+    pub fn remembers(&mut self, last: DateTime<Utc>, said: DateTime<Utc>) {
+        if said < last - JUMP {
+            self.set_back_from = Some(last);
+        }
     }
 
     /// Whether who lives has renewed by now what it has for so long.
@@ -76,7 +83,7 @@ impl ServerClock {
 
     /// Whether ages may be told by it.
     pub fn tells_ages(&self, now: Instant) -> bool {
-        self.set_at.is_none_or(|at| now >= at + DELETED_AFTER)
+        now >= self.set_at + DELETED_AFTER
     }
 
     /// From when it was set back, if what waits has not been put right.
@@ -118,8 +125,14 @@ pub(super) async fn set_back(
            select id from alerts where due_at > clock_timestamp() and $1::timestamptz is not null
            limit {ROWS} for update skip locked)"
     );
+    // What is remembered of it.
+    let commits = format!(
+        "update commits set written_at = clock_timestamp() where writer in (
+           select writer from commits where written_at > clock_timestamp() and $1::timestamptz is not null
+           limit {ROWS} for update skip locked)"
+    );
     let lease = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
-    for sql in [due("queued"), due("leased"), leases, alerts] {
+    for sql in [due("queued"), due("leased"), leases, alerts, commits] {
         let takes_lease = sql.contains("$2");
         loop {
             // Constants of this module; whatever comes from outside is bound.
@@ -168,6 +181,10 @@ mod tests {
         assert_eq!(clock.looked(look(began, 20, 0, 3600)), Some(TimeDelta::hours(1)));
         assert!(!clock.tells_leases(LEASE, at(34)) && clock.tells_leases(LEASE, at(35)));
         assert!(!clock.tells_ages(at(3619)) && clock.tells_ages(at(3620)));
+        // As after a start.
+        assert!(
+            !ServerClock::new(began).tells_ages(at(3599)) && ServerClock::new(began).tells_ages(at(3600))
+        );
         assert_eq!((clock.looked(look(began, 40, 0, 3600)), clock.set_back_from()), (None, None));
         // Set back twice before it is put right: what was due by the first is due.
         assert_eq!(clock.looked(look(began, 50, 0, 0)), Some(TimeDelta::hours(-1)));
@@ -177,6 +194,16 @@ mod tests {
         assert_eq!(clock.set_back_from(), from);
         clock.put_right();
         assert_eq!(clock.set_back_from(), None);
+    }
+
+    #[test]
+    fn what_was_set_back_while_nobody_looked_is_known_by_what_was_written() {
+        let (began, now) = (Instant::now(), DateTime::UNIX_EPOCH + TimeDelta::days(9_000));
+        let mut clock = ServerClock::new(began);
+        clock.remembers(now - TimeDelta::hours(1), now);
+        assert_eq!(clock.set_back_from(), None);
+        clock.remembers(now + TimeDelta::hours(1), now);
+        assert_eq!(clock.set_back_from(), Some(now + TimeDelta::hours(1)));
     }
 
     proptest! {

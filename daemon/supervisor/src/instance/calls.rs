@@ -22,6 +22,9 @@ const CALLS: usize = 256;
 /// How long counts wait for others: a daemon that is killed loses no more.
 const COUNTED: Duration = Duration::from_secs(2);
 
+/// When it is looked again whether there is something to be told.
+const AGAIN: Duration = Duration::from_secs(30);
+
 /// What came of a call.
 pub type Answer = Result<Value, CallError>;
 
@@ -105,8 +108,8 @@ impl Calls {
 
     /// Leaves what was counted with the store.
     pub fn leave(&mut self) {
-        self.leave_at = None;
-        self.admission.leave();
+        let more = self.admission.leave();
+        self.leave_at = more.then(|| Instant::now() + AGAIN);
     }
 
     /// The host has ended.
@@ -124,9 +127,10 @@ impl Calls {
             let text = format!("`{}` has {CALLS} calls under way: wait for one to end", self.agent);
             return Err(CallError::new(CallErrorKind::TooSoon, text));
         }
+        let payload = serde_json::from_str(payload.get())
+            .map_err(|error| CallError::new(CallErrorKind::Invalid, error.to_string()))?;
         self.admission.take(method, 1)?;
-        serde_json::from_str(payload.get())
-            .map_err(|error| CallError::new(CallErrorKind::Invalid, error.to_string()))
+        Ok(payload)
     }
 
     fn ended(&mut self, method: &str, answer: Answer) -> Answer {
@@ -136,7 +140,8 @@ impl Calls {
     }
 
     fn counted(&mut self) {
-        self.leave_at.get_or_insert_with(|| Instant::now() + COUNTED);
+        let soon = Instant::now() + COUNTED;
+        self.leave_at = Some(self.leave_at.map_or(soon, |at| at.min(soon)));
     }
 
     /// A call panicked; the agent that waits for it is told.

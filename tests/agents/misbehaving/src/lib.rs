@@ -24,6 +24,7 @@
 //! | `meet PATH N` | appends a line; replies when there are N |
 //! | `fork` | leaves a child `sleep 1000` that holds this process's stdin, stdout and stderr; replies its pid |
 //! | `call METHOD JSON` | replies the answer of the host's METHOD, or its error, as JSON |
+//! | `/approve ID` | the same of `missions.decide`: it approves |
 //! | `hand AGENT TEXT` | a follow-up for AGENT |
 //! | `run AGENT TEXT` | replies what AGENT replied, or fails |
 //!
@@ -183,6 +184,10 @@ impl Agent for Misbehaving {
                     Err(error) => json!(error).to_string(),
                 }
             }
+            "/approve" => match ctx.decide_mission(rest, "approved", "it is mine") {
+                Ok(mission) => mission.to_string(),
+                Err(error) => json!(error).to_string(),
+            },
             "hand" => {
                 let (agent, text) = first(rest);
                 let agent = agent.parse().map_err(|bad| AgentError::invalid(format!("{bad}")))?;

@@ -121,6 +121,29 @@ fn no_agent_decides_whatever_it_says() -> Result<()> {
 }
 
 #[test]
+fn no_agent_decides_on_what_it_proposed_though_a_person_says_so_to_it() -> Result<()> {
+    let (home, _daemon) = stage()?;
+    let mission = json!({"mission": {"title": "Buy tin.", "id": "tin"}});
+    let text = reply(&home, "misbehaving", &format!("call missions.propose {mission}"))?;
+    let id = serde_json::from_str::<Value>(&text)?["id"].as_str().context("an id")?.to_owned();
+    let told = reply(&home, "misbehaving", &format!("/approve {id}"))?;
+    assert!(
+        told.contains("not_granted") && told.contains("no agent decides on what it has proposed"),
+        "{told}"
+    );
+    assert_eq!(mission_state(&home, &id)?, "proposed");
+    // On another's it may, for a person who says so.
+    let other = found(&home, "TIN")?;
+    assert!(reply(&home, "misbehaving", &format!("/approve {other}"))?.contains("by misbehaving"));
+    assert_eq!(mission_state(&home, &other)?, "approved");
+    Ok(())
+}
+
+fn mission_state(home: &Home, id: &str) -> Result<Value> {
+    Ok(mission(home, id)?["status"].clone())
+}
+
+#[test]
 fn who_proposes_the_same_again_hears_what_was_decided() -> Result<()> {
     let (home, _daemon) = stage()?;
     let propose = || -> Result<Value> {

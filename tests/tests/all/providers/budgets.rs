@@ -165,3 +165,34 @@ fn what_a_killed_daemon_had_under_way_is_in_the_calls() -> Result<()> {
     assert!(left["cost"].as_i64() > Some(0), "what may have been used is told: {left}");
     Ok(())
 }
+
+#[test]
+fn what_was_told_of_a_budget_ends_with_its_period() -> Result<()> {
+    let provider = Provider::start()?;
+    let config = "[providers]\nbudgets = [{ requests = 1 }]\n";
+    let (home, daemon) = stage(&[&provider], "", &json!({}), config)?;
+    assert_eq!(call(&home, "ask", json!({"prompt": "x"}))?, "you said: x");
+    let alert = |what: &'static str, over: bool| {
+        openclaw_tests::wait_for(what, || {
+            let alerts = home.json(&["alert", "list", "--json"])?;
+            let mut told = alerts.as_array().context("alerts")?.clone();
+            told.retain(|alert| alert["key"].as_str().is_some_and(|key| key.starts_with("budget:")));
+            let done = !told.is_empty() && told.iter().all(|alert| alert["resolved_at"].is_null() != over);
+            Ok(done.then_some(told))
+        })
+    };
+    alert("the alert", false)?;
+    assert_eq!(call(&home, "ask", json!({"prompt": "x"}))?["kind"], "over_budget");
+    // The next life of the daemon is two days later.
+    assert!(daemon.stop()?.success());
+    let step = home.path().join("step");
+    fs::write(&step, (2 * 86_400).to_string())?;
+    let mut command = home.command(&["run"])?;
+    command.env("OPENCLAW_CLOCK_STEP", &step);
+    let _daemon = home.start_as(command)?;
+    home.until("misbehaving", "ready")?;
+    let over = alert("its end", true)?;
+    assert!(over.iter().all(|alert| alert["resolution"] == "the budget has begun anew"), "{over:?}");
+    assert_eq!(call(&home, "ask", json!({"prompt": "x"}))?, "you said: x");
+    Ok(())
+}

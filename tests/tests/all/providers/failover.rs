@@ -1,8 +1,11 @@
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use openclaw_tests::provider::Reply;
 
 use super::*;
+use crate::support::{ended, leave, pid};
 
 fn ask(home: &Home) -> Result<Value> {
     call(home, "ask", json!({"prompt": "hello"}))
@@ -132,4 +135,63 @@ fn the_whole_call_has_an_end() -> Result<()> {
     );
     assert!(second.asked().is_empty());
     Ok(())
+}
+
+#[test]
+fn who_waits_for_so_long_is_answered_within_it() -> Result<()> {
+    let (first, second) = (Provider::start()?, Provider::start()?);
+    let (home, _daemon) = stage(&[&first, &second], "timeout = '1m'", &json!({}), "")?;
+    first.always(Some(Reply::Never));
+    second.always(Some(Reply::Never));
+    // The first would take all of its minute, and the second another one.
+    let error = call(&home, "ask", json!({"prompt": "hello", "within_ms": 300}))?;
+    assert_eq!(error["kind"], "failed", "{error}");
+    let told = error["message"].as_str().context("a message")?;
+    assert!(told.contains("in time; last `a`: it did not answer within"), "{told}");
+    assert_eq!((first.asked().len(), second.asked().len()), (1, 0));
+    // However often: that a caller does not wait says nothing of the provider.
+    for _ in 0..10 {
+        call(&home, "ask", json!({"prompt": "hello", "within_ms": 1}))?;
+    }
+    let component = home.component("a")?;
+    assert_eq!(
+        (
+            &component["breaker"]["state"],
+            &component["breaker"]["failures"],
+            &component["provider"]["functional"]["holds"]
+        ),
+        (&json!("closed"), &json!(0), &Value::Null),
+        "{component}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_caller_that_is_gone_leaves_its_place_to_another() -> Result<()> {
+    let provider = Provider::start()?;
+    let rules = json!({"rounds": 1, "breaker": {"min_calls": 1, "open": "100ms", "open_max": "100ms"}});
+    let (home, _daemon) = stage(&[&provider], "timeout = '10m'", &rules, "")?;
+    provider.next([Reply::refused(500)]);
+    assert_eq!(ask(&home)?["kind"], "failed");
+    // The one that passes holds the place for ten minutes, unless it is given back.
+    provider.always(Some(Reply::Never));
+    let half_open = || Ok((home.component("a")?["breaker"]["state"] == "half_open").then_some(()));
+    let mut held = String::new();
+    openclaw_tests::wait_for("a call to pass", || {
+        if held.is_empty() || ended_by(&home, &held)? {
+            held = leave(&home, "misbehaving", "call ask {\"prompt\":\"x\"}")?;
+        }
+        half_open()
+    })?;
+    provider.always(None);
+    kill(Pid::from_raw(pid(&home, "misbehaving")?), Signal::SIGKILL)?;
+    let done = ended(&home, &held)?;
+    assert_eq!(done["result"]["text"], "\"you said: x\"", "{done}");
+    assert_eq!(home.component("a")?["breaker"]["state"], "closed");
+    Ok(())
+}
+
+/// Whether a task has ended: its call came before the breaker let one pass.
+fn ended_by(home: &Home, task: &str) -> Result<bool> {
+    Ok(crate::support::task(home, task)?["state"] == "done")
 }
