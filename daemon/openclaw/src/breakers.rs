@@ -61,6 +61,7 @@ pub async fn of_provider(
             let agent = crate::alerts::whole();
             board.store.event(NewEvent { agent, kind: MOVED, payload: payload.to_string(), at: now });
             provided::teller(board.store.clone(), board.clock)(notice);
+            board.providers.keep(&crate::alerts::whole()).await?;
         }
         Ok(None) => {}
         Err(unknown) if !elsewhere => return Err(Failure::of(Code::Usage, &unknown)),

@@ -136,7 +136,7 @@ async fn serve(
             (name.clone(), (agent.grants.clone(), agent.supervision(&settings.supervision).rates))
         })
         .collect();
-    let (settling, provided) = provided::open(&settings, providers, &secrets, &store, clock)?;
+    let (settling, provided) = provided::open(&settings, providers, &secrets, &store, clock).await?;
     let mut providing = JoinSet::new();
     providing.spawn(provided::run(settling, store.clone(), clock));
 
@@ -280,6 +280,7 @@ async fn serve(
     let mut supervising = JoinSet::new();
     supervising.spawn(supervisor.run());
     services.spawn(provided::watch(provided.clone(), store.clone(), clock));
+    services.spawn(provided.clone().keep_on(crate::alerts::whole()));
     services.spawn(unit.clone().watch(this.clone()));
     services.spawn(unit.clone().tell(this.clone()));
     services.spawn(alerts::take(

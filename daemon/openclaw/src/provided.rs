@@ -29,8 +29,8 @@ const LONGEST: TimeDelta = TimeDelta::hours(1);
 /// What worked so long ago proves nothing: agents may not have asked since.
 const STALE: TimeDelta = TimeDelta::hours(1);
 
-/// Opens those whose keys are there.
-pub fn open(
+/// Opens those whose keys are there, with their breakers as an earlier life of the daemon left them.
+pub async fn open(
     settings: &Settings,
     providers: Providers,
     secrets: &Secrets,
@@ -46,7 +46,11 @@ pub fn open(
         store: store.clone(),
         clock,
     };
-    Handle::open(options).map_err(|error| Failure::of(Code::Failed, &error))
+    let (service, handle) = Handle::open(options).map_err(|error| Failure::of(Code::Failed, &error))?;
+    if let Err(error) = handle.recall(&crate::alerts::whole()).await {
+        tracing::warn!(%error, "which providers are to be left alone is not known: all are asked");
+    }
+    Ok((service, handle))
 }
 
 /// Settles what calls used, and raises alerts, until all is settled.

@@ -4,7 +4,7 @@ use limits::Opened;
 
 use crate::Handle;
 use crate::exchange::{BREAKER, Candidate, key, over_with};
-use crate::service::{Level, Notice};
+use crate::settlement::{Level, Notice};
 
 /// The longest reason, in characters: of one in a terminal's table.
 const REASON: usize = 400;
@@ -44,8 +44,8 @@ impl Handle {
     /// [`Unknown`].
     pub fn close_breaker(&self, name: &str, actor: &str, reason: &str) -> Result<Option<Notice>, Unknown> {
         let reason: String = reason.chars().take(REASON).collect();
-        self.turn(name, |_, candidate| {
-            let closed = candidate.state().gate.close();
+        self.turn(name, |this, candidate| {
+            let closed = candidate.state().gate.close(this.0.clock.steady());
             let what = format!("is asked again: its breaker was closed by {actor}: {reason}");
             closed.then(|| over_with(candidate, BREAKER, &what))
         })

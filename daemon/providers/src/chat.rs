@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use settings::{ChatModel, ContextLimit};
 
+use crate::exchange::Reading;
 use crate::policy::Trouble;
 
 /// One turn.
@@ -44,24 +45,34 @@ impl Tokens {
     }
 }
 
-/// What a model reads is about so many tokens: three bytes each, which is too many for English and about right for
-/// others, and some for each turn. No tokenizer: each model has its own.
+/// What a model reads is about so many tokens: three bytes each, which is more than English has and fewer than base64 or JSON, and
+/// some for each turn. An estimate; no tokenizer, since each model has its own.
 fn tokens(turn: &Say) -> u32 {
     u32::try_from(turn.text.len().div_ceil(3)).unwrap_or(u32::MAX).saturating_add(8)
 }
 
-/// A call's body, and the most tokens that it may use.
+/// What is sent to one model, and the most tokens that it is expected to use.
 pub(crate) struct Call {
-    pub body: Value,
+    kept: Vec<usize>,
+    answer: u32,
     pub most: Tokens,
 }
 
-/// The call for one model: what does not fit into its context is left out, the oldest turns first; the instructions and the
+impl Call {
+    /// Its body.
+    pub fn body(&self, question: &Question, model: &str) -> Value {
+        let turns = self.kept.iter().filter_map(|n| question.turns.get(*n));
+        let turns: Vec<_> = turns.map(|turn| json!({"role": turn.role, "content": turn.text})).collect();
+        json!({"model": model, "messages": turns, "max_tokens": self.answer, "stream": false})
+    }
+}
+
+/// The call for a model of such a context: what does not fit into its context is left out, the oldest turns first; the instructions and the
 /// last turn stay.
 ///
 /// # Errors
 /// Those alone are too long: so many tokens, of so many that fit.
-pub(crate) fn call(question: &Question, model: &str, limit: ContextLimit) -> Result<Call, (u32, u32)> {
+pub(crate) fn call(question: &Question, limit: ContextLimit) -> Result<Call, (u32, u32)> {
     let answer = question.max_tokens.unwrap_or(limit.answer).clamp(1, limit.answer);
     let room = limit.context.saturating_sub(answer);
     let last = question.turns.len().saturating_sub(1);
@@ -73,7 +84,7 @@ pub(crate) fn call(question: &Question, model: &str, limit: ContextLimit) -> Res
     }
     // From the newest backwards, and none older than one that does not fit: a gap would be a lie.
     let (mut sum, mut full) = (fixed, false);
-    let mut kept: Vec<&Say> = Vec::new();
+    let mut kept = Vec::new();
     for (n, turn) in question.turns.iter().enumerate().rev() {
         if !stays(n, turn) {
             full |= sum.saturating_add(tokens(turn)) > room;
@@ -82,12 +93,10 @@ pub(crate) fn call(question: &Question, model: &str, limit: ContextLimit) -> Res
             }
             sum += tokens(turn);
         }
-        kept.push(turn);
+        kept.push(n);
     }
-    let turns: Vec<_> =
-        kept.into_iter().rev().map(|turn| json!({"role": turn.role, "content": turn.text})).collect();
-    let body = json!({"model": model, "messages": turns, "max_tokens": answer, "stream": false});
-    Ok(Call { body, most: Tokens { read: sum.into(), written: answer.into() } })
+    kept.reverse();
+    Ok(Call { kept, answer, most: Tokens { read: sum.into(), written: answer.into() } })
 }
 
 #[derive(Deserialize)]
@@ -100,6 +109,8 @@ struct Completion {
 #[derive(Deserialize)]
 struct Choice {
     message: Said,
+    #[serde(default)]
+    finish_reason: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -114,28 +125,43 @@ struct Usage {
     prompt_tokens: i64,
     #[serde(default)]
     completion_tokens: i64,
+    #[serde(default)]
+    total_tokens: i64,
 }
 
-/// What was answered, and what it took; none where the provider does not say.
-pub(crate) fn answer(body: &[u8]) -> Result<(String, Option<Tokens>), Trouble> {
-    let completion: Completion = read(body)?;
-    let said = completion.choices.into_iter().next().and_then(|choice| choice.message.content);
-    let text = without_thoughts(&said.unwrap_or_default()).trim().to_owned();
-    if text.is_empty() {
-        return Err(Trouble::Empty);
+impl Usage {
+    /// None where it says nothing. What a model thought some count in the total alone, and bill as written: docs.x.ai.
+    fn tokens(&self) -> Option<Tokens> {
+        let sane = |count: i64| count.clamp(0, 100_000_000);
+        let (read, total) = (sane(self.prompt_tokens), sane(self.total_tokens));
+        let written = sane(self.completion_tokens).max(total - read);
+        (read > 0 || written > 0).then_some(Tokens { read, written })
     }
-    let known = completion.usage.filter(|usage| usage.prompt_tokens > 0 || usage.completion_tokens > 0);
-    let sane = |count: i64| count.clamp(0, 100_000_000);
-    let usage =
-        known.map(|usage| Tokens { read: sane(usage.prompt_tokens), written: sane(usage.completion_tokens) });
-    Ok((text, usage))
 }
 
-/// Some models put what they thought before their answer.
-fn without_thoughts(text: &str) -> &str {
+/// What was answered, and what that took, as far as the provider says.
+pub(crate) fn answer(body: &[u8]) -> Reading<String> {
+    let completion: Completion = match read(body) {
+        Ok(completion) => completion,
+        Err(trouble) => return Reading { answer: Err(trouble), usage: None },
+    };
+    let usage = completion.usage.and_then(|usage| usage.tokens());
+    let choice = completion.choices.into_iter().next();
+    let full = choice.as_ref().is_some_and(|choice| choice.finish_reason.as_deref() == Some("length"));
+    let said = choice.and_then(|choice| choice.message.content).unwrap_or_default();
+    let answer = match without_thoughts(&said).map(str::trim) {
+        Some(text) if !text.is_empty() => Ok(text.to_owned()),
+        Some(_) if !full => Err(Trouble::Empty),
+        _ => Err(Trouble::CutOff),
+    };
+    Reading { answer, usage }
+}
+
+/// Some models put what they thought before their answer; none: they have not come to it.
+fn without_thoughts(text: &str) -> Option<&str> {
     match text.trim_start().strip_prefix("<think>") {
-        Some(thoughts) => thoughts.split_once("</think>").map_or("", |(_, answer)| answer),
-        None => text,
+        Some(thoughts) => thoughts.split_once("</think>").map(|(_, answer)| answer),
+        None => Some(text),
     }
 }
 
@@ -175,7 +201,7 @@ mod tests {
         let question = Question { turns, ..Question::default() };
         let roles = |context| {
             let limit = ContextLimit { context, answer: 50 };
-            let body = call(&question, "m", limit).map(|call| call.body);
+            let body = call(&question, limit).map(|call| call.body(&question, "m"));
             body.map(|body| {
                 body["messages"].as_array().unwrap().iter().map(|m| m["role"].clone()).collect::<Vec<_>>()
             })
@@ -189,17 +215,37 @@ mod tests {
     #[test]
     fn answers_are_read_and_what_is_none_is_told() {
         let good = br#"{"choices":[{"message":{"content":"<think>hm</think>\n Hello "}}],"usage":{"prompt_tokens":7,"completion_tokens":2}}"#;
-        assert_eq!(answer(good).unwrap(), ("Hello".into(), Some(Tokens { read: 7, written: 2 })));
-        assert_eq!(answer(br#"{"choices":[{"message":{"content":"x"}}]}"#).unwrap(), ("x".into(), None));
+        let told = |body: &[u8]| {
+            let Reading { answer, usage } = answer(body);
+            (answer, usage.map(|tokens| (tokens.read, tokens.written)))
+        };
+        assert_eq!(told(good), (Ok("Hello".into()), Some((7, 2))));
+        assert_eq!(told(br#"{"choices":[{"message":{"content":"x"}}]}"#), (Ok("x".into()), None));
         for empty in [
             "",
             " \n",
             r#"{"choices":[]}"#,
             r#"{"choices":[{"message":{}}]}"#,
-            r#"{"choices":[{"message":{"content":"<think>hm"}}]}"#,
+            r#"{"choices":[{"message":{"content":"<think>hm</think>"},"finish_reason":"stop"}]}"#,
         ] {
-            assert_eq!(answer(empty.as_bytes()), Err(Trouble::Empty), "{empty}");
+            assert_eq!(told(empty.as_bytes()).0, Err(Trouble::Empty), "{empty}");
         }
+        for cut_off in [
+            r#"{"choices":[{"message":{"content":"<think>hm"}}]}"#,
+            r#"{"choices":[{"message":{"content":""},"finish_reason":"length"}]}"#,
+        ] {
+            assert_eq!(told(cut_off.as_bytes()).0, Err(Trouble::CutOff), "{cut_off}");
+        }
+        let counted = |usage: &str| {
+            let body = format!(r#"{{"choices":[{{"message":{{"content":""}}}}],"usage":{usage}}}"#);
+            told(body.as_bytes()).1
+        };
+        // What was thought is in the total alone, and is paid for, also where nothing came of it.
+        let thought = r#"{"prompt_tokens":1000,"completion_tokens":10,"total_tokens":5010}"#;
+        assert_eq!(counted(thought), Some((1000, 4010)));
+        assert_eq!(counted(r#"{"prompt_tokens":7,"completion_tokens":2,"total_tokens":9}"#), Some((7, 2)));
+        assert_eq!(counted(r#"{"prompt_tokens":0,"completion_tokens":0}"#), None);
+        assert_eq!(counted(r#"{"prompt_tokens":-5,"completion_tokens":9000000000}"#), Some((0, 100_000_000)));
         for (odd, why) in [
             ("<html>hidden</html>", "HTML"),
             ("{\"choices\":[{\"mess", "no JSON"),
@@ -207,7 +253,7 @@ mod tests {
             ("{\"error\":\"hidden\"}", "another form"),
             ("{\"choices\":\"hidden\"}", "another form"),
         ] {
-            let told = answer(odd.as_bytes()).unwrap_err().to_string();
+            let told = told(odd.as_bytes()).0.unwrap_err().to_string();
             assert!(told.contains(why) && !told.contains("hidden"), "{odd}: {told}");
         }
     }
@@ -218,10 +264,11 @@ mod tests {
             let turns: Vec<_> = turns.iter().map(|(role, text)| say(role, text)).collect();
             let limit = ContextLimit { context, answer: 50 };
             let question = Question { turns: turns.clone(), max_tokens: asked, ..Question::default() };
-            match call(&question, "m", limit) {
+            match call(&question, limit) {
                 Ok(call) => {
                     prop_assert!(call.most.read + call.most.written <= i64::from(context));
-                    let sent = call.body["messages"].as_array().unwrap();
+                    let body = call.body(&question, "m");
+                    let sent = body["messages"].as_array().unwrap();
                     prop_assert_eq!(sent.last().unwrap()["content"].as_str(), Some(turns.last().unwrap().text.as_str()));
                     let systems = turns.iter().filter(|turn| turn.role == "system").count();
                     let last = usize::from(turns.last().unwrap().role == "system");

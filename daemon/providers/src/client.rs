@@ -1,6 +1,6 @@
 //! HTTP as this daemon speaks it: rustls with ring, the public authorities, no redirects of its own accord, no compression.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -137,8 +137,14 @@ impl Resolve for Names {
     fn resolve(&self, name: Name) -> Resolving {
         let (public_only, lookups) = (self.public_only, self.lookups.clone());
         Box::pin(async move {
-            let _turn = lookups.acquire_owned().await?;
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let turn = lookups.acquire_owned().await?;
+            // Nobody ends a look-up that hangs: its turn is over when it is, though nobody waits for it.
+            let look = move || {
+                let found = (name.as_str(), 0).to_socket_addrs().map(Vec::from_iter);
+                drop(turn);
+                found
+            };
+            let found = tokio::task::spawn_blocking(look).await??;
             // One that leads inside is no accident: none of its addresses is used.
             match found.iter().map(SocketAddr::ip).find(|ip| public_only && !is_public(*ip)) {
                 Some(ip) => Err(Private(ip).into()),

@@ -19,7 +19,8 @@ use crate::chat::Tokens;
 use crate::client::{self, Unread};
 use crate::health::Health;
 use crate::policy::{Gate, Pass, Position, Progress, Step, Trouble, Why};
-use crate::service::{Inner, Level, Notice};
+use crate::service::Inner;
+use crate::settlement::{Level, Notice};
 
 /// What is read of an answer that says no.
 const REFUSAL: u64 = 64 * 1024;
@@ -108,6 +109,16 @@ impl Drop for Passed<'_> {
     }
 }
 
+/// An answer, as it reads, and what it took, where that is known.
+pub(crate) struct Reading<A> {
+    pub answer: Result<A, Trouble>,
+    pub usage: Option<Tokens>,
+}
+
+/// A try that was answered with nothing, and how long it took. That says something of the provider only where another one had
+/// something to say: whoever may ask could else ask for nothing until all are left alone.
+type Empty<'c> = (Passed<'c>, Duration);
+
 /// A call, ready to be sent to one provider.
 pub(crate) struct Attempt {
     pub request: RequestBuilder,
@@ -171,10 +182,24 @@ impl Candidate {
         let retry_after = header.and_then(|text| retry_after(text, now));
         // What it says beside the status is worth a look, no more.
         let body = client::body(response, REFUSAL).await.unwrap_or_default();
-        let json: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let said = [&json["error"]["message"], &json["error"], &json["message"], &json["detail"]];
-        let why = said.into_iter().find_map(Value::as_str).unwrap_or_default();
-        Trouble::Status { code, retry_after, why: self.told(why) }
+        Trouble::Status {
+            code,
+            retry_after,
+            why: self.why(&serde_json::from_slice(&body).unwrap_or_default()),
+        }
+    }
+
+    /// What it says of its refusal.
+    fn why(&self, said: &Value) -> String {
+        let places = [&said["error"]["message"], &said["error"], &said["message"], &said["detail"]];
+        self.told(places.into_iter().find_map(Value::as_str).unwrap_or_default())
+    }
+
+    /// Some say in the body of a 200 what went wrong behind them: <https://openrouter.ai/docs/api-reference/errors>.
+    fn error_in(&self, body: &[u8]) -> Option<Trouble> {
+        let said: Value = serde_json::from_slice(body).ok()?;
+        let code = said.get("error")?.get("code")?.as_u64().filter(|code| (400..600).contains(code))?;
+        Some(Trouble::Status { code: u16::try_from(code).ok()?, retry_after: None, why: self.why(&said) })
     }
 }
 
@@ -193,28 +218,28 @@ impl Inner {
         &self,
         (agent, capability): (&AgentName, &'static str),
         within: Option<Duration>,
-        candidates: &[(&Candidate, Attempt)],
+        (candidates, attempt): (&[&Candidate], impl Fn(usize) -> Attempt),
         rules: &FailOver,
-        read: impl Fn(&Candidate, &[u8]) -> Result<(A, Option<Tokens>), Trouble>,
+        read: impl Fn(&Candidate, &[u8]) -> Reading<A>,
     ) -> Result<A, Refusal> {
         let mut progress = Progress::new(candidates.len(), rules, within, self.clock.steady());
-        let mut last = None;
+        let (mut last, mut empty) = (None, Vec::new());
         loop {
             let now = self.clock.steady();
             let free: Vec<_> =
-                candidates.iter().map(|(candidate, _)| candidate.state().gate.free_at(now)).collect();
+                candidates.iter().map(|candidate| candidate.state().gate.free_at(now)).collect();
             match progress.next(&free, rules, fastrand::f64(), now) {
                 Step::Try(n) => {
-                    let (candidate, attempt) = &candidates[n];
+                    let candidate = candidates[n];
                     let within = progress.time_for(candidate.provider.timeout, now);
-                    match self
-                        .attempt((agent, capability), (candidate, attempt), within, &rules.breaker, &read)
-                        .await?
-                    {
+                    let tried = (candidate, attempt(n));
+                    let answer =
+                        self.attempt((agent, capability), tried, within, &rules.breaker, &read, &mut empty);
+                    match answer.await? {
                         Ok(answer) => return Ok(answer),
                         Err(trouble) => {
                             progress.failed(&trouble, rules);
-                            last = Some((*candidate, trouble));
+                            last = Some((candidate, trouble));
                         }
                     }
                 }
@@ -228,13 +253,14 @@ impl Inner {
     }
 
     /// One try. The outer error is ours: the try was not made.
-    async fn attempt<A>(
+    async fn attempt<'c, A>(
         &self,
         (agent, capability): (&AgentName, &'static str),
-        (candidate, attempt): (&Candidate, &Attempt),
+        (candidate, attempt): (&'c Candidate, Attempt),
         within: Duration,
         breaker: &Breaker,
-        read: impl Fn(&Candidate, &[u8]) -> Result<(A, Option<Tokens>), Trouble>,
+        read: impl Fn(&Candidate, &[u8]) -> Reading<A>,
+        empty: &mut Vec<Empty<'c>>,
     ) -> Result<Result<A, Trouble>, Refusal> {
         let pass = candidate.state().gate.pass(within, self.clock.steady());
         let mut passed = Passed { candidate, pass: Some(pass) };
@@ -244,31 +270,45 @@ impl Inner {
         let model = attempt.model.as_ref().map(|model| model.name.clone());
         let mut flight = self.reserve((agent, capability), &candidate.name, model, most).await?;
         let (now, began) = (self.clock.now(), Instant::now());
-        // Its body is bytes, so there is always another one.
-        let Some(request) = attempt.request.try_clone() else {
-            return Err(Refusal::Invalid("the call cannot be sent".into()));
-        };
-        let sent = timeout(within, candidate.send(request, now)).await;
-        let answer = match sent {
-            Ok(body) => body.and_then(|body| read(candidate, &body)),
-            Err(_) => Err(Trouble::Timeout(within)),
+        let Reading { answer, usage } = match timeout(within, candidate.send(attempt.request, now)).await {
+            Ok(Ok(body)) => {
+                let Reading { answer, usage } = read(candidate, &body);
+                Reading {
+                    answer: answer.map_err(|trouble| candidate.error_in(&body).unwrap_or(trouble)),
+                    usage,
+                }
+            }
+            Ok(Err(trouble)) => Reading { answer: Err(trouble), usage: None },
+            Err(_) => Reading { answer: Err(Trouble::Timeout(within)), usage: None },
         };
         let trouble = answer.as_ref().err();
-        let used = match (&answer, trouble) {
-            // Nobody bills what was refused, or was never sent.
-            (_, Some(Trouble::Status { .. } | Trouble::Network(_))) => (Tokens::default(), 0),
-            (Ok((_, Some(tokens))), _) => (*tokens, cost(*tokens)),
-            _ => (attempt.most, most.micros),
-        };
-        flight.used(used.0, used.1);
+        match (trouble, usage) {
+            (_, Some(tokens)) => flight.used(tokens, cost(tokens)),
+            (Some(Trouble::Network(_)), None) => flight.unsent(),
+            (Some(trouble), None) if !trouble.may_be_billed() => flight.used(Tokens::default(), 0),
+            (_, None) => flight.used(attempt.most, most.micros),
+        }
         // Whose caller waits for no longer was not given its time: that says nothing of it.
         let cut_short = matches!(trouble, Some(Trouble::Timeout(_))) && within < candidate.provider.timeout;
-        if !cut_short {
-            passed.pass = None;
-            self.learn(candidate, (trouble, began.elapsed()), breaker, &mut flight.notices);
+        match trouble {
+            Some(_) if cut_short => {}
+            Some(Trouble::Empty) => empty.push((passed, began.elapsed())),
+            _ => {
+                passed.pass = None;
+                // It does its work, and was not given the tokens for it.
+                let trouble = trouble.filter(|trouble| **trouble != Trouble::CutOff);
+                self.learn(candidate, (trouble, began.elapsed()), breaker, &mut flight.notices);
+            }
+        }
+        if answer.is_ok() {
+            for (mut passed, took) in empty.drain(..) {
+                passed.pass = None;
+                let nothing = (Some(&Trouble::Empty), took);
+                self.learn(passed.candidate, nothing, breaker, &mut flight.notices);
+            }
         }
         flight.end(trouble.map_or("ok", Trouble::word), trouble.map(ToString::to_string));
-        Ok(answer.map(|(answer, _)| answer))
+        Ok(answer)
     }
 
     /// What a try says of its provider.
@@ -285,6 +325,7 @@ impl Inner {
         let worked = state.health.functional.holds;
         let stood = state.gate.position(self.clock.steady());
         state.health.learn(trouble, now);
+        let broken = state.health.functional.holds == Some(false);
         let opened = state.gate.ended(trouble, took, breaker, self.clock.steady());
         let closed = state.gate.position(self.clock.steady()) == Position::Closed;
         drop(state);
@@ -303,7 +344,7 @@ impl Inner {
         };
         let name = &candidate.name;
         tracing::warn!(provider = %name, "{trouble}");
-        if trouble.is_ours() && (worked != Some(false) || knew != Some(false)) {
+        if trouble.is_ours() && broken && (worked != Some(false) || knew != Some(false)) {
             notices.push(misconfigured(candidate, trouble));
         }
         if let Some(until) = opened.map(|until| until + self.clock.step()) {
@@ -353,6 +394,19 @@ fn remedy(candidate: &Candidate, trouble: &Trouble) -> String {
 /// `step`: what is added to a steady time for people.
 fn given_up(why: Why, last: Option<(&Candidate, Trouble)>, step: TimeDelta) -> Refusal {
     match (why, last) {
+        (_, Some((candidate, trouble @ Trouble::CutOff))) => {
+            let name = &candidate.name;
+            Refusal::Invalid(format!(
+                "`{name}`: {trouble}: let it write more (`max_tokens`, and `answer` in context-limits.json)"
+            ))
+        }
+        (Why::Fatal, Some((candidate, trouble))) if !trouble.is_ours() => {
+            let why = format!(
+                "`{}` has not answered: {trouble} (failover.json tries nobody else then)",
+                candidate.name
+            );
+            Refusal::Failed { why, retry_at: None }
+        }
         (Why::Fatal, Some((candidate, trouble))) => {
             let remedy = remedy(candidate, &trouble);
             Refusal::Misconfigured { provider: candidate.name.clone(), trouble, remedy }

@@ -3,9 +3,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use chrono::TimeDelta;
+
 use crate::Time;
 use crate::policy::Trouble;
 use crate::probe::Seen;
+
+/// What worked within that time works: a call that is refused is wrong itself.
+const LATELY: TimeDelta = TimeDelta::hours(1);
 
 /// One of the three.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,8 +64,11 @@ impl Health {
             Seen::Trouble(trouble) => {
                 let functional = self.functional.clone();
                 self.learn(Some(trouble), now);
-                // Nothing was asked of it.
+                // Nothing was asked of it; so nothing but its key can be wrong.
                 self.functional = functional;
+                if let Trouble::Status { code: 403, .. } = trouble {
+                    self.authenticated.refuted(trouble, now);
+                }
             }
         }
     }
@@ -73,12 +81,19 @@ impl Health {
             self.functional.shown(now);
             return;
         };
-        self.functional.refuted(trouble, now);
+        // Too long, or flagged for what it says: whoever may ask could else have it look broken to all.
+        let of_the_call = matches!(trouble, Trouble::Status { code: 400 | 403 | 413 | 422, .. });
+        let works =
+            self.functional.holds == Some(true) && self.functional.at.is_some_and(|at| now - at < LATELY);
+        if !(of_the_call && works) {
+            self.functional.refuted(trouble, now);
+        }
         match trouble {
             Trouble::Status { code, .. } => {
                 self.reachable.shown(now);
                 match code {
-                    401 | 403 => self.authenticated.refuted(trouble, now),
+                    401 => self.authenticated.refuted(trouble, now),
+                    403 if !works => self.authenticated.refuted(trouble, now),
                     // Whose account is empty, or whose call is wrong, is known.
                     402 | 404 | 422 => self.authenticated.shown(now),
                     _ => {}
@@ -88,7 +103,7 @@ impl Health {
                 self.reachable.refuted(trouble, now)
             }
             // Something answers; whether that is the provider, nobody knows.
-            Trouble::Empty | Trouble::Unusable(_) => {}
+            Trouble::Empty | Trouble::CutOff | Trouble::Unusable(_) => {}
         }
     }
 }
@@ -131,5 +146,25 @@ mod tests {
         assert_eq!(told(status(503)), [yes, None, no]);
         assert_eq!(told(Some(Trouble::Network("refused".into()))), [no, None, no]);
         assert_eq!(told(Some(Trouble::Unusable("HTML".into()))), [None, None, no]);
+    }
+
+    #[test]
+    fn what_was_said_and_is_refused_says_nothing_of_a_provider_that_works() {
+        let now = Time::UNIX_EPOCH;
+        let status = |code| Trouble::Status { code, retry_after: None, why: String::new() };
+        let told = |code, later| {
+            let mut health = Health::default();
+            health.learn(None, now);
+            health.learn(Some(&status(code)), now + later);
+            [health.authenticated.holds, health.functional.holds]
+        };
+        let (yes, no) = (Some(true), Some(false));
+        let (soon, late) = (TimeDelta::minutes(59), TimeDelta::minutes(61));
+        for code in [400, 403, 413, 422] {
+            assert_eq!(told(code, soon), [yes, yes], "{code}");
+        }
+        assert_eq!(told(401, soon), [no, no]);
+        assert_eq!(told(404, soon), [yes, no]);
+        assert_eq!((told(403, late), told(400, late)), ([no, no], [yes, no]));
     }
 }

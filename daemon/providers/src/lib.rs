@@ -31,17 +31,20 @@ pub mod client;
 mod exchange;
 mod fetch;
 mod health;
+mod kept;
 pub mod policy;
 mod probe;
 mod search;
 mod service;
+mod settlement;
 
 pub use breaker::Unknown;
 pub use budget::{Standing, is_past, standings};
 pub use chat::{Question, Say};
 pub use exchange::Refusal;
 pub use health::{Health, Proof};
-pub use service::{Answers, Error, Handle, Level, Notice, Options, ProviderStatus, Service};
+pub use service::{Answers, Error, Handle, Options, ProviderStatus};
+pub use settlement::{Level, Notice, Service};
 
 /// A time, by the daemon's clock.
 pub type Time = chrono::DateTime<chrono::Utc>;

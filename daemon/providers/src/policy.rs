@@ -9,7 +9,9 @@
 
 use std::time::Duration;
 
-use limits::{Breaker, Call, Opened, humantime};
+use chrono::TimeDelta;
+use limits::{Breaker, Call, Opened, humantime, shift};
+use serde::{Deserialize, Serialize};
 use settings::{Breaker as BreakerRules, FailOver, Trigger};
 
 use crate::Time;
@@ -39,6 +41,9 @@ pub enum Trouble {
     /// It answered, with nothing.
     #[error("its answer is empty")]
     Empty,
+    /// It wrote all that it may, and had not come to its answer.
+    #[error("its answer was cut off before it began: it may write too few tokens")]
+    CutOff,
     /// It answered with something else.
     #[error("its answer cannot be used: {0}")]
     Unusable(String),
@@ -53,7 +58,7 @@ impl Trouble {
             }
             Self::Timeout(_) => *trigger == Trigger::Timeout,
             Self::Network(_) | Self::Broken(_) => *trigger == Trigger::Network,
-            Self::Empty | Self::Unusable(_) => *trigger == Trigger::Empty,
+            Self::Empty | Self::CutOff | Self::Unusable(_) => *trigger == Trigger::Empty,
         };
         !matches!(self, Self::Status { code: 400 | 401 | 403, .. }) && on.iter().any(is)
     }
@@ -68,6 +73,15 @@ impl Trouble {
         matches!(self, Self::Status { code: 401..=403, .. })
     }
 
+    /// Whether it may have been carried out, and billed, by whoever stands behind what answers.
+    pub fn may_be_billed(&self) -> bool {
+        match self {
+            Self::Status { code, .. } => matches!(code, 408 | 504 | 524),
+            Self::Network(_) => false,
+            _ => true,
+        }
+    }
+
     /// In a word, for the record.
     pub fn word(&self) -> &'static str {
         match self {
@@ -77,13 +91,14 @@ impl Trouble {
             Self::Status { .. } => "server",
             Self::Network(_) | Self::Broken(_) => "network",
             Self::Empty => "empty",
+            Self::CutOff => "cut_off",
             Self::Unusable(_) => "unusable",
         }
     }
 }
 
 /// Whether a provider is left alone for a while: its breaker, and how long it asked us to wait.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Gate {
     breaker: Breaker,
     state: Position,
@@ -91,7 +106,8 @@ pub struct Gate {
 }
 
 /// Where the breaker stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Position {
     /// Calls pass.
     #[default]
@@ -154,14 +170,32 @@ impl Gate {
         Some(until)
     }
 
-    /// Somebody closes it; false: it is closed.
-    pub fn close(&mut self) -> bool {
-        let closes = self.state != Position::Closed;
+    /// Somebody closes it, whatever it asked for; false: it is closed.
+    pub fn close(&mut self, now: Time) -> bool {
+        let closes = self.state != Position::Closed || self.free_at(now).is_some();
         if closes {
-            self.breaker.close();
-            self.state = Position::Closed;
+            *self = Self::default();
         }
         closes
+    }
+
+    /// As it is by a clock that was set forward by so much.
+    pub fn shift(&mut self, by: TimeDelta) {
+        self.breaker.shift(by);
+        if let Position::Open { until } | Position::HalfOpen { until } = &mut self.state {
+            shift(until, by);
+        }
+        self.held_until.iter_mut().for_each(|until| shift(until, by));
+    }
+
+    /// As an earlier life of the daemon has left it: nobody is under way, and no clock that was set keeps it out for longer than
+    /// the rules do.
+    pub fn taken_up(mut self, rules: &BreakerRules, now: Time) -> Self {
+        if let Position::Open { until } | Position::HalfOpen { until } = self.state {
+            self.state = Position::Open { until: until.min(now + rules.open_max.max(rules.open)) };
+        }
+        self.held_until = self.held_until.map(|until| until.min(now + LONGEST_HOLD));
+        self
     }
 
     /// A call passes, which takes no longer than `longest`.

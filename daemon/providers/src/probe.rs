@@ -14,7 +14,7 @@ use crate::Handle;
 use crate::chat::{Question, Say};
 use crate::exchange::{Candidate, MISCONFIGURED, misconfigured, over_with};
 use crate::policy::Trouble;
-use crate::service::Notice;
+use crate::settlement::Notice;
 
 /// How long one may take: who is slower than that serves nobody.
 const LONGEST: Duration = Duration::from_secs(10);

@@ -1,12 +1,10 @@
-//! What others hold, and the task that settles what calls have used.
+//! What others hold: who is asked, and how each stands.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use limits::Opened;
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::{Hit, Page};
@@ -14,25 +12,18 @@ use reqwest::Client;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use settings::{Calls, Fetch, Period, ProviderKind, Providers, Secrets};
-use store::ledger::{self, ABANDONED, Entered, Entry, NewCall, Share, UNDER_WAY};
 use store::{Clock, Store};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::sync::{Mutex, Notify, mpsc, watch};
 use url::Url;
-use uuid::Uuid;
 
-use crate::budget::{self, Cost, Standing};
+use crate::budget::{self, Standing};
 use crate::chat::{self, Question, Tokens};
 use crate::client::{self, Clients, NoClient};
-use crate::exchange::{Attempt, Candidate, Refusal, over};
+use crate::exchange::{Attempt, Candidate, Reading, Refusal};
 use crate::health::Health;
 use crate::policy::Position;
 use crate::search;
-
-/// While the store is away, between two tries to settle.
-const AGAIN: Duration = Duration::from_millis(500);
-/// Settlements that are entered at once.
-const AT_ONCE: usize = 256;
+use crate::settlement::{Service, Settlement};
 
 /// What a component is made of.
 pub struct Options {
@@ -56,30 +47,6 @@ pub enum Error {
     /// TLS cannot be set up.
     #[error(transparent)]
     Client(#[from] NoClient),
-}
-
-/// How much a notice matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    /// What was told of under this key is over; where nothing was, this is no news.
-    Over,
-    /// It was dealt with.
-    Warning,
-    /// Somebody must do something.
-    Critical,
-}
-
-/// What the operator should hear of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// About whom; none: about all.
-    pub agent: Option<AgentName>,
-    /// How much it matters.
-    pub level: Level,
-    /// What it is about: the same is told of once, and counted.
-    pub key: String,
-    /// What happened and what to do, in a sentence.
-    pub text: String,
 }
 
 /// How a provider stands.
@@ -162,33 +129,18 @@ pub(crate) struct Inner {
     /// In effect now; a call goes on with what was when it began.
     set: RwLock<Arc<Set>>,
     secrets: Secrets,
-    store: Store,
-    settlements: mpsc::Sender<Settlement>,
+    pub store: Store,
+    pub settlements: mpsc::Sender<Settlement>,
     /// Of any breaker.
     pub changed: watch::Sender<u64>,
+    /// As the store has each breaker.
+    pub kept: Mutex<BTreeMap<String, String>>,
     closing: Arc<Notify>,
 }
 
 /// What calls are made with. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle(pub(crate) Arc<Inner>);
-
-/// What is left to be done behind a try.
-pub(crate) struct Settlement {
-    /// The caller went away while this was waited for: what was reserved, if it was, is given back.
-    reserving: Option<oneshot::Receiver<Result<Entered, store::Error>>>,
-    reserved: Vec<Share>,
-    used: Vec<i64>,
-    call: Box<NewCall>,
-    notices: Vec<Notice>,
-}
-
-/// Settles what calls have used, and tells of what somebody should hear of.
-pub struct Service {
-    store: Store,
-    settlements: mpsc::Receiver<Settlement>,
-    closing: Arc<Notify>,
-}
 
 impl Handle {
     /// Those whose keys are there, ready to be asked.
@@ -212,6 +164,7 @@ impl Handle {
             store,
             settlements,
             changed: watch::Sender::new(0),
+            kept: Mutex::default(),
             closing,
         };
         Ok((service, Self(Arc::new(inner))))
@@ -345,7 +298,7 @@ impl Inner {
         if question.turns.is_empty() {
             return Err(Refusal::Invalid("there is no question: give `prompt` or `messages`".into()));
         }
-        let (mut candidates, mut too_long) = (Vec::new(), None);
+        let (mut candidates, mut calls, mut too_long) = (Vec::new(), Vec::new(), None);
         for candidate in set.chat.iter().filter(|one| only.is_none_or(|only| one.name == only)) {
             let mut models = candidate.provider.models.iter();
             let model = match &question.model {
@@ -353,16 +306,11 @@ impl Inner {
                 None => models.next(),
             };
             let Some(model) = model else { continue };
-            match chat::call(question, &model.name, set.described.limits.of(&model.name)) {
+            match chat::call(question, set.described.limits.of(&model.name)) {
                 Err(lengths) => too_long = Some((model.name.clone(), lengths)),
                 Ok(call) => {
-                    let request = candidate.http.post(candidate.at("chat/completions")).json(&call.body);
-                    let request = match &candidate.key {
-                        Some(key) => request.bearer_auth(key.expose_secret()),
-                        None => request,
-                    };
-                    let attempt = Attempt { request, model: Some(model.clone()), most: call.most };
-                    candidates.push((candidate, attempt));
+                    candidates.push(candidate);
+                    calls.push((model, call));
                 }
             }
         }
@@ -377,8 +325,20 @@ impl Inner {
                 (None, None) => "no provider has a model".into(),
             }));
         }
+        // Made when it is tried: a question may be long, and most ask one provider.
+        let attempt = |n: usize| {
+            let (candidate, (model, call)) = (candidates[n], &calls[n]);
+            let body = call.body(question, &model.name);
+            let request = candidate.http.post(candidate.at("chat/completions")).json(&body);
+            let request = match &candidate.key {
+                Some(key) => request.bearer_auth(key.expose_secret()),
+                None => request,
+            };
+            Attempt { request, model: Some((*model).clone()), most: call.most }
+        };
         let read = |_: &Candidate, body: &[u8]| chat::answer(body);
-        self.exchange((agent, "ask"), question.within, &candidates, &set.described.failover, read).await
+        let tried = (candidates.as_slice(), attempt);
+        self.exchange((agent, "ask"), question.within, tried, &set.described.failover, read).await
     }
 
     /// As [`ask`](Self::ask).
@@ -398,7 +358,10 @@ impl Inner {
             return Err(Refusal::Invalid("a query has 1 to 400 characters".into()));
         }
         let limit = limit.clamp(1, search::HITS);
-        let attempt = |candidate: &Candidate| {
+        let candidates: Vec<_> =
+            set.search.iter().filter(|one| only.is_none_or(|only| one.name == only)).collect();
+        let attempt = |n: usize| {
+            let candidate = candidates[n];
             let key = candidate.key.as_ref().map(ExposeSecret::expose_secret);
             let request = match candidate.provider.kind {
                 ProviderKind::Brave => {
@@ -419,217 +382,16 @@ impl Inner {
             };
             Attempt { request, model: None, most: Tokens::default() }
         };
-        let candidates: Vec<_> = set
-            .search
-            .iter()
-            .filter(|one| only.is_none_or(|only| one.name == only))
-            .map(|candidate| (candidate, attempt(candidate)))
-            .collect();
         let read = |candidate: &Candidate, body: &[u8]| {
-            let hits = match candidate.provider.kind {
+            let answer = match candidate.provider.kind {
                 ProviderKind::Brave => search::brave(body),
                 ProviderKind::Perplexity | ProviderKind::Chat => search::perplexity(body),
             };
-            hits.map(|hits| (hits, Some(Tokens::default())))
+            Reading { answer, usage: Some(Tokens::default()) }
         };
-        self.exchange((agent, "search"), within, &candidates, &set.described.failover, read).await
+        let tried = (candidates.as_slice(), attempt);
+        self.exchange((agent, "search"), within, tried, &set.described.failover, read).await
     }
-
-    /// Reserves what a try may take, in all budgets that are about it.
-    pub async fn reserve(
-        &self,
-        (agent, capability): (&AgentName, &'static str),
-        provider: &str,
-        model: Option<String>,
-        cost: Cost,
-    ) -> Result<Flight, Refusal> {
-        let most = self.calls.max_calls;
-        let place = self.settlements.clone().try_reserve_owned().map_err(|_| Refusal::Busy { most })?;
-        let now = self.clock.now();
-        let reserved = budget::shares(&self.calls.budgets, agent, provider, cost, now);
-        let call = NewCall {
-            id: Uuid::now_v7(),
-            agent: agent.clone(),
-            capability,
-            provider: provider.into(),
-            model,
-            tokens_in: 0,
-            tokens_out: 0,
-            cost: cost.micros,
-            duration_ms: 0,
-            outcome: ABANDONED,
-            detail: None,
-            at: now,
-        };
-        // In the same transaction as the reservation, or before it: what it is settled by comes later.
-        let begun = (!reserved.is_empty()).then(|| Box::new(NewCall { outcome: UNDER_WAY, ..call.clone() }));
-        begun.map(|begun| self.store.leave(Entry::Begin(begun)));
-        let mut flight = Flight {
-            place: Some(place),
-            reserving: None,
-            used: reserved.iter().map(|share| share.amount).collect(),
-            reserved,
-            call: Some(Box::new(call)),
-            notices: Vec::new(),
-            began: Instant::now(),
-        };
-        if flight.reserved.is_empty() {
-            return Ok(flight);
-        }
-        let answer = flight.reserving.insert(self.store.leave(Entry::Reserve(flight.reserved.clone())));
-        let entered = self.store.entered(answer).await;
-        if let Err(error @ store::Error::Doubtful(_)) = entered {
-            // It may be reserved yet: then it is given back.
-            flight.used.fill(0);
-            if let Some(call) = &mut flight.call {
-                (call.outcome, call.cost) = ("refused", 0);
-            }
-            return Err(error.into());
-        }
-        flight.reserving = None;
-        let refused = match entered {
-            Ok(Entered { exhausted: None, .. }) => return Ok(flight),
-            Ok(Entered { exhausted: Some(short), crossed }) => {
-                flight.notices.extend(crossed.iter().map(crossing));
-                over(&short, now)
-            }
-            Err(error) => error.into(),
-        };
-        flight.nothing();
-        Err(refused)
-    }
-}
-
-/// A try under way: whatever becomes of its caller, what it used is settled.
-pub(crate) struct Flight {
-    place: Option<mpsc::OwnedPermit<Settlement>>,
-    reserving: Option<oneshot::Receiver<Result<Entered, store::Error>>>,
-    reserved: Vec<Share>,
-    /// Until something else is known, all that was reserved.
-    used: Vec<i64>,
-    call: Option<Box<NewCall>>,
-    pub notices: Vec<Notice>,
-    began: Instant,
-}
-
-impl Flight {
-    /// What it used; the request counts in any case.
-    pub fn used(&mut self, tokens: Tokens, micros: i64) {
-        for (share, used) in self.reserved.iter().zip(&mut self.used) {
-            if !budget::of(share).0 {
-                *used = micros;
-            }
-        }
-        if let Some(call) = &mut self.call {
-            (call.tokens_in, call.tokens_out, call.cost) = (tokens.read, tokens.written, micros);
-        }
-    }
-
-    /// What it is about, for the record.
-    pub fn about(&mut self, what: &str) {
-        if let Some(call) = &mut self.call {
-            call.model = Some(what.into());
-        }
-    }
-
-    /// It has ended.
-    pub fn end(mut self, outcome: &'static str, detail: Option<String>) {
-        if let Some(call) = &mut self.call {
-            (call.outcome, call.detail) = (outcome, detail);
-        }
-    }
-
-    /// Nothing was reserved, and nothing is sent.
-    fn nothing(mut self) {
-        self.reserved.clear();
-        self.used.clear();
-        if let Some(call) = &mut self.call {
-            (call.outcome, call.cost) = ("refused", 0);
-        }
-    }
-}
-
-impl Drop for Flight {
-    fn drop(&mut self) {
-        let (Some(place), Some(mut call)) = (self.place.take(), self.call.take()) else { return };
-        call.duration_ms = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX);
-        place.send(Settlement {
-            reserving: self.reserving.take(),
-            reserved: std::mem::take(&mut self.reserved),
-            used: std::mem::take(&mut self.used),
-            call,
-            notices: std::mem::take(&mut self.notices),
-        });
-    }
-}
-
-impl Service {
-    /// Runs until [`Handle::close`], and until all that has begun by then is settled.
-    pub async fn run(mut self, tell: impl Fn(Notice)) {
-        let (store, mut settling) = (&self.store, FuturesUnordered::new());
-        let (mut open, mut ended) = (true, false);
-        while !ended || !settling.is_empty() {
-            // Side by side: the store makes one transaction of them, and none waits for another's.
-            tokio::select! {
-                settlement = self.settlements.recv(), if !ended && settling.len() < AT_ONCE => match settlement {
-                    Some(settlement) => settling.push(settle(store, settlement)),
-                    None => ended = true,
-                },
-                Some(notices) = settling.next() => notices.into_iter().for_each(&tell),
-                () = self.closing.notified(), if open => {
-                    open = false;
-                    self.settlements.close();
-                }
-            }
-        }
-    }
-}
-
-/// Settles until it is settled, or the store has ended.
-async fn settle(store: &Store, settlement: Settlement) -> Vec<Notice> {
-    let Settlement { reserving, mut reserved, mut used, call, mut notices } = settlement;
-    if let Some(reserving) = reserving {
-        // The caller is gone, and nothing was sent.
-        match reserving.await {
-            Ok(Ok(Entered { exhausted: None, .. })) => used.fill(0),
-            _ => {
-                reserved.clear();
-                used.clear();
-            }
-        }
-    }
-    loop {
-        let entry = Entry::Settle { reserved: reserved.clone(), used: used.clone(), call: call.clone() };
-        match store.enter_soon(entry).await {
-            Ok(entered) => {
-                notices.extend(entered.crossed.iter().map(crossing));
-                return notices;
-            }
-            Err(store::Error::Closed) => return notices,
-            Err(_) => tokio::time::sleep(AGAIN).await,
-        }
-    }
-}
-
-/// What is said of a budget that has come so far.
-fn crossing((share, level): &(Share, ledger::Level)) -> Notice {
-    let (budget, period) = &share.budget;
-    // Each is news of its own, once a period.
-    let (level, told, text) = match level {
-        ledger::Level::Warning => {
-            (Level::Warning, 75, format!("75 % of the budget `{budget}` is used in {period}"))
-        }
-        ledger::Level::Critical => {
-            (Level::Critical, 90, format!("90 % of the budget `{budget}` is used in {period}"))
-        }
-        ledger::Level::Exhausted => {
-            (Level::Critical, 100, format!("the budget `{budget}` is used up in {period}: calls are refused"))
-        }
-    };
-    let key = budget::key(share, told);
-    let text = format!("{text}; `openclaw budget` shows it, [providers] budgets can raise it");
-    let agent = budget.split(" · ").next().and_then(|name| name.parse().ok());
-    Notice { agent, level, key, text }
 }
 
 fn not_configured(what: &str, missing: &[String]) -> Refusal {

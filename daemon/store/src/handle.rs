@@ -1,13 +1,16 @@
-//! What others hold: the store, and a consumer of one agent's tasks.
+//! What others hold.
+
+mod consumer;
+mod leads;
+mod lookups;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use openclaw_agent_api::AgentName;
-use openclaw_agent_api::context::Turn;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -15,18 +18,17 @@ use uuid::Uuid;
 
 use crate::Error;
 use crate::abroad::Abroad;
-use crate::alert::{Alert, Change, LISTED_ALERTS, Level, Report};
-use crate::backend::{
-    Backend, Claim, Claimant, Depth, Event, Heartbeat, MemoryChange, NewEvent, NewHeartbeat, Order, Record,
-    Renewed,
-};
+use crate::alert::{Change, Report};
+use crate::backend::{Backend, Claimant, MemoryChange, NewEvent, NewHeartbeat, Order, Record};
 use crate::engine::{Engine, Health, Options, Redact};
 use crate::inbox::{Inbox, ROOM_KIB, Submission};
-use crate::lanes::{ConsumerId, LaneOp};
+use crate::lanes::LaneOp;
 use crate::ledger::{self, Entered, Entry};
-use crate::mission::{self, LISTED_MISSIONS, Mission};
+use crate::mission;
 use crate::tally::{self, Count, Tally};
-use crate::task::{Completion, Ended, Filter, LeasedTask, NewTask, Outcome, Submitted, Task, TaskId};
+use crate::task::{Completion, Ended, LeasedTask, NewTask, Outcome, Submitted, Task, TaskId};
+
+pub use consumer::Consumer;
 
 /// How often whoever waits looks whether the database still answers.
 const LOOK: Duration = Duration::from_millis(250);
@@ -379,68 +381,6 @@ impl Store {
         self.backend.shared()
     }
 
-    /// Takes the leads of these agents' names for `ttl`, where no other process has them. Where one process alone has the
-    /// database it always succeeds.
-    ///
-    /// # Errors
-    /// [`Error::Away`], [`Error::Down`], [`Error::Database`]. Cancelled, it may have been done.
-    pub async fn claim_agents(
-        &self,
-        agents: &[AgentName],
-        ttl: Duration,
-    ) -> Result<Vec<(AgentName, Claim)>, Error> {
-        let claims = self.backend.claim_agents(agents, &self.claimant, ttl).await?;
-        let mut leads = self.leads();
-        for (agent, claim) in &claims {
-            if let Claim::Won(token) = claim {
-                leads.insert(agent.clone(), *token);
-            }
-        }
-        drop(leads);
-        Ok(claims)
-    }
-
-    /// Keeps leads for another `ttl`. Those that are lost must not run here.
-    ///
-    /// # Errors
-    /// [`Error::Away`], [`Error::Database`]: they may be lost. [`Error::Down`]: nobody can have taken them.
-    pub async fn renew_agents(&self, held: &[(AgentName, i64)], ttl: Duration) -> Result<Renewed, Error> {
-        self.backend.renew_agents(held, &self.claimant, ttl).await
-    }
-
-    /// Which of these somebody leads now, here or in another process, or did within `lately`.
-    ///
-    /// # Errors
-    /// [`Error::Away`], [`Error::Down`], [`Error::Database`].
-    pub async fn led(&self, agents: &[AgentName], lately: Duration) -> Result<Vec<AgentName>, Error> {
-        self.look_up(self.backend.led(agents, lately)).await
-    }
-
-    /// Gives leads back, so that another process need not wait for their end. Nothing happens where they are lost.
-    ///
-    /// # Errors
-    /// [`Error::Away`], [`Error::Down`], [`Error::Database`]: they end with their time.
-    pub async fn release_agents(&self, held: &[(AgentName, i64)]) -> Result<(), Error> {
-        self.backend.release_agents(held, &self.claimant).await
-    }
-
-    /// Gives back the lead of a name that this process claimed last, if it has it.
-    ///
-    /// # Errors
-    /// As [`release_agents`](Self::release_agents).
-    pub async fn give_back(&self, name: &AgentName) -> Result<(), Error> {
-        let held = self.leads().remove(name);
-        match held {
-            Some(token) => self.release_agents(&[(name.clone(), token)]).await,
-            None => Ok(()),
-        }
-    }
-
-    fn leads(&self) -> std::sync::MutexGuard<'_, HashMap<AgentName, i64>> {
-        // Each change is one insertion, so a poisoned lock is still good.
-        self.leads.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The agents of whose tasks other processes may want to know, since the last time; waits until there are some. To
     /// be asked by one task. Safe to cancel.
     pub async fn abroad(&self) -> BTreeSet<AgentName> {
@@ -485,167 +425,6 @@ impl Store {
     pub fn commits(&self) -> watch::Receiver<Health> {
         self.health.clone()
     }
-
-    /// One task.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchTask`], [`Error::Database`].
-    pub async fn task(&self, id: TaskId) -> Result<Task, Error> {
-        self.look_up(self.backend.task(id)).await?.ok_or_else(|| Error::NoSuchTask(id.to_string()))
-    }
-
-    /// Tasks, newest first, 10,000 at the most. Without results, and with the beginnings of texts and errors alone:
-    /// [`task`](Self::task) has the whole.
-    ///
-    /// # Errors
-    /// [`Error::Database`]; so for all reads below.
-    pub async fn tasks(&self, filter: &Filter) -> Result<Vec<Task>, Error> {
-        self.look_up(self.backend.tasks(filter)).await
-    }
-
-    /// The tasks of each agent by state.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn depths(&self) -> Result<Vec<(String, Depth)>, Error> {
-        self.look_up(self.backend.depths()).await
-    }
-
-    /// Every supervisor's record, as saved.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn records(&self) -> Result<Vec<(String, String)>, Error> {
-        self.look_up(self.backend.records()).await
-    }
-
-    /// The newest events of one agent and one type, newest first.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn events(&self, agent: &AgentName, kind: &str, limit: u32) -> Result<Vec<Event>, Error> {
-        self.look_up(self.backend.events(agent, kind, limit)).await
-    }
-
-    /// Alerts, those that happened last first; at most [`LISTED_ALERTS`].
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn alerts(&self, limit: u32) -> Result<Vec<Alert>, Error> {
-        self.look_up(self.backend.alerts(limit.min(LISTED_ALERTS))).await
-    }
-
-    /// Missions, those that were proposed last first, [`LISTED_MISSIONS`] at the most.
-    ///
-    /// # Errors
-    /// [`Error::Database`], [`Error::Away`].
-    pub async fn missions(&self, limit: u32) -> Result<Vec<Mission>, Error> {
-        self.look_up(self.backend.missions(limit.min(LISTED_MISSIONS))).await
-    }
-
-    /// How many alerts are open, of each level that has any.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn open_alerts(&self) -> Result<Vec<(Level, u64)>, Error> {
-        self.look_up(self.backend.open_alerts()).await
-    }
-
-    /// The alerts that are to be looked at by then, the earliest first, [`LISTED_ALERTS`] at the most.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn alerts_due(&self, by: DateTime<Utc>) -> Result<Vec<Alert>, Error> {
-        self.look_up(self.backend.alerts_due(by)).await
-    }
-
-    /// When the next alert is to be looked at.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn next_alert(&self) -> Result<Option<DateTime<Utc>>, Error> {
-        self.look_up(self.backend.next_alert()).await
-    }
-
-    /// The alerts about which a message has arrived that is not known to have, and when it did.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn alerts_arrived(&self) -> Result<Vec<(i64, DateTime<Utc>)>, Error> {
-        self.look_up(self.backend.alerts_arrived()).await
-    }
-
-    /// The events of all agents after that id, oldest first.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn events_after(&self, id: i64, limit: u32) -> Result<Vec<Event>, Error> {
-        self.look_up(self.backend.events_after(id, limit)).await
-    }
-
-    /// The id of the newest event, 0 when there is none.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn last_event(&self) -> Result<i64, Error> {
-        self.look_up(self.backend.last_event()).await
-    }
-
-    /// The newest heartbeats of one agent, newest first.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn heartbeats(&self, agent: &AgentName, limit: u32) -> Result<Vec<Heartbeat>, Error> {
-        self.look_up(self.backend.heartbeats(agent, limit)).await
-    }
-
-    /// The newest heartbeat of each agent that has one.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn last_heartbeats(&self) -> Result<Vec<Heartbeat>, Error> {
-        self.look_up(self.backend.last_heartbeats()).await
-    }
-
-    /// The agents whose record changed since then, or that somebody leads.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn agents_since(&self, since: DateTime<Utc>) -> Result<Vec<String>, Error> {
-        self.look_up(self.backend.agents_since(since)).await
-    }
-
-    /// A value of an agent's memory, JSON text.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn recall(&self, agent: &AgentName, key: &str) -> Result<Option<String>, Error> {
-        self.look_up(self.backend.recall(agent, key)).await
-    }
-
-    /// Keys of an agent's memory, in order.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn keys(&self, agent: &AgentName, prefix: &str, limit: u32) -> Result<Vec<String>, Error> {
-        self.look_up(self.backend.keys(agent, prefix, limit)).await
-    }
-
-    /// How many keys an agent's memory has.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn memory_keys(&self, agent: &AgentName) -> Result<u32, Error> {
-        self.look_up(self.backend.memory_keys(agent)).await
-    }
-
-    /// The last turns of a conversation, oldest first.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn turns(&self, agent: &AgentName, session: &str, limit: u32) -> Result<Vec<Turn>, Error> {
-        self.look_up(self.backend.turns(agent, session, limit)).await
-    }
 }
 
 impl Task {
@@ -677,49 +456,5 @@ impl Posted {
     pub async fn submitted(self) -> Result<Submitted, Error> {
         // One that is told of as doubtful stays where it is: those left after it must not overtake it.
         self.store.answer(self.answer).await
-    }
-}
-
-/// One agent's tasks: it gets as many as it gives credit for, each leased to this daemon. When it is dropped, what it
-/// has not received goes back untried.
-pub struct Consumer {
-    queue: AgentName,
-    id: ConsumerId,
-    inbox: Arc<Inbox>,
-    tasks: mpsc::UnboundedReceiver<LeasedTask>,
-}
-
-impl Consumer {
-    /// Allows `more` tasks to be leased beyond those allowed and not yet received.
-    pub fn credit(&self, more: u32) {
-        if more > 0 {
-            self.inbox.put(|pending| pending.lanes.push(LaneOp::Credit(self.queue.clone(), self.id, more)));
-        }
-    }
-
-    /// The next leased task. Safe to cancel.
-    pub async fn next(&mut self) -> Option<LeasedTask> {
-        self.tasks.recv().await
-    }
-
-    /// A leased task that is already there.
-    pub fn try_next(&mut self) -> Option<LeasedTask> {
-        self.tasks.try_recv().ok()
-    }
-
-    /// Takes all credit back. Once the answer is there, nothing more will come, and what was leased before is to be
-    /// had from [`try_next`](Self::try_next).
-    pub fn take_back(&self) -> oneshot::Receiver<()> {
-        let (reply, done) = oneshot::channel();
-        self.inbox.put(|pending| pending.lanes.push(LaneOp::Withdraw(self.queue.clone(), self.id, reply)));
-        done
-    }
-}
-
-impl Drop for Consumer {
-    fn drop(&mut self) {
-        // The engine takes the tasks out: it alone knows that it sends no more.
-        let tasks = std::mem::replace(&mut self.tasks, mpsc::unbounded_channel().1);
-        self.inbox.put(|pending| pending.lanes.push(LaneOp::Detach(self.queue.clone(), self.id, tasks)));
     }
 }

@@ -1,7 +1,7 @@
 //! What agents use up at providers: reserved before a call, settled after it, so that calls side by side cannot overspend.
 //!
-//! A reservation whose call is never settled, since the process died, counts against its period to the end of that: the
-//! call may have been made.
+//! A reservation whose call is never settled, since the process died, counts as used once that is found: the call may have
+//! been made.
 
 use std::fmt;
 
@@ -36,7 +36,8 @@ pub enum Entry {
     Reserve(Vec<Share>),
     /// The call begins: until it is settled it is [`UNDER_WAY`], for whoever looks, and for the next start.
     Begin(Box<NewCall>),
-    /// Whoever made the calls that began before then and are not settled is gone: they are [`ABANDONED`].
+    /// Whoever made the calls that began before then and are not settled is gone: they are [`ABANDONED`], and where no other call is
+    /// under way all that is reserved is used.
     Abandon(DateTime<Utc>),
     /// The call has ended: `used` instead of what was reserved. Said twice of one call, it is done once.
     Settle {

@@ -512,7 +512,11 @@ macro_rules! shared_statements {
         pub async fn abandon(db: &mut Connection, before: DateTime<Utc>) -> Result<(), Error> {
             let sql = "update provider_calls set outcome = $1 where outcome = $2 and created_at < $3";
             let abandon = sqlx::query(sql).bind(ABANDONED).bind(UNDER_WAY).bind(dialect::at(before));
-            abandon.execute(db).await?;
+            abandon.execute(&mut *db).await?;
+            // A call that another process begins at this moment is counted twice at the worst.
+            let sql = "update provider_budgets set used = used + reserved, reserved = 0
+                       where reserved > 0 and not exists (select 1 from provider_calls where outcome = $1)";
+            sqlx::query(sql).bind(UNDER_WAY).execute(db).await?;
             Ok(())
         }
 

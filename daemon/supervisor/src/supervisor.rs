@@ -1,7 +1,9 @@
 //! The one task that owns every agent's record: it hears what happened, lets the policy decide, and carries it out.
 
+mod actions;
 mod leads;
 mod reloads;
+mod reports;
 mod slot;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -11,30 +13,22 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use openclaw_agent_api::AgentName;
-use openclaw_agent_api::context::Level;
 use serde_json::Value;
 use settings::{Agent, Group, Settings, Strategy};
-use store::backend::{NewEvent, TRANSITION};
 use store::failpoint::{Boundary, reach};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::admission::Admission;
-use crate::alerts::{self, Topic};
 use crate::handle::{self, Ask, Error, Handle};
-use crate::instance::{
-    self, Assignment, End, InstanceId, Order, Report, Reporter, SharedVitals, Surroundings,
-};
+use crate::instance::{Assignment, InstanceId, Report, Surroundings};
 use crate::known::Known;
 use crate::library::watch::{Sighting, Watch};
-use crate::library::{self, Hash, Trust};
-use crate::logs::Line;
+use crate::library::{self, Trust};
 use crate::policy::lead::Leads;
-use crate::policy::{
-    self, Action, Budget, Event, Exit, ExitClass, Record, State, StopReason, Time, Transition, group,
-};
+use crate::policy::{self, Budget, Event, Record, State, StopReason, Time, group};
 use reloads::{Done, Why};
-use slot::{Host, Lead, Slot, Source};
+use slot::{Lead, Slot, Source};
 
 /// Reports and requests that wait for the supervisor.
 const INBOX: usize = 1024;
@@ -43,8 +37,6 @@ const INBOX: usize = 1024;
 const STEP: TimeDelta = TimeDelta::seconds(1);
 /// How long the end waits for looks at files.
 const LAST_LOOKS: Duration = Duration::from_secs(1);
-/// Orders that wait for an instance; it takes them as they come.
-const ORDERS: usize = 64;
 
 /// What a supervisor is started from.
 pub struct Options {
@@ -320,121 +312,6 @@ impl Supervisor {
         }
     }
 
-    fn reported(&mut self, id: InstanceId, report: Report) {
-        let Some(name) = self.whose.get(&id).cloned() else { return };
-        let Some(slot) = self.slots.get_mut(&name) else { return };
-        if slot.serving.as_ref().is_some_and(|host| host.id == id) {
-            self.serving_reported(&name, report);
-        } else if slot.canary.as_ref().is_some_and(|host| host.id == id) {
-            self.canary_reported(&name, report);
-        } else if let Report::Ended(end) = report {
-            self.whose.remove(&id);
-            let served = slot.leaving.remove(&id).is_some_and(|leaving| leaving.served);
-            if let (true, End::Exited(exit)) = (served, end) {
-                self.tell(&name, "supervisor", format!("reload: the predecessor has ended: {exit}"), false);
-            }
-        }
-    }
-
-    fn serving_reported(&mut self, name: &AgentName, report: Report) {
-        let Some(slot) = self.slots.get_mut(name) else { return };
-        let event = match report {
-            Report::Manifest(manifest) => {
-                if let Some(hash) = &slot.record.library.current {
-                    self.around.libraries.set_version(name, hash, &manifest.version);
-                }
-                slot.manifest = Some(manifest);
-                return self.save();
-            }
-            Report::Sandboxed(sandbox) => {
-                slot.sandbox = Some(sandbox);
-                return;
-            }
-            Report::Ready => Event::HostReady,
-            Report::Hang { what } => Event::Hang { what },
-            Report::TaskEnded(call) => Event::TaskEnded { call },
-            Report::Snapshot(outcome) => {
-                let outcome = outcome.map(|state| slot.snapshot = Some(state));
-                Event::Snapshot { outcome }
-            }
-            // Nobody asked a serving one.
-            Report::Restored(_) => return,
-            Report::Ended(end) => {
-                if let Some(host) = slot.serving.take() {
-                    self.whose.remove(&host.id);
-                }
-                match end {
-                    End::Exited(exit) => Event::HostExited { exit },
-                    End::Refused(why) => Event::Refused { why },
-                }
-            }
-        };
-        let counts_only = matches!(event, Event::TaskEnded { .. });
-        self.decide(name, event);
-        // A finished task moves nobody, unless it tripped the breaker: then the next report does.
-        if !counts_only {
-            self.move_on();
-        }
-    }
-
-    fn canary_reported(&mut self, name: &AgentName, report: Report) {
-        let Some(slot) = self.slots.get_mut(name) else { return };
-        let event = match report {
-            Report::Manifest(manifest) => {
-                if let Some(reload) = &slot.record.reload {
-                    self.around.libraries.set_version(name, &reload.candidate.to, &manifest.version);
-                }
-                if let Some(canary) = &mut slot.canary {
-                    canary.manifest = Some(manifest);
-                }
-                return self.save();
-            }
-            Report::Ready => {
-                let manifest = slot.canary.as_ref().and_then(|canary| canary.manifest.as_ref());
-                Event::CanaryReady { version: manifest.map(|manifest| manifest.version.clone()) }
-            }
-            Report::Hang { what } => Event::CanaryEnded { why: format!("hang: {what}"), to_blame: true },
-            Report::Restored(outcome) => Event::Restored { outcome },
-            Report::Sandboxed(sandbox) => {
-                if let Some(canary) = &mut slot.canary {
-                    canary.sandbox = Some(sandbox);
-                }
-                return;
-            }
-            Report::TaskEnded(_) | Report::Snapshot(_) => return,
-            Report::Ended(end) => {
-                if let Some(host) = slot.canary.take() {
-                    self.whose.remove(&host.id);
-                }
-                match end {
-                    End::Exited(exit) => {
-                        let to_blame = exit.class != ExitClass::NotStarted;
-                        Event::CanaryEnded { why: exit.to_string(), to_blame }
-                    }
-                    // What the configuration or the operator can mend is no fault of the library.
-                    End::Refused(why) => Event::CanaryEnded { why, to_blame: false },
-                }
-            }
-        };
-        self.decide(name, event);
-        self.move_on();
-    }
-
-    /// One that ended by a panic has reported nothing, and its process went with it.
-    fn instance_ended(&mut self, ended: Result<(Id, ()), JoinError>) {
-        let (task, error) = match ended {
-            Ok((task, ())) => (task, None),
-            Err(error) => (error.id(), Some(error)),
-        };
-        let Some(id) = self.tasks.remove(&task) else { return };
-        if let (Some(name), Some(error)) = (self.whose.get(&id), error) {
-            tracing::error!(agent = %name, %error, "a defect of the daemon");
-            let detail = "the daemon's own task for it failed; the daemon's log says more";
-            let exit = Exit::new(ExitClass::Error, detail, self.around.clock.now());
-            self.reported(id, Report::Ended(End::Exited(exit)));
-        }
-    }
-
     fn asked(&mut self, ask: Ask) {
         match ask {
             Ask::Status(reply) => {
@@ -606,200 +483,6 @@ impl Supervisor {
         let actions = policy::decide(&mut slot.record, event, &mut ctx);
         for action in actions {
             self.carry_out(name, action);
-        }
-    }
-
-    fn carry_out(&mut self, name: &AgentName, action: Action) {
-        match action {
-            Action::Spawn => self.spawn(name),
-            Action::Drain { .. } => self.order(name, Order::Drain),
-            Action::Kill => self.order(name, Order::Kill),
-            Action::Limit(limit) => self.order(name, Order::Limit(limit)),
-            Action::Canary(hash) => {
-                let host = self.host(name, &hash);
-                if let Some(slot) = self.slots.get_mut(name) {
-                    slot.canary = host;
-                }
-            }
-            Action::EndCanary => {
-                if let Some(slot) = self.slots.get_mut(name) {
-                    slot.snapshot = None;
-                    let canary = slot.canary.take();
-                    slot.leave(canary, Order::Kill);
-                }
-            }
-            Action::HandOver => self.order(name, Order::HandOver),
-            Action::Restore => self.restore(name),
-            Action::Swap { deadline } => {
-                let deadline = self.around.clock.instant(deadline);
-                if let Some(slot) = self.slots.get_mut(name) {
-                    let old = std::mem::replace(&mut slot.serving, slot.canary.take());
-                    slot.leave(old, Order::Retire(deadline));
-                    if let Some(host) = &mut slot.serving {
-                        (slot.manifest, slot.sandbox) = (host.manifest.take(), host.sandbox.take());
-                    }
-                }
-                self.tidy(name);
-            }
-            Action::Retire { deadline } => {
-                let deadline = self.around.clock.instant(deadline);
-                if let Some(slot) = self.slots.get_mut(name) {
-                    let old = slot.serving.take();
-                    slot.leave(old, Order::Retire(deadline));
-                }
-            }
-            Action::Judge { hash, verdict } => self.judge(name, &hash, verdict),
-            Action::Postpone => self.postpone(name),
-            Action::Answer(verdict) => self.verdict(name, verdict),
-            Action::Alert(level, text) => self.alert_of_library(name, level, &text),
-            Action::Note(transition) => self.note(name, transition),
-            Action::Fell => {
-                let group = self.groups.iter().find(|group| group.agents.contains(name));
-                let fallen: Vec<_> = group
-                    .map(|g| group::fallen_with(g, name).into_iter().cloned().collect())
-                    .unwrap_or_default();
-                for member in fallen {
-                    self.decide(&member, Event::SiblingFell { name: name.to_string() });
-                }
-            }
-        }
-    }
-
-    fn spawn(&mut self, name: &AgentName) {
-        let Some(slot) = self.slots.get(name) else { return };
-        let Some(hash) = slot.record.library.current.clone() else {
-            let why = slot.nothing_to_run();
-            return self.decide(name, Event::Refused { why });
-        };
-        let host = self.host(name, &hash);
-        if let Some(slot) = self.slots.get_mut(name) {
-            slot.serving = host;
-        }
-    }
-
-    /// Starts a host of this library. It has no tasks before it is given a limit.
-    fn host(&mut self, name: &AgentName, hash: &Hash) -> Option<Host> {
-        let slot = self.slots.get(name)?;
-        let (orders, waiting) = mpsc::channel(ORDERS);
-        let library = self.around.libraries.path(hash);
-        let (assignment, around) = (Assignment { library, ..slot.assignment.clone() }, self.around.clone());
-        self.next_instance += 1;
-        let id = self.next_instance;
-        let (reporter, vitals) = (Reporter { id, reports: self.reporter.clone() }, SharedVitals::default());
-        let task = self.instances.spawn(instance::run(assignment, around, waiting, reporter, vitals.clone()));
-        self.tasks.insert(task.id(), id);
-        self.whose.insert(id, name.clone());
-        Some(Host { id, orders, vitals, manifest: None, sandbox: None })
-    }
-
-    /// Tells the canary what its predecessor knew, if that is anything.
-    fn restore(&mut self, name: &AgentName) {
-        let Some(slot) = self.slots.get_mut(name) else { return };
-        match (slot.snapshot.take(), &slot.canary) {
-            (Some(state), Some(canary)) if state.get() != "null" => canary.order(name, Order::Restore(state)),
-            _ => self.decide(name, Event::Restored { outcome: Ok(()) }),
-        }
-    }
-
-    fn order(&self, name: &AgentName, order: Order) {
-        if let Some(host) = self.slots.get(name).and_then(|slot| slot.serving.as_ref()) {
-            host.order(name, order);
-        }
-    }
-
-    fn alert(&self, name: &AgentName, level: alerts::Level, topic: Topic, text: &str) {
-        alerts::raise(&self.around.store, level, name, topic, text, self.around.clock.now());
-    }
-
-    /// What became of a library: that one runs, or that one does not.
-    fn alert_of_library(&self, name: &AgentName, level: alerts::Level, text: &str) {
-        if level > alerts::Level::Info {
-            return self.alert(name, level, Topic::Library, text);
-        }
-        alerts::over(&self.around.store, name, Topic::Library, text, self.around.clock.now());
-        self.alert(name, level, Topic::Reloaded, text);
-    }
-
-    /// A state in which somebody must do something, and the end of it.
-    fn alert_of_state(&self, name: &AgentName, to: &str, reason: &str) {
-        match to {
-            "open" => self.alert(
-                name,
-                alerts::Level::Critical,
-                Topic::Breaker,
-                &format!("its breaker is open: {reason}"),
-            ),
-            "refused" => {
-                self.alert(name, alerts::Level::Critical, Topic::Refused, &format!("it cannot run: {reason}"))
-            }
-            "ready" => {
-                let (store, now, text) =
-                    (&self.around.store, self.around.clock.now(), format!("it is ready: {reason}"));
-                for topic in [Topic::Breaker, Topic::Refused, Topic::Lead, Topic::Group] {
-                    alerts::over(store, name, topic, &text, now);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Into the journal, the agent's log, the history and the record.
-    fn note(&mut self, name: &AgentName, transition: Transition) {
-        let Transition { from, to, actor, reason, at } = &transition;
-        let exit = self.slots.get(name).and_then(|slot| slot.record.last_exit.as_ref());
-        // The end that the transition tells of: the instance saw it a moment before.
-        let told = |exit: &&Exit| to != "ready" && from != "backoff" && *at - exit.at < TimeDelta::seconds(1);
-        let exit_class = exit.filter(told).map(|exit| exit.class.to_string());
-        // A wait that goes on for the same reason is one line of the history, not hundreds.
-        if from == to && self.slots.get(name).is_some_and(|slot| slot.reason == *reason) {
-            return;
-        }
-        self.alert_of_state(name, to, reason);
-        let level = match to.as_str() {
-            "open" | "refused" => Level::Error,
-            "backoff" => Level::Warn,
-            _ => Level::Info,
-        };
-        match level {
-            Level::Error => {
-                tracing::error!(agent = %name, event = "transition", exit_class, %actor, "{from} → {to}: {reason}")
-            }
-            Level::Warn => {
-                tracing::warn!(agent = %name, event = "transition", exit_class, %actor, "{from} → {to}: {reason}")
-            }
-            _ => {
-                tracing::info!(agent = %name, event = "transition", exit_class, %actor, "{from} → {to}: {reason}")
-            }
-        }
-        let line = Line {
-            at: *at,
-            level,
-            source: "supervisor".into(),
-            task: None,
-            text: format!("{from} → {to}: {reason}"),
-        };
-        self.around.logs.write(name, line);
-        if let Ok(payload) = serde_json::to_string(&transition) {
-            self.around.store.event(NewEvent { agent: name.clone(), kind: TRANSITION, payload, at: *at });
-        }
-        self.changed.send_modify(|count| *count += 1);
-        if let Some(slot) = self.slots.get_mut(name) {
-            slot.reason.clone_from(&transition.reason);
-            slot.actor.clone_from(&transition.actor);
-            // Where it is led elsewhere, what is known of it is known there.
-            if slot.lead == Lead::Ours
-                && let Ok(record) = serde_json::to_string(&slot.record)
-            {
-                self.around.store.record(name.clone(), record);
-            }
-        }
-    }
-}
-
-impl Host {
-    fn order(&self, name: &AgentName, order: Order) {
-        if let Err(mpsc::error::TrySendError::Full(order)) = self.orders.try_send(order) {
-            tracing::error!(agent = %name, ?order, "its instance takes no orders");
         }
     }
 }

@@ -123,6 +123,32 @@ fn a_key_that_is_wrong_opens_nothing_and_a_wait_is_kept() {
         Trouble::Status { code: 429, retry_after: Some(Duration::from_secs(1_000_000)), why: String::new() };
     gate.ended(Some(&wait), second, &rules, at(100));
     assert_eq!(gate.free_at(at(100)), Some(at(100 + 3_600_000)));
+    // Whoever closes it knows better than what it asked for.
+    assert!(gate.close(at(200)));
+    assert_eq!(gate.free_at(at(200)), None);
+}
+
+#[test]
+fn what_an_earlier_life_left_is_taken_up() {
+    let rules = FailOver::default().breaker;
+    let by = Opened { at: at(0), actor: "cli".into(), reason: "a test".into() };
+    let mut gate = Gate::default();
+    gate.hold(&rules, by.clone());
+    // The clock was set back by an hour, and the next life reads it as it was written by that.
+    gate.shift(-TimeDelta::hours(1));
+    let text = serde_json::to_string(&gate).unwrap();
+    let taken = |now| serde_json::from_str::<Gate>(&text).unwrap().taken_up(&rules, now);
+    let then = at(0) - TimeDelta::hours(1);
+    assert_eq!(taken(then).position(then), Position::Open { until: then + rules.open_max });
+    assert_eq!(taken(then).breaker().opened.as_ref().map(|opened| opened.actor.as_str()), Some("cli"));
+    // No clock keeps it out for longer than the rules do.
+    let early = then - TimeDelta::days(7);
+    assert_eq!(taken(early).free_at(early), Some(early + rules.open_max));
+    // One that passed in the earlier life is gone with it.
+    gate.pass(Duration::from_secs(60), then + rules.open_max);
+    let left = serde_json::to_string(&gate).unwrap();
+    let taken = serde_json::from_str::<Gate>(&left).unwrap().taken_up(&rules, then);
+    assert!(matches!(taken.position(then), Position::Open { .. }));
 }
 
 #[test]
@@ -140,9 +166,9 @@ fn somebody_opens_it_and_it_stays_so_while_the_key_is_refused() {
     gate.pass(second, at(1_200_500));
     assert_eq!(gate.ended(Some(&status(400)), second, &rules, at(1_200_600)), None);
     assert_eq!((gate.position(Time::UNIX_EPOCH), gate.breaker()), (Position::Closed, &Breaker::default()));
-    assert!(!gate.close());
+    assert!(!gate.close(at(1_200_600)));
     gate.hold(&rules, by(at(2_000_000)));
-    assert!(gate.close());
+    assert!(gate.close(at(2_000_000)));
     assert_eq!((gate.free_at(at(2_000_000)), gate.breaker()), (None, &Breaker::default()));
 }
 

@@ -211,8 +211,15 @@ impl Default for FailOver {
             pause_max: Duration::from_secs(10),
             // Below the 2 min that a handler may take.
             total: Duration::from_secs(100),
-            // Fewer calls than an agent has tasks, and slowness alone is no reason: models think.
-            breaker: Breaker { min_calls: 5, slow_rate: 1.0, ..Breaker::default() },
+            // One person's questions must open it, though each waits for a time-out of 45 s; below that slowness alone is a reason only
+            // where all are slow: models think.
+            breaker: Breaker {
+                min_calls: 3,
+                window: Duration::from_secs(300),
+                slow_rate: 1.0,
+                slow_call: Duration::from_secs(40),
+                ..Breaker::default()
+            },
         }
     }
 }

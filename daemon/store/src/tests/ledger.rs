@@ -103,13 +103,23 @@ async fn a_call_is_under_way_until_it_ends_or_its_maker_is_gone(on: On) {
         calls.into_iter().map(|call| call.outcome).collect::<Vec<_>>()
     };
     assert_eq!(outcomes().await, [UNDER_WAY, UNDER_WAY]);
+    enter(Entry::Reserve(vec![share(60, 100)])).await.unwrap();
     enter(Entry::Settle { reserved: vec![], used: vec![], call: ends.clone() }).await.unwrap();
     // One that is said late changes nothing.
     enter(Entry::Begin(Box::new(NewCall { outcome: UNDER_WAY, ..*ends }))).await.unwrap();
     enter(Entry::Abandon(stays.at - chrono::TimeDelta::hours(1))).await.unwrap();
     assert_eq!(outcomes().await, [UNDER_WAY, "ok"]);
+    let usage = async || {
+        let usage = rig.store.usage(&["2026-11-28".into()]).await.unwrap();
+        (usage[0].used, usage[0].reserved)
+    };
+    assert_eq!(usage().await, (0, 60));
     enter(Entry::Abandon(Utc::now() + chrono::TimeDelta::hours(1))).await.unwrap();
     assert_eq!(outcomes().await, [ABANDONED, "ok"]);
+    // It may have been made.
+    assert_eq!(usage().await, (60, 0));
+    let refused = enter(Entry::Reserve(vec![share(41, 100)])).await.unwrap();
+    assert_eq!(refused.exhausted, Some(Short { share: share(41, 100), used: 60, reserved: 0 }));
 }
 
 on_both! {

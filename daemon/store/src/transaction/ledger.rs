@@ -12,6 +12,11 @@ pub(super) async fn enter(
     entries: &[Entry],
     moment: &Moment,
 ) -> Result<Vec<Entered>, Error> {
+    for entry in entries {
+        if let Entry::Abandon(before) = entry {
+            db.abandon(moment.of(*before)).await?;
+        }
+    }
     // In one order, which all daemons agree on: none waits for another that waits for it.
     let keys: BTreeSet<&BudgetKey> =
         entries.iter().flat_map(Entry::shares).map(|share| &share.budget).collect();
@@ -24,11 +29,7 @@ pub(super) async fn enter(
     for entry in entries {
         let new = match entry {
             Entry::Begin(call) | Entry::Settle { call, .. } => db.call(call, moment.of(call.at)).await?,
-            Entry::Abandon(before) => {
-                db.abandon(moment.of(*before)).await?;
-                true
-            }
-            Entry::Reserve(_) => true,
+            Entry::Abandon(_) | Entry::Reserve(_) => true,
         };
         entered.push(if new { apply(entry, &mut budgets) } else { Entered::default() });
     }

@@ -4,206 +4,53 @@
 //! handlers, and reports. It decides nothing about restarts.
 
 mod calls;
+mod contract;
+mod ending;
+mod line;
 mod memory;
 pub(crate) mod pump;
 mod recording;
 mod schedule;
+mod supply;
 mod work;
 
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use nix::sys::signal::Signal;
-use openclaw_agent_api::AgentName;
 use openclaw_agent_api::agent::ErrorClass;
 use openclaw_agent_api::context::{CallError, CallErrorKind, Level};
 use openclaw_agent_api::manifest::{Manifest, Schedule};
-use serde::Serialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
-use settings::{Supervision, Tasks};
-use store::clock::Clock;
+use settings::Supervision;
 use store::failpoint::{Boundary, reach, reach_now};
 use store::task::{LeasedTask, TaskId};
-use store::{Consumer, Store};
-use tokio::io::Interest;
 use tokio::net::UnixStream;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-use crate::admission::Admission;
-use crate::capabilities::SharedCapabilities;
-use crate::known::Known;
-use crate::library::Libraries;
-use crate::logs::Logs;
 use crate::manifest_check;
-use crate::policy::{Call, Exit, ExitClass};
-use crate::process::{Process, Program};
-use crate::record::{Recorder, Try};
+use crate::policy::{Exit, ExitClass};
+use crate::process::Process;
+use crate::record::Try;
 use crate::sandbox::{InForce, Seat};
-use crate::wire::{self, Decoder, FromHost, ToHost};
+use crate::wire::{Decoder, FromHost, ToHost};
 use calls::{Answer, Calls};
+pub use contract::{
+    Assignment, End, InstanceId, Order, Report, Reporter, SharedVitals, Surroundings, Vitals, vitals,
+};
+use ending::{Ended, Stop};
+use line::Line;
 use pump::Behalf;
 pub(crate) use pump::Log;
 use recording::Recording;
+use supply::{Leftover, Supply};
 use work::{Rules, Work};
 
 /// What is read of a host before anything else has its turn: 16 chunks of 16 KiB.
 const CHUNKS: usize = 16;
 /// After a host's death, how long its last words are waited for: a grandchild may hold the pipe.
 const LAST_WORDS: Duration = Duration::from_millis(50);
-
-/// Everything a host is started from.
-#[derive(Clone)]
-pub struct Assignment {
-    /// The agent.
-    pub name: AgentName,
-    /// Its library: the copy in the vault.
-    pub library: PathBuf,
-    /// Where the operator knows it from.
-    pub shown: PathBuf,
-    /// What applies to it.
-    pub config: Supervision,
-    /// What it may ask for.
-    pub grants: Vec<String>,
-    /// Its own settings.
-    pub settings: Value,
-    /// Its working folder.
-    pub workspace: PathBuf,
-    /// The agents that work can be handed to.
-    pub known: Known,
-    /// How often it may ask for what, and what it has asked for.
-    pub admission: Arc<Admission>,
-}
-
-/// What every host needs of the daemon.
-#[derive(Clone)]
-pub struct Surroundings {
-    /// The binary of a host.
-    pub program: Program,
-    /// The lock that every host holds.
-    pub lock: PathBuf,
-    /// What people sent, which every agent may read.
-    pub uploads: PathBuf,
-    /// How tasks are retried.
-    pub tasks: Tasks,
-    /// Where tasks come from and results go.
-    pub store: Store,
-    /// Who answers the agents' calls.
-    pub capabilities: SharedCapabilities,
-    /// Where their lines go.
-    pub logs: Logs,
-    /// The time.
-    pub clock: Clock,
-    /// The private store of libraries.
-    pub libraries: Arc<Libraries>,
-    /// Until when agents are led here, where that is known for a time alone.
-    pub led_until: watch::Receiver<Option<Instant>>,
-    /// What keeps what agents are told, where that is wanted.
-    pub recorder: Option<Recorder>,
-}
-
-/// Tells the instances of one supervisor apart: while an agent is replaced it has two.
-pub type InstanceId = u64;
-
-/// Supervisor → instance.
-#[derive(Debug)]
-pub enum Order {
-    /// Have so many tasks at once.
-    Limit(u32),
-    /// Have no more tasks, and ask the agent what it knows.
-    HandOver,
-    /// Tell the agent what its predecessor knew.
-    Restore(Box<RawValue>),
-    /// Let handlers end, then ask the host to stop.
-    Drain,
-    /// As `Limit(0)` and `Drain`, and `Kill` then.
-    Retire(Instant),
-    /// SIGTERM, after the grace SIGKILL.
-    Kill,
-}
-
-/// Instance → supervisor.
-#[derive(Debug)]
-pub enum Report {
-    /// The library is open.
-    Manifest(Box<Manifest>),
-    /// What holds the host.
-    Sandboxed(InForce),
-    /// It takes tasks.
-    Ready,
-    /// It does not answer, or a handler does not end.
-    Hang {
-        /// What was waited for.
-        what: String,
-    },
-    /// A task has ended.
-    TaskEnded(Call),
-    /// What the agent knows. It gets no more tasks: its successor may attach.
-    Snapshot(Result<Box<RawValue>, String>),
-    /// Whether the agent could make something of what its predecessor knew.
-    Restored(Result<(), String>),
-    /// The process is gone and reaped: the last report.
-    Ended(End),
-}
-
-/// How a host's life ended.
-#[derive(Debug)]
-pub enum End {
-    /// It exited, or was killed.
-    Exited(Exit),
-    /// It can never work like this.
-    Refused(String),
-}
-
-/// What an instance last proved; read by status.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Vitals {
-    /// The host's number.
-    pub pid: Option<u32>,
-    /// When it was started.
-    pub started_at: Option<DateTime<Utc>>,
-    /// When it last answered a ping.
-    pub pong_at: Option<DateTime<Utc>>,
-    /// When it last finished a task.
-    pub done_at: Option<DateTime<Utc>>,
-    /// Tasks in work.
-    pub running: u32,
-    /// The oldest of them.
-    pub oldest_task: Option<TaskId>,
-    /// Since when that is in work.
-    pub oldest_since: Option<DateTime<Utc>>,
-    /// What the sandbox refused this host.
-    pub violations: u64,
-}
-
-/// As it is shared.
-pub type SharedVitals = Arc<Mutex<Vitals>>;
-
-/// Reads or changes vitals.
-pub fn vitals(shared: &SharedVitals) -> MutexGuard<'_, Vitals> {
-    // Plain values, each written whole: a poisoned lock is still good.
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// How an instance reports.
-#[derive(Clone)]
-pub struct Reporter {
-    /// Which instance it is.
-    pub id: InstanceId,
-    /// To the supervisor.
-    pub reports: mpsc::Sender<(InstanceId, Report)>,
-}
-
-impl Reporter {
-    async fn report(&self, report: Report) {
-        // The supervisor outlives its instances, but for a stop that does not wait.
-        let _ = self.reports.send((self.id, report)).await;
-    }
-}
 
 /// Runs one host to its end. The reports end with [`Report::Ended`].
 pub async fn run(
@@ -242,23 +89,6 @@ pub async fn run(
     }
 }
 
-/// What was leased for a host and never reached it. The credit was taken back before the successor's consumer
-/// attached, so this ends with the engine's next turn.
-struct Leftover {
-    done: oneshot::Receiver<()>,
-    consumer: Consumer,
-    store: Store,
-}
-
-impl Leftover {
-    async fn give_back(mut self) {
-        let _ = self.done.await;
-        while let Some(task) = self.consumer.try_next() {
-            self.store.release(task);
-        }
-    }
-}
-
 /// Something that was begun on the side.
 enum Side {
     Renewed { lost: Vec<TaskId> },
@@ -268,17 +98,11 @@ enum Side {
 struct Instance {
     assignment: Assignment,
     around: Surroundings,
-    socket: UnixStream,
+    line: Line,
     sandbox: Seat,
     decoder: Decoder,
-    out: Vec<u8>,
-    /// From the first limit on: a canary must not take its predecessor's place.
-    consumer: Option<Consumer>,
+    supply: Supply,
     work: Work,
-    limit: u32,
-    credited: u32,
-    /// Credit is being taken back; until that is through none is given.
-    withdrawing: Option<oneshot::Receiver<()>>,
     stop: Stop,
     /// A retirement's deadline.
     retire_at: Option<Instant>,
@@ -299,29 +123,6 @@ struct Instance {
     shared: SharedVitals,
 }
 
-/// How far a host is on its way out.
-enum Stop {
-    No,
-    /// Handlers end, then it is asked to stop.
-    Draining,
-    /// It was asked.
-    Asked,
-    /// It got SIGTERM; SIGKILL follows then.
-    Killed {
-        at: Instant,
-    },
-}
-
-enum Ended {
-    Refused(String),
-    Failed(String),
-    /// The daemon cannot watch it: it is let go of, and another is tried later.
-    Unwatched(String),
-    OutOfMemory(String),
-    Panicked(String),
-    Hung(String),
-}
-
 struct Ping {
     seq: u64,
     sent_at: Instant,
@@ -332,8 +133,7 @@ enum Wake {
     Socket { readable: bool },
     Gone,
     Order(Option<Order>),
-    Task(LeasedTask),
-    Withdrawn,
+    Supplied(Option<LeasedTask>),
     Side(Result<Side, JoinError>),
     Answered(u64, Answer),
     Led,
@@ -362,10 +162,7 @@ impl Instance {
             work: Work::new(rules),
             sandbox: Seat::default(),
             decoder: Decoder::default(),
-            out: Vec::new(),
-            limit: 0,
-            credited: 0,
-            withdrawing: None,
+            supply: Supply::new(assignment.name.clone(), around.store.clone()),
             stop: Stop::No,
             side: JoinSet::new(),
             calls: Calls::new(&assignment, &around),
@@ -378,8 +175,7 @@ impl Instance {
             recording: around.recorder.clone().map(Recording::new),
             assignment,
             around,
-            socket,
-            consumer: None,
+            line: Line::new(socket),
             renew_at,
             log,
             reporter,
@@ -397,7 +193,7 @@ impl Instance {
             ask_time: instance.recording.is_some(),
             uploads: instance.around.uploads.clone(),
         };
-        instance.send(&open);
+        instance.line.send(&open);
         instance.live_on();
         instance
     }
@@ -407,7 +203,7 @@ impl Instance {
         let until = *self.around.led_until.borrow_and_update();
         if let Some(until) = until {
             let left = until.saturating_duration_since(Instant::now());
-            self.send(&ToHost::Live { ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX) });
+            self.line.send(&ToHost::Live { ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX) });
         }
     }
 
@@ -420,8 +216,8 @@ impl Instance {
         self.sandbox = Seat::of(process.pid());
         let heard_out = loop {
             reach(Boundary::InstanceTurn).await;
-            self.give_credit();
-            self.write();
+            self.supply.ask(self.work.len());
+            self.line.write(!self.work.is_empty());
             match self.wait(&process, &mut orders).await {
                 Wake::Gone => break false,
                 Wake::Socket { readable } => {
@@ -430,8 +226,7 @@ impl Instance {
                     }
                 }
                 Wake::Order(order) => self.order(order, &process),
-                Wake::Task(task) => self.deliver(task),
-                Wake::Withdrawn => self.withdrawn(),
+                Wake::Supplied(task) => self.deliver(task),
                 Wake::Side(side) => self.finished(side),
                 Wake::Answered(call, answer) => self.answer(call, answer),
                 Wake::Led => self.live_on(),
@@ -443,7 +238,7 @@ impl Instance {
         let (code, signal) = process.reap().await;
         if !heard_out {
             // Its end may be seen before what it said of it: a result, a refusal, a panic.
-            let last = async { while self.socket.readable().await.is_ok() && self.read().await {} };
+            let last = async { while self.line.socket().readable().await.is_ok() && self.read().await {} };
             let _ = tokio::time::timeout(LAST_WORDS, last).await;
         }
         let heard = async {
@@ -455,31 +250,12 @@ impl Instance {
     }
 
     async fn wait(&mut self, process: &Process, orders: &mut mpsc::Receiver<Order>) -> Wake {
-        let interest =
-            if self.out.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
         let alarm = self.next_alarm();
-        let withdrawn = async {
-            match &mut self.withdrawing {
-                Some(done) => drop(done.await),
-                None => std::future::pending().await,
-            }
-        };
-        let leased = async {
-            match &mut self.consumer {
-                Some(consumer) => consumer.next().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
-            ready = self.socket.ready(interest) => match ready {
-                Ok(ready) => Wake::Socket { readable: ready.is_readable() || ready.is_read_closed() },
-                Err(_) => Wake::Gone,
-            },
+            ready = self.line.ready() => ready.map_or(Wake::Gone, |readable| Wake::Socket { readable }),
             () = process.ended() => Wake::Gone,
             order = orders.recv() => Wake::Order(order),
-            // None says that the store has ended: nothing comes any more.
-            Some(task) = leased => Wake::Task(task),
-            () = withdrawn => Wake::Withdrawn,
+            task = self.supply.next() => Wake::Supplied(task),
             Ok(()) = self.around.led_until.changed() => Wake::Led,
             Some(side) = self.side.join_next() => Wake::Side(side),
             (call, answer) = self.calls.next() => Wake::Answered(call, answer),
@@ -505,7 +281,7 @@ impl Instance {
         let mut chunk = [0; 16 * 1024];
         // A host that writes without end must not keep its instance from orders and alarms.
         for _ in 0..CHUNKS {
-            match self.sandbox.read(&self.socket, &mut chunk) {
+            match self.sandbox.read(self.line.socket(), &mut chunk) {
                 Ok(0) => return false,
                 Ok(read) => self.decoder.extend(&chunk[..read]),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
@@ -566,7 +342,7 @@ impl Instance {
             }
             FromHost::Call { call, method, payload } => self.call(call, method, &payload),
             // One that comes late is of a hand-over that has failed.
-            FromHost::Snapshot { seq, outcome } if seq == self.snapshots && self.limit == 0 => {
+            FromHost::Snapshot { seq, outcome } if seq == self.snapshots && self.supply.limit() == 0 => {
                 let outcome = outcome.map_err(|error| error.message);
                 self.report(Report::Snapshot(outcome)).await;
             }
@@ -598,11 +374,11 @@ impl Instance {
         let Assignment { name, grants, settings, .. } = &self.assignment;
         if let Err(why) = manifest_check::check(name, grants, settings, &manifest) {
             self.ended = Some(Ended::Refused(why));
-            self.send(&ToHost::Stop);
+            self.line.send(&ToHost::Stop);
             return;
         }
         match serde_json::value::to_raw_value(settings) {
-            Ok(settings) => self.send(&ToHost::Create { settings }),
+            Ok(settings) => self.line.send(&ToHost::Create { settings }),
             Err(error) => self.ended = Some(Ended::Refused(format!("its settings are no JSON: {error}"))),
         }
         let due = |schedule: &&Schedule| schedule.applies(&self.assignment.settings);
@@ -625,7 +401,7 @@ impl Instance {
         if let Some(recording) = &mut self.recording {
             recording.answered(call, &answer);
         }
-        self.send(&ToHost::Answer { call, answer });
+        self.line.send(&ToHost::Answer { call, answer });
     }
 
     fn finished(&mut self, side: Result<Side, JoinError>) {
@@ -647,9 +423,9 @@ impl Instance {
             Some(Order::HandOver) => {
                 self.limit(0);
                 self.snapshots += 1;
-                self.send(&ToHost::Snapshot { seq: self.snapshots });
+                self.line.send(&ToHost::Snapshot { seq: self.snapshots });
             }
-            Some(Order::Restore(state)) => self.send(&ToHost::Restore { state }),
+            Some(Order::Restore(state)) => self.line.send(&ToHost::Restore { state }),
             Some(Order::Drain) => self.stop = Stop::Draining,
             Some(Order::Retire(deadline)) => {
                 self.limit(0);
@@ -663,13 +439,7 @@ impl Instance {
     }
 
     fn limit(&mut self, limit: u32) {
-        if limit > 0 && self.consumer.is_none() {
-            self.consumer = Some(self.around.store.consumer(self.assignment.name.clone()));
-        }
-        if limit < self.limit {
-            self.withdrawing = self.consumer.as_ref().map(Consumer::take_back);
-        }
-        self.limit = limit;
+        self.supply.set_limit(limit);
         if limit > 0 && !self.scheduled {
             self.scheduled = true;
             (0..self.schedules.len()).for_each(|index| self.schedule(index));
@@ -689,7 +459,7 @@ impl Instance {
 
     fn schedule(&mut self, index: usize) {
         // Its successor may have other schedules.
-        if !matches!(self.stop, Stop::No) {
+        if self.stop.is_asked() {
             return;
         }
         let Some(schedule) = self.schedules.get(index).cloned() else { return };
@@ -704,22 +474,17 @@ impl Instance {
         });
     }
 
-    fn deliver(&mut self, task: LeasedTask) {
-        let mut next = Some(task);
+    fn deliver(&mut self, task: Option<LeasedTask>) {
+        let mut next = task;
         while let Some(task) = next {
-            self.credited = self.credited.saturating_sub(1);
             match self.work.adopt(task) {
                 None => {}
                 // It was leased before the limit sank.
-                Some(task) if self.work.len() >= self.limit => self.around.store.release(task),
+                Some(task) if self.work.len() >= self.supply.limit() => self.supply.release(task),
                 Some(task) => self.hand_over(task),
             }
-            next = self.try_next();
+            next = self.supply.try_next();
         }
-    }
-
-    fn try_next(&mut self) -> Option<LeasedTask> {
-        self.consumer.as_mut().and_then(Consumer::try_next)
     }
 
     fn hand_over(&mut self, task: LeasedTask) {
@@ -730,7 +495,7 @@ impl Instance {
         };
         let tried = self.recording.is_some().then(|| (self.tried(&task, &message), message.get().len()));
         let frame = ToHost::Task { id: task.id, kind: task.kind.clone(), message };
-        match wire::encode(&frame, &mut self.out) {
+        match self.line.try_send(&frame) {
             Ok(()) => {
                 if let (Some(recording), Some((tried, size))) = (&self.recording, tried) {
                     recording.begin(tried, size);
@@ -760,26 +525,10 @@ impl Instance {
         }
     }
 
-    fn give_credit(&mut self) {
-        if let (None, Some(consumer)) = (&self.withdrawing, &self.consumer) {
-            let more = self.limit.saturating_sub(self.work.len() + self.credited);
-            consumer.credit(more);
-            self.credited += more;
-        }
-    }
-
-    fn withdrawn(&mut self) {
-        self.withdrawing = None;
-        while let Some(task) = self.try_next() {
-            self.around.store.release(task);
-        }
-        self.credited = 0;
-    }
-
     /// A drain whose handlers have all ended asks the host to stop.
     fn next_step(&mut self) {
-        if matches!(self.stop, Stop::Draining) && self.work.is_empty() && self.withdrawing.is_none() {
-            self.send(&ToHost::Stop);
+        if matches!(self.stop, Stop::Draining) && self.work.is_empty() && self.supply.is_settled() {
+            self.line.send(&ToHost::Stop);
             self.stop = Stop::Asked;
         }
     }
@@ -790,7 +539,7 @@ impl Instance {
             self.assignment.config;
         if self.ping.answered && now >= self.ping.sent_at + ping_interval {
             self.ping = Ping { seq: self.ping.seq + 1, sent_at: now, answered: false };
-            self.send(&ToHost::Ping { seq: self.ping.seq, pad: String::new() });
+            self.line.send(&ToHost::Ping { seq: self.ping.seq, pad: String::new() });
             if let Some(why) = memory::outgrown(process.pid(), memory_limit.bytes()) {
                 self.ended = Some(Ended::OutOfMemory(why));
                 process.signal(Signal::SIGKILL);
@@ -832,15 +581,8 @@ impl Instance {
         let now = self.around.clock.now();
         self.log.close();
         let status = Exit::from_status(code, signal, &self.log.last_words(), now);
-        let told_to = !matches!(self.stop, Stop::No);
-        let exit = match &self.ended {
-            Some(Ended::Panicked(message)) => Exit::new(ExitClass::Panic, message.clone(), now),
-            Some(Ended::Failed(why)) => Exit::new(ExitClass::Error, why.clone(), now),
-            Some(Ended::OutOfMemory(why)) => Exit::new(ExitClass::OutOfMemory, why.clone(), now),
-            Some(Ended::Unwatched(why)) => Exit::new(ExitClass::NotStarted, why.clone(), now),
-            Some(Ended::Hung(what)) if told_to => Exit::new(ExitClass::Hang, what.clone(), now),
-            _ => status,
-        };
+        let told_to = self.stop.is_asked();
+        let exit = self.ended.as_ref().and_then(|ended| ended.exit(told_to, now)).unwrap_or(status);
         // Only an end by itself can be a task's fault. Of a panic that the host told of, the task has been put down
         // already; a library built with panic=abort ends without a word.
         let blame = format!("the agent ended while at work on it: {exit}");
@@ -856,40 +598,11 @@ impl Instance {
         }
         self.work.abandon((!innocent).then_some(&blame), &hang, now);
         self.calls.end();
-        let store = self.around.store;
-        let leftover = self.consumer.map(|consumer| Leftover { done: consumer.take_back(), consumer, store });
+        let leftover = self.supply.end();
         match self.ended {
             Some(Ended::Refused(why)) => (End::Refused(why), leftover),
             _ => (End::Exited(exit), leftover),
         }
-    }
-
-    fn send(&mut self, message: &ToHost) {
-        // Too long can only be an answer: the agent is told that instead.
-        if let (Err(error), ToHost::Answer { call, .. }) = (wire::encode(message, &mut self.out), message) {
-            let answer =
-                Err(CallError::new(CallErrorKind::Failed, format!("the answer is too long: {error}")));
-            let _ = wire::encode(&ToHost::Answer { call: *call, answer }, &mut self.out);
-        }
-    }
-
-    /// Writes what the socket takes; the rest when it is writable.
-    fn write(&mut self) {
-        while !self.out.is_empty() {
-            match self.socket.try_write(&self.out) {
-                Ok(written) => {
-                    self.out.drain(..written);
-                    if !self.work.is_empty() {
-                        reach_now(Boundary::Delivered);
-                    }
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-                // The host is gone, which reading will tell. What is left for it must not keep this loop awake: it
-                // would wait for nothing, and the runtime's one thread would never look.
-                Err(_) => self.out.clear(),
-            }
-        }
-        self.out.shrink_to(64 * 1024);
     }
 
     fn show(&self) {

@@ -16,6 +16,7 @@
 //! JSON: what an agent did before outlives the agent's process and the daemon's.
 
 pub mod decide;
+pub mod event;
 pub mod exit;
 pub mod group;
 pub mod lead;
@@ -25,7 +26,8 @@ pub mod state;
 
 pub use limits::{Breaker, Bucket as Budget, Call, Opened, Time};
 
-pub use decide::{Action, Context, Event, decide, next_due};
+pub use decide::{Context, decide, next_due};
+pub use event::{Action, Event};
 pub use exit::{Exit, ExitClass};
 pub use reload::{Back, Candidate, Installed, Phase, Probation, Reload};
 pub use state::{Desired, Next, Probe, Record, State, StopReason, Transition};

@@ -55,8 +55,8 @@ impl Way {
     /// What is armed in the life that comes to a fail point, which is the first or the second.
     fn armed(self, failpoint: &str) -> String {
         match self {
-            // In the midst of work.
-            Self::Stalled => format!("wedge@instance.turn:30,{failpoint}"),
+            // In the midst of work: before it, a turn may be the one that is to ask for tasks.
+            Self::Stalled => format!("wedge@instance.turn:150,{failpoint}"),
             Self::Work | Self::LongWork | Self::SecondLife | Self::Stranger => failpoint.to_owned(),
         }
     }
