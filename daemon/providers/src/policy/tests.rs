@@ -97,7 +97,8 @@ fn a_breaker_opens_lets_one_pass_and_closes() {
         gate.pass(second, now);
         gate.ended(Some(&status(500)), second, &rules, now)
     };
-    for n in 0..4 {
+    // As far apart as one person's questions that each time out.
+    for n in [-90_000, -45_000] {
         assert_eq!(fails(&mut gate, at(n)), None);
     }
     assert_eq!(fails(&mut gate, at(4)), Some(at(10_004)));

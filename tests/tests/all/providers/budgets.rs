@@ -167,6 +167,34 @@ fn what_a_killed_daemon_had_under_way_is_in_the_calls() -> Result<()> {
 }
 
 #[test]
+fn what_a_killed_daemon_had_reserved_counts_as_used() -> Result<()> {
+    let provider = Provider::start()?;
+    let config = "[providers]\nbudgets = [{ requests = 2, period = 'month' }]\n";
+    let (home, daemon) = stage(&[&provider], "", &json!({}), config)?;
+    provider.always(Some(Reply::Never));
+    for n in 1..=2 {
+        let sent = home.socket()?.call(message("misbehaving", "call ask {\"prompt\":\"x\"}", None, None))?;
+        sent.map_err(|error| anyhow::anyhow!("{error}"))?;
+        openclaw_tests::wait_for("the call", || Ok((provider.asked().len() == n).then_some(())))?;
+    }
+    daemon.kill()?;
+    provider.always(None);
+    let _daemon = home.start_ready(&["misbehaving"])?;
+    let shown = openclaw_tests::wait_for("it to be known", || {
+        let shown = home.json(&["budget", "--json"])?;
+        Ok((shown["budgets"][0]["used"] == 2.0).then_some(shown))
+    })?;
+    assert_eq!(shown["budgets"][0]["reserved"], 0.0, "{shown}");
+    let error = call(&home, "ask", json!({"prompt": "x"}))?;
+    assert_eq!(error["kind"], "over_budget", "{error}");
+    let told = error["message"].as_str().is_some_and(|text| text.contains("is used up"));
+    assert!(told && error["retry_at"].is_string(), "{error}");
+    openclaw_tests::wait_for("the operator to be told", || {
+        Ok(home.ok(&["alert", "list"])?.contains("is used up").then_some(()))
+    })
+}
+
+#[test]
 fn what_was_told_of_a_budget_ends_with_its_period() -> Result<()> {
     let provider = Provider::start()?;
     let config = "[providers]\nbudgets = [{ requests = 1 }]\n";

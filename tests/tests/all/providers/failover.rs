@@ -53,7 +53,7 @@ fn the_next_one_answers_for_whoever_is_in_trouble() -> Result<()> {
 #[test]
 fn all_of_them_are_tried_again_after_a_pause() -> Result<()> {
     let (first, second) = (Provider::start()?, Provider::start()?);
-    let (home, _daemon) = stage(&[&first, &second], "", &json!({}), "")?;
+    let (home, _daemon) = stage(&[&first, &second], "", &json!({"breaker": {"min_calls": 10}}), "")?;
     first.next([Reply::refused(502)]);
     second.next([Reply::refused(500)]);
     assert_eq!(ask(&home)?, "you said: hello");
@@ -163,6 +163,32 @@ fn who_waits_for_so_long_is_answered_within_it() -> Result<()> {
         (&json!("closed"), &json!(0), &Value::Null),
         "{component}"
     );
+    Ok(())
+}
+
+#[test]
+fn who_was_to_be_left_alone_is_so_in_the_next_life_of_the_daemon() -> Result<()> {
+    let (first, second) = (Provider::start()?, Provider::start()?);
+    let (home, daemon) = stage(&[&first, &second], "", &json!({}), "")?;
+    home.ok(&["breakers", "open", "provider", "a", "--reason", "its bill"])?;
+    let breaker = || {
+        let breaker = home.component("a")?["breaker"].clone();
+        let told = [&breaker["state"], &breaker["opened"]["reason"], &breaker["opened"]["actor"]];
+        anyhow::Ok(told.map(|told| told.as_str().unwrap_or_default().to_owned()))
+    };
+    let opened = breaker()?;
+    assert_eq!((opened[0].as_str(), opened[1].as_str()), ("open", "its bill"));
+    daemon.kill()?;
+    let daemon = home.start_ready(&["misbehaving"])?;
+    assert_eq!(breaker()?, opened);
+    assert_eq!(ask(&home)?, "you said: hello");
+    assert!(first.asked().is_empty());
+    home.ok(&["breakers", "close", "provider", "a"])?;
+    assert!(daemon.stop()?.success());
+    let _daemon = home.start_ready(&["misbehaving"])?;
+    assert_eq!(home.component("a")?["breaker"]["state"], "closed");
+    assert_eq!(ask(&home)?, "you said: hello");
+    assert_eq!(first.asked().len(), 1);
     Ok(())
 }
 

@@ -6,6 +6,7 @@ mod failover;
 mod fetch;
 mod first;
 mod health;
+mod thinking;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
