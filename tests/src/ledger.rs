@@ -92,6 +92,17 @@ impl Ledger {
         })
     }
 
+    /// What is told of an agent in a home's own file, of one kind: the payloads, newest first.
+    pub fn events(home: &Home, agent: &str, kind: &str) -> Result<Vec<serde_json::Value>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let backend = open_sqlite(&home.path().join("openclaw.db")).await?;
+            let events = backend.events(&agent.parse()?, kind, u32::MAX).await?;
+            backend.close().await;
+            Ok(events.into_iter().map(|event| event.payload).collect())
+        })
+    }
+
     /// The task with this text.
     pub fn task(&self, text: &str) -> Result<&Task> {
         let found = self.tasks.iter().find(|task| task.payload["text"] == text);

@@ -366,15 +366,27 @@ async fn serve(
             }
         }
         logs.close();
-        let _ = log_thread.join();
+        joined(log_thread).await;
         if let (Some(recorder), Some(thread)) = (&recorder, record_thread) {
             recorder.close();
-            let _ = thread.join();
+            joined(thread).await;
         }
         tracing::info!("stopped");
         ended
     };
     notify.during("draining: running handlers may end", drain, drained).await
+}
+
+/// Waits for a thread that writes to a disk; one that hangs there keeps nobody.
+async fn joined(thread: std::thread::JoinHandle<()>) {
+    let ended = async {
+        while !thread.is_finished() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if tokio::time::timeout(LAST_WORDS, ended).await.is_err() {
+        tracing::warn!("the disk did not answer: the daemon ends without it");
+    }
 }
 
 fn lost(what: &str) -> Failure {

@@ -49,9 +49,9 @@ struct Told {
 }
 
 impl Told {
-    /// Of how many is to be told now, if it is.
-    fn due(&mut self, now: DateTime<Utc>) -> Option<u32> {
-        if self.since == 0 || self.at.is_some_and(|at| now - at < TOLD_AGAIN) {
+    /// Of how many is to be told now, if it is; `all`: nothing is told later.
+    fn due(&mut self, all: bool, now: DateTime<Utc>) -> Option<u32> {
+        if self.since == 0 || !all && self.at.is_some_and(|at| now - at < TOLD_AGAIN) {
             return None;
         }
         self.at = Some(now);
@@ -103,20 +103,23 @@ impl Admission {
     /// So many calls of a method have ended: they are counted, and told of. The first at once, and those that follow within a
     /// minute together.
     pub fn ended(&self, method: &str, times: u32, error: Option<&CallError>) {
-        let (method, outcome) = (known(method), error.map_or("ok", outcome));
+        self.note(known(method), times, error.map_or("ok", outcome), error);
+    }
+
+    fn note(&self, method: &'static str, times: u32, outcome: &'static str, error: Option<&CallError>) {
         self.count(method, times, outcome);
         let mut state = self.state();
         let told = state.told.entry((method, outcome)).or_default();
         told.since = told.since.saturating_add(times);
         told.error = error.cloned();
-        self.tell(&mut state);
+        self.tell(&mut state, false);
     }
 
     /// Tells what is due to be told.
-    fn tell(&self, state: &mut State) {
+    fn tell(&self, state: &mut State, all: bool) {
         let (steady, at) = (self.clock.steady(), self.clock.now());
         for (&(method, outcome), told) in &mut state.told {
-            let Some(times) = told.due(steady) else { continue };
+            let Some(times) = told.due(all, steady) else { continue };
             let error = told.error.as_ref();
             let payload = json!({
                 "method": method, "outcome": outcome, "times": times, "message": error.map(|error| &error.message),
@@ -130,13 +133,13 @@ impl Admission {
 
     /// A call was under way when its host ended: it may have been carried out.
     pub fn abandoned(&self, method: &str) {
-        self.count(known(method), 1, ABANDONED);
+        self.note(known(method), 1, ABANDONED, None);
     }
 
-    /// Leaves what was counted with the store. Answers whether there is something that is to be told later.
-    pub fn leave(&self) -> bool {
+    /// Leaves what was counted with the store. Answers whether there is something that is to be told later; with `all`, nothing is.
+    pub fn leave(&self, all: bool) -> bool {
         let mut state = self.state();
-        self.tell(&mut state);
+        self.tell(&mut state, all);
         let (counted, left) =
             (std::mem::take(&mut state.counted), state.told.values().any(|told| told.since > 0));
         drop(state);
@@ -193,7 +196,7 @@ mod tests {
         let mut told = Told::default();
         let mut due = |more, seconds| {
             told.since += more;
-            told.due(DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds))
+            told.due(false, DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds))
         };
         assert_eq!(due(1, 0), Some(1));
         assert_eq!((due(1, 0), due(1, 59)), (None, None));
@@ -201,6 +204,9 @@ mod tests {
         assert_eq!((due(0, 120), due(1, 121)), (None, Some(1)));
         // What is left of a burst is told without another call.
         assert_eq!((due(5, 122), due(0, 181)), (None, Some(5)));
+        // Nor is what a host leaves behind when it ends.
+        assert_eq!(due(2, 182), None);
+        assert_eq!(told.due(true, DateTime::UNIX_EPOCH + TimeDelta::seconds(183)), Some(2));
     }
 
     #[test]

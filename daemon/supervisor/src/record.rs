@@ -73,6 +73,9 @@ pub struct Call {
     pub payload: Value,
     /// What came of it.
     pub answer: Result<Value, CallError>,
+    /// Its place among all that its host asked for: several may be under way, and are answered in another order.
+    #[serde(default)]
+    pub asked: u64,
 }
 
 /// A line of a record.
@@ -220,6 +223,7 @@ enum Entry {
     Begin(Box<Try>, u64),
     Call {
         task: TaskId,
+        asked: u64,
         method: String,
         payload: Box<RawValue>,
         answer: Result<Box<RawValue>, CallError>,
@@ -260,15 +264,15 @@ impl Recorder {
         self.put(Entry::Begin(Box::new(tried), size as u64));
     }
 
-    /// A call of it was answered.
+    /// A call of it was answered: the how manieth that its host asked for, and what for.
     pub fn call(
         &self,
         task: TaskId,
-        method: String,
+        (asked, method): (u64, String),
         payload: Box<RawValue>,
         answer: Result<Box<RawValue>, CallError>,
     ) {
-        self.put(Entry::Call { task, method, payload, answer });
+        self.put(Entry::Call { task, asked, method, payload, answer });
     }
 
     /// It ended so.
@@ -336,9 +340,9 @@ impl Writer {
             self.shared.waiting.fetch_sub(entry.size(), Ordering::Relaxed);
             let written = match entry {
                 Entry::Begin(tried, _) => self.begin(tried),
-                Entry::Call { task, method, payload, answer } => {
+                Entry::Call { task, asked, method, payload, answer } => {
                     let answer = answer.map(|answer| read(&answer));
-                    self.append(task, &Line::Call(Call { method, payload: read(&payload), answer }))
+                    self.append(task, &Line::Call(Call { method, payload: read(&payload), answer, asked }))
                 }
                 Entry::End { task, outcome } => self.end(task, outcome.map(|outcome| read(&outcome))),
                 Entry::Gone(task) => self.close(task),
@@ -486,7 +490,7 @@ mod tests {
         for attempt in [1, 2] {
             recorder.begin(tried(task, attempt), 1);
             let answer = json!({"sk-0123456789": [1234567890, "Bearer sk-0123456789", null, 1.5]});
-            recorder.call(task, "ask".into(), raw(&json!({"prompt": "p"})), Ok(raw(&answer)));
+            recorder.call(task, (1, "ask".into()), raw(&json!({"prompt": "p"})), Ok(raw(&answer)));
             recorder.end(task, Ok(raw(&json!({"text": attempt}))));
         }
         recorder.close();
@@ -510,7 +514,7 @@ mod tests {
         recorder.begin(tried(task, 1), 1);
         let page = raw(&json!("x".repeat(5 << 20)));
         for _ in 0..4 {
-            recorder.call(task, "fetch".into(), raw(&json!({})), Ok(page.clone()));
+            recorder.call(task, (1, "fetch".into()), raw(&json!({})), Ok(page.clone()));
         }
         recorder.end(task, Ok(raw(&json!({}))));
         recorder.close();
@@ -540,7 +544,7 @@ mod tests {
         let task = TaskId::new();
         recorder.begin(tried(task, 1), 1);
         for _ in 0..4 {
-            recorder.call(task, "fetch".into(), raw(&json!({})), Ok(raw(&json!("x".repeat(5 << 20)))));
+            recorder.call(task, (1, "fetch".into()), raw(&json!({})), Ok(raw(&json!("x".repeat(5 << 20)))));
         }
         recorder.gone(task);
         recorder.close();
@@ -568,7 +572,7 @@ mod tests {
         for _ in 0..4 {
             let task = TaskId::new();
             recorder.begin(tried(task, 1), 1);
-            recorder.call(task, "fetch".into(), raw(&json!({})), Ok(raw(&json!("x".repeat(7 << 20)))));
+            recorder.call(task, (1, "fetch".into()), raw(&json!({})), Ok(raw(&json!("x".repeat(7 << 20)))));
             recorder.gone(task);
         }
         recorder.close();

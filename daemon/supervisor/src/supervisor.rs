@@ -320,7 +320,7 @@ impl Supervisor {
             }
             Ask::Count { name, reply } => {
                 if let Some(slot) = self.slots.get(&name) {
-                    slot.assignment.admission.leave();
+                    slot.assignment.admission.leave(false);
                 }
                 let _ = reply.send(());
             }

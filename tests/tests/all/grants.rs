@@ -1,7 +1,11 @@
 //! What an agent may ask for is what the config grants, and what it did is told.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use anyhow::{Context, Result, ensure};
+use openclaw_agent_api::abi::methods;
 use openclaw_tests::daemon::{Daemon, Home};
+use openclaw_tests::ledger::Ledger;
 use openclaw_tests::wait_for;
 use serde_json::{Value, json};
 
@@ -25,7 +29,7 @@ fn call(home: &Home, method: &str, payload: Value) -> Result<Value> {
 #[test]
 fn without_a_grant_every_door_is_shut_and_says_which_key_opens_it() -> Result<()> {
     let (home, _daemon) = granted(&[])?;
-    for (method, payload) in [
+    let doors = [
         ("system.resources", json!({})),
         ("system.services", json!({})),
         ("supervisor.status", json!({})),
@@ -50,8 +54,16 @@ fn without_a_grant_every_door_is_shut_and_says_which_key_opens_it() -> Result<()
         ("missions.propose", json!({"mission": {"title": "t"}})),
         ("missions.list", json!({})),
         ("missions.decide", json!({"id": "0000", "verdict": "approved"})),
+        ("system.restart", json!({"unit": "openclaw-atlas.service"})),
+        ("breaker.open", json!({"scope": "agent", "name": "scout", "reason": "r"})),
+        ("breaker.close", json!({"scope": "agent", "name": "scout", "reason": "r"})),
         ("no.such.door", json!({})),
-    ] {
+    ];
+    // Work is handed over with a result.
+    let handed = methods::TASK_SUBMIT;
+    let tried: BTreeSet<_> = doors.iter().map(|(method, _)| *method).chain([handed]).collect();
+    assert!(methods::GRANTED.iter().all(|method| tried.contains(method)), "{tried:?}");
+    for (method, payload) in doors {
         let error = call(&home, method, payload)?;
         assert_eq!(error["kind"], "not_granted", "{method}: {error}");
         let message = error["message"].as_str().context("a message")?;
@@ -316,6 +328,23 @@ fn each_capability_has_a_rate_and_what_was_asked_for_outlives_the_daemon() -> Re
         );
     }
     assert!(daemon.stop()?.success());
+    // Each is told as an event, however many in one, and none is left behind.
+    let mut told = BTreeMap::new();
+    for kind in ["agent.call", "agent.refused"] {
+        for event in Ledger::events(&home, "misbehaving", kind)? {
+            let name = |field: &str| event[field].as_str().unwrap_or_default().to_owned();
+            *told.entry((name("method"), name("outcome"))).or_insert(0) +=
+                event["times"].as_u64().context("times")?;
+        }
+    }
+    let counted = before["asked"].as_array().context("counts")?.iter();
+    let counted: BTreeMap<_, _> = counted
+        .map(|one| {
+            let name = |field: &str| one[field].as_str().unwrap_or_default().to_owned();
+            ((name("method"), name("outcome")), one["count"].as_u64().unwrap_or_default())
+        })
+        .collect();
+    assert_eq!(told, counted);
     let _daemon = home.start_ready(&["misbehaving"])?;
     let after = home.json(&["agents", "grants", "misbehaving", "--json"])?;
     assert_eq!(after["asked"], before["asked"]);

@@ -108,7 +108,7 @@ impl Calls {
 
     /// Leaves what was counted with the store.
     pub fn leave(&mut self) {
-        let more = self.admission.leave();
+        let more = self.admission.leave(false);
         self.leave_at = more.then(|| Instant::now() + AGAIN);
     }
 
@@ -117,7 +117,7 @@ impl Calls {
         for (_, method) in self.under_way.drain().map(|(_, call)| call) {
             self.admission.abandoned(&method);
         }
-        self.leave();
+        self.admission.leave(true);
     }
 
     /// Whether it may be carried out, before anything happens.

@@ -388,7 +388,7 @@ impl Instance {
 
     fn call(&mut self, call: u64, method: String, payload: &RawValue) {
         if let Some(recording) = &mut self.recording {
-            recording.asked(call, &method, payload);
+            recording.asked(call, &method, payload, |task| self.work.has(task));
         }
         if let Some(answer) = self.calls.begin(call, method, payload) {
             self.answer(call, answer);

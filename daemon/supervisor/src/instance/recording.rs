@@ -15,36 +15,50 @@ pub struct Recording {
     recorder: Recorder,
     /// The calls that are not answered yet; bounded as they are.
     asked: HashMap<u64, Asked>,
+    /// How many were asked.
+    count: u64,
 }
 
 struct Asked {
     task: TaskId,
+    place: u64,
     method: String,
     payload: Box<RawValue>,
 }
 
 impl Recording {
     pub fn new(recorder: Recorder) -> Self {
-        Self { recorder, asked: HashMap::new() }
+        Self { recorder, asked: HashMap::new(), count: 0 }
     }
 
     pub fn begin(&self, tried: Try, size: usize) {
         self.recorder.begin(tried, size);
     }
 
-    pub fn asked(&mut self, call: u64, method: &str, payload: &RawValue) {
+    /// A call, on behalf of a task that the host has `in_work`: another one's record is none of its business.
+    pub fn asked(
+        &mut self,
+        call: u64,
+        method: &str,
+        payload: &RawValue,
+        in_work: impl FnOnce(&TaskId) -> bool,
+    ) {
         #[derive(Deserialize)]
         struct Behalf {
             task_id: TaskId,
         }
-        if let Ok(Behalf { task_id: task }) = serde_json::from_str(payload.get()) {
-            self.asked.insert(call, Asked { task, method: method.into(), payload: payload.to_owned() });
+        if let Ok(Behalf { task_id: task }) = serde_json::from_str(payload.get())
+            && in_work(&task)
+        {
+            self.count += 1;
+            let (place, method, payload) = (self.count, method.into(), payload.to_owned());
+            self.asked.insert(call, Asked { task, place, method, payload });
         }
     }
 
     pub fn answered(&mut self, call: u64, answer: &Result<Box<RawValue>, CallError>) {
-        if let Some(Asked { task, method, payload }) = self.asked.remove(&call) {
-            self.recorder.call(task, method, payload, answer.clone());
+        if let Some(Asked { task, place, method, payload }) = self.asked.remove(&call) {
+            self.recorder.call(task, (place, method), payload, answer.clone());
         }
     }
 

@@ -98,6 +98,11 @@ impl Work {
         self.running.insert(task.id, Running { task, since: now, hung: false });
     }
 
+    /// Whether it is in work.
+    pub fn has(&self, id: &TaskId) -> bool {
+        self.running.contains_key(id)
+    }
+
     /// The session of one that is in work.
     pub fn session(&self, id: &TaskId) -> Option<String> {
         self.running.get(id)?.task.session.clone()

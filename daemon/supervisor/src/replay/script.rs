@@ -63,7 +63,9 @@ pub struct Script {
 }
 
 impl Script {
-    pub fn new(record: Record) -> Self {
+    pub fn new(mut record: Record) -> Self {
+        // They are recorded as they are answered.
+        record.calls.sort_by_key(|call| call.asked);
         Self { left: record.calls, end: record.end, answered: 0, differences: Vec::new() }
     }
 
@@ -135,7 +137,7 @@ mod tests {
     use super::*;
 
     fn call(method: &str, payload: Value, answer: Value) -> Call {
-        Call { method: method.into(), payload, answer: Ok(answer) }
+        Call { method: method.into(), payload, answer: Ok(answer), asked: 0 }
     }
 
     fn script(calls: Vec<Call>, end: Value) -> Script {
