@@ -36,7 +36,7 @@ impl Atlas {
                 restarts: self.thresholds.restarts_per_hour,
                 breakers: self.thresholds.breakers_per_hour,
             };
-            let (mut next, actions) = decide::decide(&before, &found, limits, now);
+            let (mut next, actions) = decide::decide(&before, &found, &seen.there(), limits, now);
             if let Ok(status) = &seen.status {
                 next.restarts = status.restarts();
             }
