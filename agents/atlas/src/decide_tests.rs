@@ -110,6 +110,27 @@ fn a_killed_agent_a_full_disk_and_a_stopped_redis_are_seen_within_a_minute() {
 }
 
 #[test]
+fn what_changes_its_word_or_is_well_at_every_other_look_is_told_within_a_minute() {
+    let is_said = |looks: Vec<Seen>| {
+        let mut world = World::new();
+        let said: Vec<_> = looks.iter().flat_map(|seen| world.see(seen)).collect();
+        said.iter().any(|action| matches!(action, Action::Raise { .. } | Action::Act { .. }))
+    };
+    let team = |component: Value| Seen {
+        status: typed(json!({"components": [component]})),
+        ..unit("active (running)")
+    };
+    let service =
+        |health| team(json!({"name": "bus", "kind": "service", "state": "ready", "health": health}));
+    // The third look after its beginning is within a minute of it.
+    assert!(is_said(vec![service("degraded"), service("failed"), service("degraded")]));
+    assert!(is_said(vec![team(agent("backoff", "degraded", 0)), team(agent("ready", "degraded", 0))]));
+    let restarts = || unit("activating (auto-restart)");
+    assert!(is_said(vec![restarts(), unit("active (running)"), restarts()]));
+    assert!(!is_said(vec![service("degraded"), restarts()]), "each is seen once");
+}
+
+#[test]
 fn what_is_seen_once_is_chance_and_what_flutters_is_one_alarm() {
     let mut world = World::new();
     for round in 0..20 {
@@ -440,6 +461,16 @@ fn a_provider_that_only_loses_calls_is_left_alone_and_asked_again_once_it_is_wel
         after.iter().all(|action| matches!(action, Action::Note { .. })) && !after.is_empty(),
         "{after:?}"
     );
+}
+
+#[test]
+fn one_that_is_left_alone_need_not_be_well() {
+    let mut world = World::new();
+    (0..CONFIRM).for_each(|_| drop(world.look(providers(CLOSED, false, true), disk(1))));
+    let mut left = providers(OURS, false, true);
+    (left[0]["state"], left[0]["health"]) = (json!("misconfigured"), json!("degraded"));
+    let said: Vec<_> = (0..5).flat_map(|_| world.look(left.clone(), disk(1))).collect();
+    assert!(says(&said, "left alone since") && !says(&said, "did not help"), "{said:?}");
 }
 
 #[test]
