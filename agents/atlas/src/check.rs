@@ -1,5 +1,6 @@
-//! The scheduled check: look, decide, remember, act, tell.
+//! The scheduled check: look, decide, tell, remember, act.
 
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use openclaw_agent_api::chrono::{Days, TimeDelta};
@@ -18,11 +19,13 @@ pub const KEY: &str = "last_check";
 const REPORTS: u64 = 30;
 
 impl Atlas {
-    /// The check. What is decided is remembered before it is done, so that a death in between repeats nothing.
+    /// The check. What is told is told before that is remembered: an alert has a key, and said twice it is one. An act is
+    /// remembered before it is done, so that a death in between repeats none.
     pub(crate) fn check(&self, ctx: &Context) -> Result<()> {
         let now = ctx.now();
         let last = self.last(ctx);
         let before = last.clone().unwrap_or_else(|| LastCheck::none(now));
+        let reported = before.uptime.reported();
         // A task that was given back is done again at once: the same look, not another.
         let since = now - before.at;
         let again =
@@ -36,28 +39,33 @@ impl Atlas {
                 restarts: self.thresholds.restarts_per_hour,
                 breakers: self.thresholds.breakers_per_hour,
             };
-            let (mut next, actions) = decide::decide(&before, &found, limits, now);
+            let (mut next, actions) = decide::decide(&before, &found, &seen.there(), limits, now);
             if let Ok(status) = &seen.status {
                 next.restarts = status.restarts();
             }
             let reports = next.uptime.add(seen.status.as_ref().ok(), now);
             (next, actions, reports)
         };
-        let mut kept = ctx.memory().set(KEY, &next);
         let (acts, told): (Vec<_>, Vec<_>) =
             actions.into_iter().partition(|action| matches!(action, Action::Act { .. }));
-        told.iter().for_each(|action| tell(ctx, action));
+        // Of what could not be told yet the newest is told.
+        let mut untold = std::mem::take(&mut next.untold);
+        untold.retain(|key, _| !told.iter().any(|action| action.alert() == Some(key)));
+        next.untold = untold.into_values().filter(|action| !tell(ctx, action)).filter_map(by_alert).collect();
+        next.untold.extend(say(ctx, &told));
+        let handed_in: Vec<_> = reports.iter().map(|report| hand_in(ctx, report)).collect();
+        if handed_in.contains(&false) {
+            next.uptime.report_again(reported);
+        }
+        let mut kept = ctx.memory().set(KEY, &next);
         let mut instead = Vec::new();
         for action in &acts {
             instead.extend(act(ctx, action, kept.as_ref().err(), &mut next));
         }
-        instead.iter().for_each(|action| tell(ctx, action));
+        next.untold.extend(say(ctx, &instead));
         // What was not done must not be remembered as done.
         if !instead.is_empty() && kept.is_ok() {
             kept = ctx.memory().set(KEY, &next);
-        }
-        for report in &reports {
-            hand_in(ctx, report);
         }
         if !told.is_empty() || !acts.is_empty() {
             publish(ctx, &next);
@@ -101,34 +109,44 @@ fn act(ctx: &Context, action: &Action, unkept: Option<&CallError>, next: &mut La
     }
 }
 
-/// Tells the log, and the operator where that is granted.
-fn tell(ctx: &Context, action: &Action) {
-    let told = match action {
-        Action::Raise { key, level, text } => {
-            match level {
-                AlertLevel::Critical => ctx.warn(format!("critical: {text}")),
-                AlertLevel::Warning => ctx.warn(text),
-                AlertLevel::Info => ctx.info(text),
+/// Tells the log and the operator; answers what is to be told again.
+fn say(ctx: &Context, actions: &[Action]) -> BTreeMap<String, Action> {
+    for action in actions {
+        match action {
+            Action::Raise { level: AlertLevel::Critical, text, .. } => ctx.warn(format!("critical: {text}")),
+            Action::Raise { level: AlertLevel::Warning, text, .. } => ctx.warn(text),
+            Action::Raise { text, .. } | Action::Resolve { text, .. } | Action::Note { text } => {
+                ctx.info(text);
             }
-            ctx.raise(key, *level, text)
+            Action::Act { .. } => {}
         }
-        Action::Resolve { key, text } => {
-            ctx.info(text);
-            ctx.resolve(key, text)
-        }
-        Action::Note { text } => {
-            ctx.info(text);
-            Ok(())
-        }
-        Action::Act { .. } => Ok(()),
-    };
-    if let Err(error) = told {
-        ctx.warn(format!("the operator was not told: {error}"));
     }
+    actions.iter().filter(|action| !tell(ctx, action)).cloned().filter_map(by_alert).collect()
 }
 
-/// A report is kept in memory, and listed among the operator's alerts as good to know.
-fn hand_in(ctx: &Context, report: &Report) {
+fn by_alert(action: Action) -> Option<(String, Action)> {
+    Some((action.alert()?.to_owned(), action))
+}
+
+/// Tells the operator where that is granted; answers whether that is done with.
+fn tell(ctx: &Context, action: &Action) -> bool {
+    let told = match action {
+        Action::Raise { key, level, text } => ctx.raise(key, *level, text),
+        Action::Resolve { key, text } => ctx.resolve(key, text),
+        Action::Note { .. } | Action::Act { .. } => Ok(()),
+    };
+    let Err(error) = told else { return true };
+    ctx.warn(format!("the operator was not told: {error}"));
+    is_final(&error)
+}
+
+/// Whether another try would end as this one.
+fn is_final(error: &CallError) -> bool {
+    matches!(error.kind, CallErrorKind::NotGranted | CallErrorKind::NotConfigured | CallErrorKind::Invalid)
+}
+
+/// A report is kept in memory, and listed among the operator's alerts as good to know; answers whether that is done with.
+fn hand_in(ctx: &Context, report: &Report) -> bool {
     let memory = ctx.memory();
     let kept = memory.set(&format!("report {}", report.name), &report.text);
     let old = (ctx.now().date_naive().checked_sub_days(Days::new(REPORTS)))
@@ -137,9 +155,11 @@ fn hand_in(ctx: &Context, report: &Report) {
     let kept = kept.and_then(|()| old.map_or(Ok(()), |old| memory.delete(&old)));
     let told = ctx.raise(&report.name, AlertLevel::Info, &format!("uptime, {}", report.text));
     ctx.info(format!("uptime, {}", report.text));
-    for error in [kept, told].into_iter().filter_map(std::result::Result::err) {
+    let errors: Vec<_> = [kept, told].into_iter().filter_map(std::result::Result::err).collect();
+    for error in &errors {
         ctx.warn(format!("the report {} is not everywhere: {error}", report.name));
     }
+    errors.iter().all(is_final)
 }
 
 fn publish(ctx: &Context, check: &LastCheck) {

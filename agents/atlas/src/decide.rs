@@ -1,15 +1,17 @@
 //! What follows from what was found, look by look: whom to restart, what to tell, what is over. No clock, no call.
 //!
 //! ```text
-//!           found                   twice in a row, and something may help          still there after VERIFY looks
+//!           found                   CONFIRM times, and something may help        not well at VERIFY looks since
 //!  (none) ────────▶ Suspected ─┬─────────────────────────────────────▶ Acted ───────────────────────────────┐
 //!    ▲                 │       └─▶ else ───────────────▶ Raised ◀──────────────────────── (louder) ──────────┘
-//!    └── not found ────┘                                    │ not found CLEAR looks in a row: over
+//!    │ not found CLEAR │                                    │ nothing worse than good to know is found of
+//!    └─ looks in a row ┘                                    │ its subject CLEAR looks in a row: over
 //! ```
 //!
-//! What is found once may be chance, so the operator hears of what lasts; what is over must stay over for a while.
+//! What is found once may be chance, so the operator hears of what lasts or comes back; what is over must stay over for a
+//! while. Looks are counted by subject: one that is ill in another word each time is ill all the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use openclaw_agent_api::chrono::{DateTime, TimeDelta, Utc};
 use openclaw_agent_api::context::{AlertLevel, CallError, CallErrorKind};
@@ -18,11 +20,14 @@ use serde::{Deserialize, Serialize};
 use crate::findings::{Area, Finding, Remedy, Severity};
 use crate::uptime::Uptime;
 
-/// Looks in a row at which something must be found: with one each 20 s it is told within 40 s of its beginning.
+/// Looks at which something must be found: with one each 20 s it is told within 40 s of its beginning.
 pub const CONFIRM: u32 = 2;
+/// The same before an act, which has a price, where the looks were not in a row.
+pub const FLUTTERS: u32 = 3;
 /// Looks after an act by which it must have helped: a start may take ten seconds, and a proof five more.
 pub const VERIFY: u32 = 3;
-/// Looks in a row without it after which something is over: a value at the edge is one alarm.
+/// Looks in a row without it after which something is over: a value at the edge is one alarm. What comes back sooner has
+/// lasted, also before it was told.
 pub const CLEAR: u32 = 3;
 /// The same for what happened in one moment: five minutes without another.
 pub const CLEAR_EVENT: u32 = 15;
@@ -51,6 +56,9 @@ pub struct LastCheck {
     /// When breakers were opened and closed in the last hour.
     #[serde(default)]
     pub moves: Vec<DateTime<Utc>>,
+    /// What the operator could not be told, by the alert's key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub untold: BTreeMap<String, Action>,
     /// How the components were, day by day.
     #[serde(default)]
     pub uptime: Uptime,
@@ -66,6 +74,7 @@ impl LastCheck {
             cases: BTreeMap::new(),
             acts: Vec::new(),
             moves: Vec::new(),
+            untold: BTreeMap::new(),
             uptime: Uptime::default(),
         }
     }
@@ -96,7 +105,7 @@ pub enum Phase {
     },
     /// The agent or unit was restarted, or a breaker moved; whether that helped is seen at the next looks.
     Acted {
-        /// Looks since then at which it was still found.
+        /// Looks since then at which its subject was not well, or not to be seen.
         looks: u32,
     },
     /// The operator was told, so loud.
@@ -109,7 +118,8 @@ pub enum Phase {
 }
 
 /// What is to be done.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Action {
     /// The operator is told.
     Raise {
@@ -143,6 +153,16 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// The alert that is raised or resolved.
+    pub fn alert(&self) -> Option<&str> {
+        match self {
+            Self::Raise { key, .. } | Self::Resolve { key, .. } => Some(key),
+            Self::Act { .. } | Self::Note { .. } => None,
+        }
+    }
+}
+
 /// How much may be done in an hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -159,18 +179,22 @@ impl LastCheck {
     }
 }
 
-/// The next state, and what is to be done. `found` is all that this look at `now` found.
+/// The next state, and what is to be done. `found` is all that this look at `now` found, `there` the components and units that
+/// it saw.
 pub fn decide(
     before: &LastCheck,
     found: &[Finding],
+    there: &BTreeSet<String>,
     limits: Limits,
     now: DateTime<Utc>,
 ) -> (LastCheck, Vec<Action>) {
-    let mut turn = Turn { next: before.clone(), actions: Vec::new(), limits, now };
+    let mut turn = Turn { before, found, there, next: before.clone(), actions: Vec::new(), limits, now };
     turn.next.at = now;
     turn.next.findings = found.to_vec();
-    turn.next.acts.retain(|at| now - *at < HOUR);
-    turn.next.moves.retain(|at| now - *at < HOUR);
+    // By a clock that was set back since, some were done later than now.
+    let lately = |at: &DateTime<Utc>| (TimeDelta::zero()..HOUR).contains(&(now - *at));
+    turn.next.acts.retain(lately);
+    turn.next.moves.retain(lately);
     let mut cases = std::mem::take(&mut turn.next.cases);
     let acted = cases.values().filter(|case| matches!(case.phase, Phase::Acted { .. }));
     let acted: Vec<_> = acted.map(|case| case.finding.subject.clone()).collect();
@@ -191,7 +215,7 @@ pub fn decide(
         case.phase = turn.found(case);
     }
     let is_found = |case: &Case| found.iter().any(|finding| finding.key() == case.finding.key());
-    cases.retain(|_, case| is_found(case) || turn.missed(case, found));
+    cases.retain(|_, case| is_found(case) || turn.missed(case));
     turn.next.cases = cases;
     (turn.next, turn.actions)
 }
@@ -218,30 +242,27 @@ pub fn not_done(state: &mut LastCheck, remedy: Remedy, subject: &str, why: &Call
         .collect()
 }
 
-struct Turn {
+struct Turn<'a> {
+    before: &'a LastCheck,
+    found: &'a [Finding],
+    there: &'a BTreeSet<String>,
     next: LastCheck,
     actions: Vec<Action>,
     limits: Limits,
     now: DateTime<Utc>,
 }
 
-impl Turn {
+impl Turn<'_> {
     fn found(&mut self, case: &Case) -> Phase {
         let (finding, key) = (&case.finding, case.finding.key());
         match case.phase {
-            Phase::Suspected { looks } if looks + 1 < confirm(finding) => {
-                Phase::Suspected { looks: looks + 1 }
+            Phase::Suspected { .. } => {
+                let (looks, is_sure) = self.suspicion(finding);
+                if is_sure { self.confirmed(case, looks) } else { Phase::Suspected { looks } }
             }
-            Phase::Suspected { .. } => self.confirmed(case),
-            Phase::Acted { looks } if looks + 1 < VERIFY => Phase::Acted { looks: looks + 1 },
-            Phase::Acted { .. } => {
-                let level = in_vain(finding);
-                let text = format!("{}; I {}, and that did not help", finding.text, did(finding));
-                self.actions.push(Action::Raise { key, level, text });
-                Phase::Raised { level }
-            }
+            Phase::Acted { looks } => self.not_helped(case, looks),
             Phase::Noted if finding.severity == Severity::Info => Phase::Noted,
-            Phase::Noted => self.confirmed(case),
+            Phase::Noted => self.confirmed(case, CONFIRM),
             Phase::Raised { level: told } => {
                 let level = level(finding);
                 let again = finding.is_event();
@@ -253,7 +274,54 @@ impl Turn {
         }
     }
 
-    fn confirmed(&mut self, case: &Case) -> Phase {
+    /// At how many looks, with this one, its subject was found to be ill, and whether that is no chance.
+    fn suspicion(&self, finding: &Finding) -> (u32, bool) {
+        let same = |other: &Finding| {
+            other.key() == finding.key() || other.is_ill() && finding.is_ill() && other.is_about(finding)
+        };
+        let (mut looks, mut in_a_row) = (0, false);
+        for case in self.before.cases.values().filter(|case| same(&case.finding)) {
+            in_a_row |= case.missing == 0;
+            if let Phase::Suspected { looks: so_far } = case.phase {
+                looks = looks.max(so_far);
+            }
+        }
+        let looks = looks + 1;
+        let enough = match finding.remedy {
+            _ if finding.is_event() => 1,
+            Some(_) if !in_a_row => FLUTTERS,
+            _ => CONFIRM,
+        };
+        (looks, looks >= enough)
+    }
+
+    /// What else is found to be ill of what this is about.
+    fn trouble(&self, finding: &Finding) -> Option<&Finding> {
+        self.found.iter().find(|other| other.is_ill() && other.is_about(finding))
+    }
+
+    fn is_there(&self, finding: &Finding) -> bool {
+        self.there.contains(&finding.subject)
+    }
+
+    /// A look after an act at which its subject is not well.
+    fn not_helped(&mut self, case: &Case, looks: u32) -> Phase {
+        if looks + 1 < VERIFY {
+            return Phase::Acted { looks: looks + 1 };
+        }
+        let finding = &case.finding;
+        let how = match self.trouble(finding) {
+            _ if !self.is_there(finding) => ", and cannot see whether that helped".to_owned(),
+            Some(other) if other.key() != finding.key() => format!(", and that did not help: {}", other.text),
+            _ => ", and that did not help".to_owned(),
+        };
+        let level = in_vain(finding);
+        let text = format!("{}; I {}{how}", finding.text, did(finding));
+        self.actions.push(Action::Raise { key: finding.key(), level, text });
+        Phase::Raised { level }
+    }
+
+    fn confirmed(&mut self, case: &Case, looks: u32) -> Phase {
         let (finding, key) = (&case.finding, case.finding.key());
         let mut text = finding.text.clone();
         let is_under_way =
@@ -262,6 +330,10 @@ impl Turn {
             // Found in two ways: one act is for both.
             Some(_) if self.actions.iter().any(is_under_way) => {
                 return Phase::Acted { looks: 0 };
+            }
+            // It is seen first whether the last act helped; and nobody is restarted unseen.
+            Some(remedy) if !self.is_there(finding) || !remedy.is_breaker() && self.is_restarted(finding) => {
+                return Phase::Suspected { looks };
             }
             Some(remedy) if (self.next.done(remedy).len() as u64) < u64::from(self.limit(remedy)) => {
                 self.next.done(remedy).push(self.now);
@@ -290,25 +362,45 @@ impl Turn {
         if remedy.is_breaker() { self.limits.breakers } else { self.limits.restarts }
     }
 
+    /// Whether it was restarted for something else, and that is still to be judged.
+    fn is_restarted(&self, finding: &Finding) -> bool {
+        self.before.cases.values().any(|case| {
+            let remedy = case.finding.remedy.is_some_and(|remedy| !remedy.is_breaker());
+            remedy && matches!(case.phase, Phase::Acted { .. }) && case.finding.is_about(finding)
+        })
+    }
+
     /// Whether the case goes on, although it was not found.
-    fn missed(&mut self, case: &mut Case, found: &[Finding]) -> bool {
-        case.missing += 1;
+    fn missed(&mut self, case: &mut Case) -> bool {
         let key = case.finding.key();
-        let opened =
-            |other: &Finding| other.subject == case.finding.subject && other.problem == "breaker_open";
-        if let (Phase::Acted { .. }, Some(Remedy::CloseBreaker)) = (case.phase, case.finding.remedy)
-            && found.iter().any(opened)
-        {
-            let level = in_vain(&case.finding);
-            let text = format!("{}; I closed its breaker, and it opened again", case.finding.text);
-            self.actions.push(Action::Raise { key, level, text });
-            (case.phase, case.missing) = (Phase::Raised { level }, 0);
-            return true;
+        let is_left_alone = case.finding.remedy == Some(Remedy::OpenBreaker);
+        let is_ill = self.trouble(&case.finding).is_some();
+        match case.phase {
+            Phase::Acted { .. }
+                if case.finding.remedy == Some(Remedy::CloseBreaker) && self.is_open(case) =>
+            {
+                let level = in_vain(&case.finding);
+                let text = format!("{}; I closed its breaker, and it opened again", case.finding.text);
+                self.actions.push(Action::Raise { key, level, text });
+                (case.phase, case.missing) = (Phase::Raised { level }, 0);
+                return true;
+            }
+            // One that is left alone need not be well.
+            Phase::Acted { looks } if is_ill && !is_left_alone || !self.is_there(&case.finding) => {
+                (case.phase, case.missing) = (self.not_helped(case, looks), 0);
+                return true;
+            }
+            // It has another word now, and is not over.
+            Phase::Raised { .. } if is_ill && case.finding.is_ill() => {
+                case.missing = 0;
+                return true;
+            }
+            _ => case.missing += 1,
         }
         let clear = if case.finding.is_event() { CLEAR_EVENT } else { CLEAR };
         match case.phase {
-            Phase::Suspected { .. } => return false,
             _ if case.missing < clear => return true,
+            Phase::Suspected { .. } => {}
             Phase::Acted { .. } => {
                 let how = match case.finding.remedy {
                     Some(Remedy::OpenBreaker) => "left alone",
@@ -327,10 +419,11 @@ impl Turn {
         }
         false
     }
-}
 
-fn confirm(finding: &Finding) -> u32 {
-    if finding.is_event() { 1 } else { CONFIRM }
+    fn is_open(&self, case: &Case) -> bool {
+        let mut about = self.found.iter().filter(|other| other.is_about(&case.finding));
+        about.any(|other| other.problem == "breaker_open")
+    }
 }
 
 /// What was done about it.

@@ -13,11 +13,15 @@ const MIB: u64 = 1024 * 1024;
 const DISK_SLACK: f64 = 2.0;
 /// Exit codes of a wrong call, build or configuration: `RestartPreventExitStatus` of the units.
 const NEVER: [i32; 3] = [64, 69, 78];
+/// How the evidence begins of one whom somebody stopped: the daemon's words, never the agent's.
+const STOPPED_BY: &str = "stopped by ";
 /// As the daemon has it who opened a breaker: Atlas, or nobody.
 const ACTOR: &str = "agent atlas";
 const ITSELF: &str = "openclaw";
 /// The same for memory and load, as a factor.
 const SLACK: f64 = 1.1;
+/// A process's problem.
+const NO_ANSWER: &str = "no_answer";
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -120,6 +124,18 @@ impl Finding {
     pub fn is_event(&self) -> bool {
         self.problem == "restarted"
     }
+
+    /// Whether what it is about is not well now, in whatever word.
+    pub fn is_ill(&self) -> bool {
+        self.severity > Severity::Info && !self.is_event()
+    }
+
+    /// Whether both are about the same. Heartbeats are of the team.
+    pub fn is_about(&self, other: &Self) -> bool {
+        let of_team = |area| matches!(area, Area::Team | Area::Heartbeats);
+        self.subject == other.subject
+            && (self.area == other.area || of_team(self.area) && of_team(other.area))
+    }
 }
 
 /// All findings, the worst first. What cannot be seen keeps its previous findings: not to see is not to be mended.
@@ -152,10 +168,14 @@ pub fn findings(seen: &Seen, previous: Option<&LastCheck>, thresholds: &Threshol
 }
 
 fn unseen(area: Area, what: &str, why: &str, previous: Option<&LastCheck>) -> Vec<Finding> {
-    let kept = previous.iter().flat_map(|last| &last.findings);
-    let kept = kept.filter(|old| old.area == area && old.problem != "unseen" && !old.is_event()).cloned();
     let blind = Finding::new(area, what, "unseen", Severity::Warn, format!("{what} cannot be seen: {why}"));
-    std::iter::once(blind).chain(kept).collect()
+    std::iter::once(blind).chain(kept(area, previous).cloned()).collect()
+}
+
+/// What was found before and may be there still.
+fn kept(area: Area, previous: Option<&LastCheck>) -> impl Iterator<Item = &Finding> {
+    let old = previous.into_iter().flat_map(|last| &last.findings);
+    old.filter(move |old| old.area == area && old.problem != "unseen" && !old.is_event())
 }
 
 /// Agents that are not heard although nothing else says why. Whom this daemon runs, it may restart.
@@ -218,11 +238,11 @@ fn units<'a>(units: impl Iterator<Item = &'a Unit>) -> Vec<Finding> {
     found
 }
 
-/// Findings about the other components.
+/// Findings about the other components. Of whom a process that does not answer runs, the previous ones stay.
 pub fn team(status: &Status, previous: Option<&LastCheck>) -> Vec<Finding> {
     let silent = status.silent.iter().flatten().map(|process| {
         let text = format!("the process {process} of this home does not answer");
-        Finding::new(Area::Team, process, "no_answer", Severity::Critical, text)
+        Finding::new(Area::Team, process, NO_ANSWER, Severity::Critical, text)
     });
     let mut found: Vec<_> = silent.collect();
     for (name, component) in status.others() {
@@ -241,6 +261,11 @@ pub fn team(status: &Status, previous: Option<&LastCheck>) -> Vec<Finding> {
             add(("restarted", Severity::Warn, text));
         }
         found.extend(breaker(name, component, status));
+    }
+    if status.silent.iter().flatten().next().is_some() {
+        let names: BTreeSet<_> = status.led().map(|(name, _)| name).collect();
+        let kept = kept(Area::Team, previous).filter(|old| old.problem != NO_ANSWER);
+        found.extend(kept.filter(|old| !names.contains(old.subject.as_str())).cloned());
     }
     found
 }
@@ -332,9 +357,10 @@ fn condition(component: &Component) -> Option<(&'static str, Severity, String)> 
     let breaker_state = breaker.and_then(|breaker| breaker.state.as_deref()).unwrap_or("closed");
     let exit = || last_exit(component);
     Some(match (state, breaker_state, component.health.as_deref().unwrap_or("unknown")) {
-        ("stopped", ..) if stopped_by_operator(component) => {
-            ("stopped", Severity::Info, "is stopped by the operator".into())
+        ("stopped", ..) if let Some(actor) = stopped_by(component) => {
+            ("stopped", Severity::Info, format!("is {STOPPED_BY}{actor}"))
         }
+        ("stopped", ..) if ended_well(component) => ("stopped", Severity::Info, "is stopped".into()),
         ("stopped", ..) => ("stopped", Severity::Warn, format!("is stopped{}", exit())),
         ("misconfigured", ..) => (
             "misconfigured",
@@ -381,14 +407,15 @@ fn condition(component: &Component) -> Option<(&'static str, Severity, String)> 
     })
 }
 
-/// An operator's stop says so; without an exit at all, or with a clean one, it was no failure either.
-fn stopped_by_operator(component: &Component) -> bool {
-    let said = |text: Option<&String>| text.is_some_and(|text| text.to_lowercase().contains("operator"));
-    let exit = component.last_exit.as_ref();
-    let class = exit.and_then(|exit| exit.class.as_deref());
-    said(component.evidence.as_ref().and_then(|evidence| evidence.what.as_ref()))
-        || said(exit.and_then(|exit| exit.detail.as_ref()))
-        || matches!(class, None | Some("clean" | "operator"))
+/// Whoever stopped it.
+fn stopped_by(component: &Component) -> Option<&str> {
+    component.evidence.as_ref()?.what.as_deref()?.strip_prefix(STOPPED_BY)
+}
+
+/// Without an exit at all, or with a clean one, it was no failure. What an agent says at its end is no reason to leave it.
+fn ended_well(component: &Component) -> bool {
+    let class = component.last_exit.as_ref().and_then(|exit| exit.class.as_deref());
+    matches!(class, None | Some("clean"))
 }
 
 fn last_exit(component: &Component) -> String {

@@ -55,12 +55,17 @@ fn every_condition_has_its_finding() {
             Some("scout stopped Info"),
         ),
         (
-            json!({"state": "stopped", "last_exit": {"class": "signal", "detail": "9, stopped by the operator"}}),
+            json!({"state": "stopped", "evidence": {"what": "stopped by cli:uid=0"}, "last_exit": {"class": "hang"}}),
             Some("scout stopped Info"),
         ),
         (
-            json!({"state": "stopped", "evidence": {"what": "Operator stop"}, "last_exit": {"class": "hang"}}),
-            Some("scout stopped Info"),
+            json!({"state": "stopped", "evidence": {"what": "finished a task"}, "last_exit": {"class": "hang"}}),
+            Some("scout stopped Warn"),
+        ),
+        // Its own words.
+        (
+            json!({"state": "stopped", "last_exit": {"class": "panic", "detail": "stopped by the operator + of None"}}),
+            Some("scout stopped Warn"),
         ),
         (json!({"state": "stopped", "last_exit": {"class": "signal"}}), Some("scout stopped Warn")),
     ] {
@@ -142,6 +147,34 @@ fn not_to_see_is_not_to_be_mended() {
     assert_eq!(keys(&first), expected);
     // And does not pile up.
     assert_eq!(keys(&findings(&blind, Some(&last(first)), &thresholds)), expected);
+}
+
+#[test]
+fn of_whom_a_process_that_does_not_answer_runs_the_findings_stay() {
+    let thresholds = Thresholds::default();
+    let failed = json!([
+        {"name": "scout", "state": "ready", "health": "failed"}, {"name": "far", "state": "ready", "health": "failed"},
+    ]);
+    let before = last(findings(&seen(failed, json!({})), None, &thresholds));
+    let look = |silent: Value, before: &LastCheck| {
+        let status =
+            json!({"components": [{"name": "far", "state": "ready", "health": "ok"}], "silent": silent});
+        findings(&Seen { status: typed(status), ..seen(json!([]), json!({})) }, Some(before), &thresholds)
+    };
+    let first = look(json!(["scout-1"]), &before);
+    assert_eq!(keys(&first), ["scout-1 no_answer Critical", "scout failed Critical"]);
+    let then = last(first);
+    assert_eq!(
+        keys(&look(json!(["scout-1"]), &then)),
+        ["scout-1 no_answer Critical", "scout failed Critical"]
+    );
+    assert_eq!(keys(&look(json!([]), &then)), Vec::<String>::new());
+    // That it stands by elsewhere says nothing of it.
+    let scout = json!({"name": "scout", "state": "standby", "health": "unknown"});
+    let status = typed(json!({"components": [scout], "silent": ["scout-1"]}));
+    let seen = Seen { status, ..seen(json!([]), json!({})) };
+    assert!(keys(&findings(&seen, Some(&then), &thresholds)).contains(&"scout failed Critical".to_owned()));
+    assert!(!seen.there().contains("scout"));
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! | [`findings`] | what is wrong now, decided purely |
 //! | [`decide`] | what follows from it over several looks: pure |
 //! | [`uptime`] | how much of the time all was well, and reports of that: pure |
-//! | [`check`] | the scheduled check: look, decide, remember, act, tell |
+//! | [`check`] | the scheduled check: look, decide, tell, remember, act |
 //! | [`show`] | the answers to people |
 //! | [`thresholds`] | the settings |
 

@@ -1,6 +1,6 @@
 //! What Atlas asks the daemon, as far as it judges the answers. Any field may be null.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use openclaw_agent_api::chrono::{DateTime, Utc};
 use openclaw_agent_api::context::{CallError, CallErrorKind};
@@ -37,6 +37,13 @@ impl Seen {
             units: extra(ctx.services()),
         }
     }
+
+    /// The names of the components and units that are there.
+    pub fn there(&self) -> BTreeSet<String> {
+        let components = self.status.iter().flat_map(Status::led).map(|(name, _)| name.to_owned());
+        let units = self.units.iter().flatten().flatten().filter_map(|unit| unit.unit.clone());
+        components.chain(units).collect()
+    }
 }
 
 /// What the operator has not granted, or does not have, is not missing.
@@ -72,6 +79,11 @@ impl Status {
     pub fn others(&self) -> impl Iterator<Item = (&str, &Component)> {
         let named = self.components.iter().flatten().filter_map(|c| Some((c.name.as_deref()?, c)));
         named.filter(|(name, _)| *name != NAME)
+    }
+
+    /// The same without those that a process leads which is not seen: here they only stand by.
+    pub fn led(&self) -> impl Iterator<Item = (&str, &Component)> {
+        self.others().filter(|(_, component)| component.state.as_deref() != Some("standby"))
     }
 
     /// How often each has been restarted, to be compared with the next look.

@@ -190,7 +190,8 @@ fn a_store_that_is_away_keeps_nobody_from_being_told_but_nobody_is_restarted() {
 
 #[test]
 fn publishing_and_alerts_are_extra() {
-    for (kind, warned) in [(CallErrorKind::NotGranted, 0), (CallErrorKind::Failed, 1)] {
+    // What failed is tried again, and what is refused is not.
+    for (kind, warned, tried) in [(CallErrorKind::NotGranted, 0, 1), (CallErrorKind::Failed, 1, 2)] {
         let host = TestHost::default()
             .answer(methods::SUPERVISOR_STATUS, team("ok"))
             .fail(methods::ALERT_RAISE, CallError::new(kind, "no way"))
@@ -200,8 +201,86 @@ fn publishing_and_alerts_are_extra() {
         looks(&agent, 0, 3);
         let warnings = logged(&agent, "warn");
         assert_eq!(warnings.iter().filter(|line| line.contains("no bus")).count(), warned, "{warnings:?}");
-        assert_eq!(warnings.iter().filter(|line| line.contains("was not told: no way")).count(), 1);
+        assert_eq!(warnings.iter().filter(|line| line.contains("was not told: no way")).count(), tried);
     }
+}
+
+/// The calls of a look that remember or tell.
+fn steps(agent: &TestAgent<Atlas>) -> Vec<String> {
+    let calls = agent.host().calls().into_iter();
+    let calls = calls.filter(|(method, _)| method.starts_with("alert.") || method == methods::MEMORY_SET);
+    calls
+        .map(|(method, payload)| format!("{method} {}", payload["key"].as_str().unwrap_or_default()))
+        .collect()
+}
+
+#[test]
+fn what_is_told_is_told_before_it_is_remembered() {
+    let agent = atlas(allowed(TestHost::default().answer(methods::SUPERVISOR_STATUS, team("ok"))));
+    agent.host().set(methods::SYSTEM_RESOURCES, resources(0));
+    looks(&agent, 0, 2);
+    let set = format!("{} {KEY}", methods::MEMORY_SET);
+    let raise = format!("{} machine:full:disk", methods::ALERT_RAISE);
+    assert_eq!(steps(&agent), [set.clone(), raise, set.clone()]);
+    agent.host().set(methods::SYSTEM_RESOURCES, resources(PLENTY));
+    looks(&agent, 2, 3);
+    let resolve = format!("{} machine:full:disk", methods::ALERT_RESOLVE);
+    assert_eq!(steps(&agent)[5..], [resolve, set.clone()]);
+    // A day has ended.
+    agent.host().set_time("2025-01-02T00:00:20Z".parse().unwrap());
+    agent.tick(CHECK).unwrap();
+    let all = steps(&agent);
+    assert!(all[7].ends_with(" report daily 2025-01-01") && all[8].ends_with(" daily 2025-01-01"), "{all:?}");
+    assert_eq!(all[9], set);
+}
+
+#[test]
+fn what_could_not_be_told_is_told_at_the_next_look() {
+    let away = || CallError::new(CallErrorKind::Failed, "the store is away");
+    let host = TestHost::default()
+        .answer(methods::SUPERVISOR_STATUS, team("ok"))
+        .fail(methods::ALERT_RAISE, away())
+        .fail(methods::ALERT_RAISE, away());
+    let agent = atlas(allowed(host));
+    agent.host().set(methods::SYSTEM_RESOURCES, resources(0));
+    looks(&agent, 0, 8);
+    let raised = agent.host().called(methods::ALERT_RAISE);
+    assert_eq!(raised.len(), 3, "{raised:?}");
+    assert!(
+        raised.iter().all(|alert| alert["key"] == "machine:full:disk" && alert["level"] == "critical"),
+        "{raised:?}"
+    );
+    assert_eq!(logged(&agent, "warn").iter().filter(|line| line.starts_with("critical: disk")).count(), 1);
+
+    // What is over meanwhile is not raised any more.
+    let host = TestHost::default()
+        .answer(methods::SUPERVISOR_STATUS, team("ok"))
+        .fail(methods::ALERT_RAISE, away())
+        .answer(methods::ALERT_RESOLVE, Value::Null);
+    let agent = atlas(host);
+    agent.host().set(methods::SYSTEM_RESOURCES, resources(0));
+    looks(&agent, 0, 2);
+    agent.host().set(methods::SYSTEM_RESOURCES, resources(PLENTY));
+    looks(&agent, 2, 8);
+    // Raised at the look that found it, and tried again until it was over.
+    assert_eq!(agent.host().called(methods::ALERT_RAISE).len(), 3);
+    assert_eq!(agent.host().called(methods::ALERT_RESOLVE).len(), 1);
+}
+
+#[test]
+fn a_report_that_was_not_handed_in_is_handed_in_later() {
+    let away = CallError::new(CallErrorKind::Failed, "the store is away");
+    let host =
+        TestHost::default().answer(methods::SUPERVISOR_STATUS, team("ok")).fail(methods::ALERT_RAISE, away);
+    let agent = atlas(allowed(host));
+    looks(&agent, 0, 1);
+    for time in ["2025-01-02T00:00:20Z", "2025-01-02T00:00:40Z", "2025-01-02T00:01:00Z"] {
+        agent.host().set_time(time.parse().unwrap());
+        agent.tick(CHECK).unwrap();
+    }
+    let raised = agent.host().called(methods::ALERT_RAISE);
+    let keys: Vec<_> = raised.iter().map(|alert| alert["key"].as_str().unwrap()).collect();
+    assert_eq!(keys, ["daily 2025-01-01"; 2]);
 }
 
 #[test]

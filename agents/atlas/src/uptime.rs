@@ -23,13 +23,29 @@ pub struct Tally {
     pub ill: u32,
     /// It was stopped by the operator, or had proved nothing.
     pub unknown: u32,
+    /// It was not there, and had been in the last days.
+    #[serde(default)]
+    pub absent: u32,
+}
+
+/// How a component was at a look. What is true of one of several counts before what stands above it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Was {
+    Absent,
+    Ok,
+    Unknown,
+    Ill,
 }
 
 impl Tally {
     /// Per cent of the looks that tell anything; none where none does.
     pub fn percent(self) -> Option<f64> {
-        let told = self.ok + self.ill;
+        let told = self.ok + self.ill + self.absent;
         (told > 0).then(|| 100.0 * f64::from(self.ok) / f64::from(told))
+    }
+
+    fn was_there(self) -> bool {
+        self.ok + self.ill + self.unknown > 0
     }
 }
 
@@ -67,21 +83,40 @@ impl Uptime {
         let oldest = today.checked_sub_days(Days::new(KEPT)).unwrap_or(today);
         self.days.retain(|day, _| *day > oldest);
         if let Some(status) = status {
-            let day = self.days.entry(today).or_default();
-            day.looks += 1;
-            for (name, component) in status.others().filter(|(_, c)| c.kind.as_deref() != Some("provider")) {
-                if day.components.len() >= COUNTED && !day.components.contains_key(name) {
-                    continue;
-                }
-                let tally = day.components.entry(name.to_owned()).or_default();
-                match component.health.as_deref() {
-                    Some("ok") => tally.ok += 1,
-                    Some("degraded" | "failed") => tally.ill += 1,
-                    _ => tally.unknown += 1,
-                }
-            }
+            self.count(status, today);
         }
         reports
+    }
+
+    fn count(&mut self, status: &Status, today: NaiveDate) {
+        // A process that was killed takes its components along: who was there in the last days should be there.
+        let known = self.days.values().flat_map(|day| &day.components);
+        let known = known.filter(|(_, tally)| tally.was_there());
+        let mut seen: BTreeMap<String, Was> = known.map(|(name, _)| (name.clone(), Was::Absent)).collect();
+        for (name, component) in status.others().filter(|(_, c)| c.kind.as_deref() != Some("provider")) {
+            let was = match component.health.as_deref() {
+                Some("ok") => Was::Ok,
+                Some("degraded" | "failed") => Was::Ill,
+                _ => Was::Unknown,
+            };
+            // Each process of the home has a store and a bus.
+            let worst = seen.entry(name.to_owned()).or_insert(was);
+            *worst = was.max(*worst);
+        }
+        let day = self.days.entry(today).or_default();
+        day.looks += 1;
+        for (name, was) in seen {
+            if day.components.len() >= COUNTED && !day.components.contains_key(&name) {
+                continue;
+            }
+            let tally = day.components.entry(name).or_default();
+            match was {
+                Was::Absent => tally.absent += 1,
+                Was::Ok => tally.ok += 1,
+                Was::Unknown => tally.unknown += 1,
+                Was::Ill => tally.ill += 1,
+            }
+        }
     }
 
     /// Reports of days, and of a week, that ended before `today`. A clock that went back ends nothing.
@@ -113,6 +148,16 @@ impl Uptime {
         reports
     }
 
+    /// Up to which day reports were made.
+    pub fn reported(&self) -> Option<NaiveDate> {
+        self.reported
+    }
+
+    /// Those from this day on are made again.
+    pub fn report_again(&mut self, from: Option<NaiveDate>) {
+        self.reported = from;
+    }
+
     /// Today so far.
     pub fn so_far(&self, now: DateTime<Utc>) -> String {
         let today = now.date_naive();
@@ -123,7 +168,7 @@ impl Uptime {
     }
 }
 
-/// `atlas looked 4,320 times (100 % of the time). bus 100 %, scout 99.95 % (unknown 2 ×)`.
+/// `looked 4320 × (100 % of the time); bus 100 %, scout 97.91 % (unknown 2 ×, absent 90 ×)`.
 fn lines(days: &[&Day]) -> String {
     let looks: u32 = days.iter().map(|day| day.looks).sum();
     let watched = (100.0 * f64::from(looks) * PERIOD.as_secs_f64()
@@ -135,13 +180,18 @@ fn lines(days: &[&Day]) -> String {
         sum.ok += tally.ok;
         sum.ill += tally.ill;
         sum.unknown += tally.unknown;
+        sum.absent += tally.absent;
     }
     let each = all.iter().map(|(name, tally)| {
-        let unknown =
-            if tally.unknown > 0 { format!(" (unknown {} ×)", tally.unknown) } else { String::new() };
+        let besides = match (tally.unknown, tally.absent) {
+            (0, 0) => String::new(),
+            (unknown, 0) => format!(" (unknown {unknown} ×)"),
+            (0, absent) => format!(" (absent {absent} ×)"),
+            (unknown, absent) => format!(" (unknown {unknown} ×, absent {absent} ×)"),
+        };
         match tally.percent() {
             // Rounded down: 99.999 % is not all of the time.
-            Some(percent) => format!("{name} {} %{unknown}", (percent * 100.0).floor() / 100.0),
+            Some(percent) => format!("{name} {} %{besides}", (percent * 100.0).floor() / 100.0),
             None => format!("{name} unknown"),
         }
     });
@@ -189,6 +239,38 @@ mod tests {
         // A clock that goes back, and comes again, ends nothing twice.
         assert_eq!(uptime.add(None, at("2025-01-01T08:00:00Z")), []);
         assert_eq!(uptime.add(None, at("2025-01-06T09:00:00Z")), []);
+    }
+
+    #[test]
+    fn who_was_there_and_is_gone_was_not_well() {
+        let mut uptime = Uptime::default();
+        let none = Status::default();
+        (0..10).for_each(|_| drop(uptime.add(Some(&status("ok")), at("2025-01-01T10:00:00Z"))));
+        (0..90).for_each(|_| drop(uptime.add(Some(&none), at("2025-01-01T12:00:00Z"))));
+        let shown = uptime.so_far(at("2025-01-01T13:00:00Z"));
+        assert!(shown.ends_with("scout 10 % (absent 90 ×)"), "{shown}");
+        uptime.add(Some(&none), at("2025-01-02T10:00:00Z"));
+        let shown = uptime.so_far(at("2025-01-02T13:00:00Z"));
+        assert!(shown.ends_with("scout 0 % (absent 1 ×)"), "{shown}");
+        // Not for ever.
+        uptime.add(Some(&none), at("2025-01-08T10:00:00Z"));
+        uptime.add(Some(&none), at("2025-01-09T10:00:00Z"));
+        assert!(!uptime.so_far(at("2025-01-09T13:00:00Z")).contains("scout"));
+    }
+
+    #[test]
+    fn parts_of_the_same_name_are_one_as_ill_as_the_worst_of_them() {
+        let of = |health: &[&str]| {
+            let stores =
+                health.iter().map(|health| json!({"name": "store", "kind": "service", "health": health}));
+            let stores: Vec<_> = stores.collect();
+            let mut uptime = Uptime::default();
+            uptime.add(Some(&typed(json!({"components": stores})).unwrap()), at("2025-01-01T10:00:00Z"));
+            uptime.so_far(at("2025-01-01T10:00:00Z"))
+        };
+        assert!(of(&["ok", "failed", "unknown"]).ends_with("looked 1 × (0 % of the time); store 0 %"));
+        assert!(of(&["ok", "unknown"]).ends_with("store unknown"));
+        assert!(of(&["ok", "ok"]).ends_with("store 100 %"));
     }
 
     #[test]
