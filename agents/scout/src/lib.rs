@@ -223,12 +223,8 @@ impl Scout {
             (found, Route::of(signal.confidence, &self.settings))
         });
         let found: Vec<_> = found.collect();
-        let new = self.archive.add(ctx, &found);
-        let sent = found.iter().zip(new).map(|((found, route), new)| {
-            let done = if new { route::send(ctx, found, *route) } else { "It is known already.".into() };
-            format!("{} {done}", found.text)
-        });
-        sent.collect()
+        let done = self.archive.send(ctx, &found);
+        found.iter().zip(done).map(|((found, _), done)| format!("{} {done}", found.text)).collect()
     }
 
     fn signals(&self, ctx: &Context) -> Reply {
@@ -237,6 +233,7 @@ impl Scout {
             let at = kept.found.at.to_rfc3339_opts(SecondsFormat::Secs, true);
             let good = if kept.found.expires_at > now { "" } else { ", no longer good" };
             let went = match kept.route {
+                _ if kept.unsent => "archived, since nobody could be told",
                 Route::Archive => "archived",
                 Route::Person => "for a person",
                 Route::Mission => "for a mission",
@@ -266,7 +263,13 @@ impl Scout {
         if sources.is_empty() {
             return Ok(Reply::text(format!("The search found nothing about {topic}.")));
         }
-        let research = research::read(ctx, topic, sources)?;
+        let research = match research::read(ctx, topic, sources.clone()) {
+            Err(error) if error.kind != CallErrorKind::Failed => {
+                let why = format!("no language model has read the sources: {error}");
+                research::unread(topic, sources, why)
+            }
+            read => read?,
+        };
         Ok(Reply::text(research.text()).with_data(json!(research)))
     }
 }
