@@ -6,7 +6,7 @@ use openclaw_agent_api::chrono::{DateTime, TimeDelta, Utc};
 use openclaw_agent_api::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::route::{Found, Route};
+use crate::route::{self, Found, Route};
 
 const KEY: &str = "found";
 /// What is kept at the most; the oldest give way.
@@ -22,6 +22,9 @@ pub struct Kept {
     pub found: Found,
     /// Where.
     pub route: Route,
+    /// It did not get there: the same is sent again.
+    #[serde(default)]
+    pub unsent: bool,
 }
 
 /// All that is kept. Memory is the truth; what could not be kept there lasts as long as this process.
@@ -32,22 +35,24 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Keeps what is new; answers for each of `found` whether it is. What is the same, and still good, is not.
-    pub fn add(&self, ctx: &Context, found: &[(Found, Route)]) -> Vec<bool> {
+    /// Sends what is new where it belongs, and keeps it; answers what became of each. What is the same, and still good, is not
+    /// new. It is sent first: what a death repeats the daemon knows by its id, and what was kept unsent nobody would hear of.
+    pub fn send(&self, ctx: &Context, found: &[(Found, Route)]) -> Vec<String> {
         if found.is_empty() {
             return Vec::new();
         }
         let mut unkept = self.unkept.lock().unwrap_or_else(PoisonError::into_inner);
         let held = unkept.is_some();
         let mut list = unkept.take().unwrap_or_else(|| load(ctx));
-        let new = add(&mut list, found, ctx.now());
-        if (held || new.contains(&true))
+        let send = |found: &Found, route| route::send(ctx, found, route);
+        let done = add(&mut list, found, ctx.now(), send);
+        if (held || done.iter().any(Option::is_some))
             && let Err(error) = ctx.memory().set(KEY, &list)
         {
             ctx.warn(format!("what was found is kept by this process alone: {error}"));
             *unkept = Some(list);
         }
-        new
+        done.into_iter().map(|done| done.unwrap_or_else(|| "It is known already.".into())).collect()
     }
 
     /// All that is kept, newest first.
@@ -65,18 +70,27 @@ fn load(ctx: &Context) -> Vec<Kept> {
     })
 }
 
-fn add(list: &mut Vec<Kept>, found: &[(Found, Route)], now: DateTime<Utc>) -> Vec<bool> {
+/// What became of each, nothing of what is known.
+fn add(
+    list: &mut Vec<Kept>,
+    found: &[(Found, Route)],
+    now: DateTime<Utc>,
+    send: impl Fn(&Found, Route) -> Result<String, String>,
+) -> Vec<Option<String>> {
     list.retain(|kept| now.signed_duration_since(kept.found.expires_at) < READABLE);
-    let new = found.iter().map(|(found, route)| {
-        let is_new = !list.iter().any(|kept| kept.found.id == found.id && kept.found.expires_at > now);
-        if is_new {
-            list.push(Kept { found: found.clone(), route: *route });
+    let done = found.iter().map(|(found, route)| {
+        let same = |kept: &Kept| kept.found.id == found.id && kept.found.expires_at > now;
+        if list.iter().any(|kept| same(kept) && !kept.unsent) {
+            return None;
         }
-        is_new
+        list.retain(|kept| !same(kept));
+        let done = send(found, *route);
+        list.push(Kept { found: found.clone(), route: *route, unsent: done.is_err() });
+        Some(done.unwrap_or_else(|why| why))
     });
-    let new = new.collect();
+    let done = done.collect();
     list.drain(..list.len().saturating_sub(KEPT));
-    new
+    done
 }
 
 #[cfg(test)]
@@ -87,6 +101,25 @@ mod tests {
         let expires_at = at + TimeDelta::hours(1);
         let found = Found { id: id.to_string(), at, expires_at, confidence: 0.5, text: "t".into() };
         (found, Route::Archive)
+    }
+
+    /// Which of these are new.
+    fn add(list: &mut Vec<Kept>, found: &[(Found, Route)], now: DateTime<Utc>) -> Vec<bool> {
+        let done = super::add(list, found, now, |_, _| Ok("sent".into()));
+        done.iter().map(Option::is_some).collect()
+    }
+
+    #[test]
+    fn what_reached_nobody_is_sent_again_and_kept_once() {
+        let now: DateTime<Utc> = "2025-01-01T00:00:00Z".parse().unwrap();
+        let mut list = Vec::new();
+        for reached in [false, false, true] {
+            let sent = |_: &Found, _| if reached { Ok("told".into()) } else { Err("away".into()) };
+            let told = if reached { "told" } else { "away" };
+            assert_eq!(super::add(&mut list, &[found(1, now)], now, sent), [Some(told.to_owned())]);
+            assert_eq!((list.len(), list[0].unsent), (1, !reached));
+        }
+        assert_eq!(add(&mut list, &[found(1, now)], now), [false]);
     }
 
     #[test]

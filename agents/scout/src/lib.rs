@@ -99,8 +99,8 @@ struct Analyzed {
 }
 
 impl Analyzed {
-    fn of(series: Series) -> Self {
-        let cleaned = momentum::clean(series.prices);
+    fn of(series: Series, now: DateTime<Utc>) -> Self {
+        let cleaned = momentum::clean(series.prices, now);
         let (points, before_gap) = momentum::after_gap(&cleaned.points);
         let reading = momentum::read(points);
         Self { venue: series.venue, asset: series.asset, cleaned, before_gap, reading }
@@ -109,19 +109,36 @@ impl Analyzed {
     fn signal(&self, settings: &Settings, now: DateTime<Utc>) -> Option<Signal> {
         let reading = self.reading.filter(|reading| reading.z.abs() >= settings.threshold)?;
         let newest = self.cleaned.points.last()?;
-        Some(Signal::new(&self.venue, &self.asset, &reading, newest, now, settings.expires()))
+        let signal = Signal::new(&self.venue, &self.asset, &reading, newest, now, settings.expires());
+        (signal.expires_at > now).then_some(signal)
+    }
+
+    /// That it is too old for a signal.
+    fn stale(&self, settings: &Settings, now: DateTime<Utc>) -> Option<String> {
+        let newest = self.cleaned.points.last()?;
+        let is_stale = signal::good_until(newest, now, settings.expires()) <= now;
+        let at = newest.at.to_rfc3339_opts(SecondsFormat::Secs, true);
+        is_stale
+            .then(|| format!("its newest price, of {at}, is older than {} minutes", settings.expires_minutes))
+    }
+
+    /// How much of it is later than now.
+    fn future(&self) -> Option<String> {
+        let future = self.cleaned.future;
+        (future > 0).then(|| format!("{future} points were ignored: later than now"))
     }
 
     /// Why there is no signal of it.
-    fn silence(&self, settings: &Settings) -> String {
+    fn silence(&self, settings: &Settings, now: DateTime<Utc>) -> String {
         let Self { venue, asset, .. } = self;
-        match &self.reading {
-            Some(reading) => format!(
+        match (&self.reading, self.stale(settings, now)) {
+            (Some(_), Some(stale)) => format!("No signal for {asset} on {venue}: {stale}."),
+            (Some(reading), None) => format!(
                 "No signal for {asset} on {venue}: {}, and the threshold is {}.",
                 signal::rationale(reading),
                 settings.threshold
             ),
-            None => format!(
+            (None, _) => format!(
                 "No signal for {asset} on {venue}: {} usable points within 24 h of the newest, and {MIN_POINTS} are \
                  needed.",
                 self.cleaned.points.len() - self.before_gap
@@ -131,19 +148,14 @@ impl Analyzed {
 
     fn left_out(&self) -> String {
         let Cleaned { ignored, duplicates, .. } = self.cleaned;
-        let points = match (ignored, duplicates) {
-            (0, 0) => String::new(),
-            (ignored, 0) => format!(" {ignored} points were ignored: too old, or no price above zero."),
-            (0, duplicates) => format!(" {duplicates} points were replaced by a later one of the same time."),
-            (ignored, duplicates) => format!(
-                " {ignored} points were ignored: too old, or no price above zero; {duplicates} were replaced by a \
-                 later one of the same time."
-            ),
-        };
-        match self.before_gap {
-            0 => points,
-            before => format!("{points} {before} points lie before a gap, and were not read."),
-        }
+        let said = |n: usize, what: &str| (n > 0).then(|| format!("{n} points {what}"));
+        let parts = [
+            said(ignored, "were ignored: too old, or no price above zero"),
+            self.future(),
+            said(duplicates, "were replaced by a later one of the same time"),
+            said(self.before_gap, "lie before a gap, and were not read"),
+        ];
+        parts.into_iter().flatten().map(|part| format!(" {part}.")).collect()
     }
 
     fn data(&self) -> Value {
@@ -153,6 +165,9 @@ impl Analyzed {
             "duplicates": self.cleaned.duplicates,
             "z": self.reading.map(|reading| reading.z),
         });
+        if self.cleaned.future > 0 {
+            data["future"] = json!(self.cleaned.future);
+        }
         if self.before_gap > 0 {
             data["before_gap"] = json!(self.before_gap);
         }
@@ -165,25 +180,31 @@ impl Scout {
         let now = ctx.now();
         match batch {
             Batch::One(series) => {
-                let one = Analyzed::of(series);
+                let one = Analyzed::of(series, now);
                 let signals = Vec::from_iter(one.signal(&self.settings, now));
                 let mut data = one.data();
                 data["signals"] = json!(signals);
                 let text = match signals.is_empty() {
-                    true => one.silence(&self.settings),
+                    true => one.silence(&self.settings, now),
                     false => self.send(ctx, &signals).join("\n"),
                 };
                 Ok(Reply::text(text + &one.left_out()).with_data(data))
             }
             Batch::Several(series) => {
-                let all: Vec<_> = series.into_iter().map(Analyzed::of).collect();
+                let all: Vec<_> = series.into_iter().map(|one| Analyzed::of(one, now)).collect();
                 let mut signals: Vec<_> =
                     all.iter().filter_map(|one| one.signal(&self.settings, now)).collect();
-                signals.extend(self.cross_venue(&all, now));
+                let (off, not_compared) = self.cross_venue(&all, now);
+                signals.extend(off);
                 let mut lines = self.send(ctx, &signals);
                 if signals.is_empty() {
                     lines.push(format!("No signal in {} series.", all.len()));
                 }
+                for one in &all {
+                    let odd = [one.stale(&self.settings, now), one.future()].into_iter().flatten();
+                    lines.extend(odd.map(|odd| format!("{} on {}: {odd}.", one.asset, one.venue)));
+                }
+                lines.extend(not_compared);
                 let each = all.iter().map(|one| {
                     let mut data = one.data();
                     (data["venue"], data["asset"]) = (json!(one.venue), json!(one.asset));
@@ -195,7 +216,8 @@ impl Scout {
         }
     }
 
-    fn cross_venue(&self, all: &[Analyzed], now: DateTime<Utc>) -> Vec<Signal> {
+    /// The signals of venues that are off the mean, and a line for each that was not compared.
+    fn cross_venue(&self, all: &[Analyzed], now: DateTime<Utc>) -> (Vec<Signal>, Vec<String>) {
         let mut assets: BTreeMap<&str, Vec<Quote>> = BTreeMap::new();
         for one in all {
             if let Some(newest) = one.cleaned.points.last() {
@@ -203,11 +225,21 @@ impl Scout {
                 assets.entry(&one.asset).or_default().push(quote);
             }
         }
-        let off = assets.into_iter().flat_map(|(asset, quotes)| {
-            let off = venues::off(quotes, self.settings.venue_percent / 100.0);
-            off.into_iter().map(move |off| (asset, off))
-        });
-        off.map(|(asset, off)| Signal::cross_venue(asset, &off, now, self.settings.expires())).collect()
+        let (mut signals, mut not_compared) = (Vec::new(), Vec::new());
+        let (good_for, minutes) = (self.settings.expires(), venues::FRESH.num_minutes());
+        for (asset, quotes) in assets {
+            let late = venues::late(&quotes, now).map(|late| {
+                format!(
+                    "{asset} on {} is not compared: others are newer by more than {minutes} minutes.",
+                    late.venue
+                )
+            });
+            not_compared.extend(late);
+            let off = venues::off(quotes, self.settings.venue_percent / 100.0, now);
+            signals.extend(off.iter().map(|off| Signal::cross_venue(asset, off, now, good_for)));
+        }
+        signals.retain(|signal| signal.expires_at > now);
+        (signals, not_compared)
     }
 
     /// Sends signals to where they belong, each once while it is good; a line for each.
@@ -223,12 +255,8 @@ impl Scout {
             (found, Route::of(signal.confidence, &self.settings))
         });
         let found: Vec<_> = found.collect();
-        let new = self.archive.add(ctx, &found);
-        let sent = found.iter().zip(new).map(|((found, route), new)| {
-            let done = if new { route::send(ctx, found, *route) } else { "It is known already.".into() };
-            format!("{} {done}", found.text)
-        });
-        sent.collect()
+        let done = self.archive.send(ctx, &found);
+        found.iter().zip(done).map(|((found, _), done)| format!("{} {done}", found.text)).collect()
     }
 
     fn signals(&self, ctx: &Context) -> Reply {
@@ -237,6 +265,7 @@ impl Scout {
             let at = kept.found.at.to_rfc3339_opts(SecondsFormat::Secs, true);
             let good = if kept.found.expires_at > now { "" } else { ", no longer good" };
             let went = match kept.route {
+                _ if kept.unsent => "archived, since nobody could be told",
                 Route::Archive => "archived",
                 Route::Person => "for a person",
                 Route::Mission => "for a mission",
@@ -266,7 +295,13 @@ impl Scout {
         if sources.is_empty() {
             return Ok(Reply::text(format!("The search found nothing about {topic}.")));
         }
-        let research = research::read(ctx, topic, sources)?;
+        let research = match research::read(ctx, topic, sources.clone()) {
+            Err(error) if error.kind != CallErrorKind::Failed => {
+                let why = format!("no language model has read the sources: {error}");
+                research::unread(topic, sources, why)
+            }
+            read => read?,
+        };
         Ok(Reply::text(research.text()).with_data(json!(research)))
     }
 }

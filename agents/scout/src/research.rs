@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use openclaw_agent_api::context::{CallError, CallErrorKind, Hit};
+use openclaw_agent_api::context::{CallError, Hit};
 use openclaw_agent_api::prelude::*;
 use openclaw_agent_api::serde_json;
 use serde::{Deserialize, Serialize};
@@ -80,31 +80,36 @@ pub fn sources(hits: Vec<Hit>) -> Vec<Source> {
         .collect()
 }
 
-/// Has the sources read. A model that cannot be asked, or does not answer as it should, leaves what the sources say of themselves.
+/// Has the sources read. A model that does not answer as it should leaves what the sources say of themselves.
 ///
 /// # Errors
-/// `Failed`: it may be better at another try.
+/// The model could not be asked.
 pub fn read(ctx: &Context, topic: &str, sources: Vec<Source>) -> Result<Research, CallError> {
     let asked = json!({"topic": topic, "sources": sources}).to_string();
-    let (answer, mut notes) = match ctx.converse_within(&[("system", RULES), ("user", &asked)], WITHIN) {
-        Ok(answer) => match parse(&answer, sources.len()) {
-            Some(answer) => (Some(answer), Vec::new()),
-            None => (None, vec!["the language model's answer could not be read".to_owned()]),
-        },
-        Err(error) if error.kind == CallErrorKind::Failed => return Err(error),
-        Err(error) => (None, vec![format!("no language model has read the sources: {error}")]),
+    let answer = ctx.converse_within(&[("system", RULES), ("user", &asked)], WITHIN)?;
+    let Some(Parsed { findings, recommendations, left_out }) = parse(&answer, sources.len()) else {
+        return Ok(unread(topic, sources, "the language model's answer could not be read".into()));
     };
-    let parsed = answer.unwrap_or_else(|| Parsed {
-        findings: sources.iter().filter(|s| !s.snippet.is_empty()).map(excerpt).collect(),
-        recommendations: Vec::new(),
-        left_out: 0,
-    });
-    if parsed.left_out > 0 {
-        notes.push(format!("{} findings without a source were left out", parsed.left_out));
-    }
-    let confidence = confidence(&parsed.findings, &sources);
-    let Parsed { findings, recommendations, .. } = parsed;
+    let notes = match left_out {
+        0 => Vec::new(),
+        left_out => vec![format!("{left_out} findings without a source were left out")],
+    };
+    let confidence = confidence(&findings, &sources);
     Ok(Research { topic: topic.into(), sources, findings, recommendations, confidence, notes })
+}
+
+/// What sources say of themselves that nobody has read, and why.
+pub fn unread(topic: &str, sources: Vec<Source>, why: String) -> Research {
+    let findings: Vec<_> = sources.iter().filter(|s| !s.snippet.is_empty()).map(excerpt).collect();
+    let confidence = confidence(&findings, &sources);
+    Research {
+        topic: topic.into(),
+        sources,
+        findings,
+        recommendations: Vec::new(),
+        confidence,
+        notes: vec![why],
+    }
 }
 
 /// What an unread source says of itself: worth little.

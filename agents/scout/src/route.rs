@@ -51,10 +51,13 @@ pub struct Found {
     pub text: String,
 }
 
-/// Sends it there; answers, for people, what was done.
-pub fn send(ctx: &Context, found: &Found, route: Route) -> String {
+/// Sends it there; answers, for people, what was done. The same again is known to the daemon by its id.
+///
+/// # Errors
+/// What to say where it reached nobody.
+pub fn send(ctx: &Context, found: &Found, route: Route) -> Result<String, String> {
     match route {
-        Route::Archive => "It is archived.".into(),
+        Route::Archive => Ok("It is archived.".into()),
         Route::Person => person(ctx, found, ""),
         Route::Mission => {
             // A title is short; all of it stands beside it.
@@ -64,23 +67,24 @@ pub fn send(ctx: &Context, found: &Found, route: Route) -> String {
             });
             match ctx.propose_mission(mission) {
                 Ok(Proposed { id, status, known: true }) => {
-                    format!("It is known already, as mission {id}: {status}.")
+                    Ok(format!("It is known already, as mission {id}: {status}."))
                 }
-                Ok(Proposed { id, .. }) => format!("It is proposed as mission {id}."),
+                Ok(Proposed { id, .. }) => Ok(format!("It is proposed as mission {id}.")),
                 Err(error) => {
                     let why = format!("no mission could be proposed ({error})");
-                    format!("There is no mission of it: {error}. {}", person(ctx, found, &why))
+                    let said = |told: String| format!("There is no mission of it: {error}. {told}");
+                    person(ctx, found, &why).map(said).map_err(said)
                 }
             }
         }
     }
 }
 
-fn person(ctx: &Context, found: &Found, why: &str) -> String {
+fn person(ctx: &Context, found: &Found, why: &str) -> Result<String, String> {
     let text = if why.is_empty() { found.text.clone() } else { format!("{}; {why}", found.text) };
     match ctx.raise(&found.id, AlertLevel::Warning, &text) {
-        Ok(()) => "The operator is told.".into(),
-        Err(error) => format!("Nobody could be told, it is archived: {error}"),
+        Ok(()) => Ok("The operator is told.".into()),
+        Err(error) => Err(format!("Nobody could be told, it is archived: {error}")),
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Scout;
 use crate::research::{self, Research};
-use crate::route::{self, Found, Route};
+use crate::route::{Found, Route};
 use crate::settings::Settings;
 
 const KEY: &str = "scans";
@@ -67,26 +67,34 @@ impl Scans {
         Some(topic)
     }
 
-    /// It could not be searched: it is due again after a while that doubles, once the daemon allows, and after those that have
-    /// waited longer. A search that was refused was not made, and is not counted.
-    fn again(&mut self, topic: &str, error: &CallError) {
-        self.not_before = error.retry_at;
+    /// It could not be searched: see [`again`](Self::again). A search that was refused was not made, and is not counted.
+    fn unsearched(&mut self, topic: &str, error: &CallError) {
         if error.kind != CallErrorKind::Failed {
             self.used = self.used.saturating_sub(1);
         }
+        self.again(topic, error);
+    }
+
+    /// It could not be searched, or nobody could read what was found: it is due again after a while that doubles, once the
+    /// daemon allows, and after those that have waited longer.
+    fn again(&mut self, topic: &str, error: &CallError) {
+        self.not_before = error.retry_at;
         if let Some(topic) = self.topics.get_mut(topic) {
             topic.failures = topic.failures.saturating_add(1);
         }
     }
 
-    /// It was searched. Which of these addresses are new; they are known from now on.
-    fn unseen(&mut self, topic: &str, urls: impl IntoIterator<Item = String>) -> Vec<String> {
+    /// Whether an address of it was not read yet.
+    fn is_new(&self, topic: &str, url: &str) -> bool {
+        self.topics.get(topic).is_none_or(|topic| !topic.seen.iter().any(|seen| seen == url))
+    }
+
+    /// It was scanned, and these new addresses were read.
+    fn scanned(&mut self, topic: &str, new: impl IntoIterator<Item = String>) {
         let Topic { seen, failures, .. } = self.topics.entry(topic.into()).or_default();
         *failures = 0;
-        let new: Vec<_> = urls.into_iter().filter(|url| !seen.contains(url)).collect();
-        seen.extend(new.iter().cloned());
+        seen.extend(new);
         seen.drain(..seen.len().saturating_sub(SEEN));
-        new
     }
 }
 
@@ -99,24 +107,31 @@ impl Scout {
         let hits = match ctx.search_within(&topic, research::WITHIN) {
             Ok(hits) => hits,
             Err(error) => {
-                scans.again(&topic, &error);
-                ctx.memory().set(KEY, &scans)?;
-                ctx.warn(format!("`{topic}` was not scanned: {error}"));
-                return Ok(());
+                scans.unsearched(&topic, &error);
+                ctx.warn(format!("`{topic}` was not searched: {error}"));
+                return Ok(ctx.memory().set(KEY, &scans)?);
             }
         };
-        let new = scans.unseen(&topic, hits.iter().map(|hit| hit.url.clone()));
-        let hits: Vec<_> = hits.into_iter().filter(|hit| new.contains(&hit.url)).collect();
-        if hits.is_empty() {
+        let hits: Vec<_> = hits.into_iter().filter(|hit| scans.is_new(&topic, &hit.url)).collect();
+        let sources = research::sources(hits);
+        if sources.is_empty() {
+            scans.scanned(&topic, []);
             ctx.info(format!("nothing new about `{topic}`"));
             return Ok(ctx.memory().set(KEY, &scans)?);
         }
-        let research = research::read(ctx, &topic, research::sources(hits))?;
-        // Only now: what could not be read is new the next time.
-        ctx.memory().set(KEY, &scans)?;
+        let research = match research::read(ctx, &topic, sources) {
+            Ok(research) => research,
+            Err(error) => {
+                scans.again(&topic, &error);
+                ctx.warn(format!("nobody could read what was found about `{topic}`: {error}"));
+                return Ok(ctx.memory().set(KEY, &scans)?);
+            }
+        };
         let done = self.found(ctx, &research);
         ctx.info(format!("scanned `{topic}`: {} findings. {done}", research.findings.len()));
-        Ok(())
+        // Only now: what was not read, or not sent, is new the next time.
+        scans.scanned(&topic, research.sources.into_iter().map(|source| source.url));
+        Ok(ctx.memory().set(KEY, &scans)?)
     }
 
     /// Sends what a scan found to where it belongs.
@@ -141,10 +156,7 @@ impl Scout {
             confidence: research.confidence,
             text: format!("{topic}: {} and {more} more findings", told.unwrap_or_else(|| "nothing".into())),
         };
-        match self.archive.add(ctx, &[(found.clone(), route)])[..] {
-            [true] => route::send(ctx, &found, route),
-            _ => "It is known already.".into(),
-        }
+        self.archive.send(ctx, &[(found, route)]).concat()
     }
 }
 
@@ -189,9 +201,9 @@ mod tests {
         for minute in 0..(24 * 60) {
             if let Some(topic) = scans.take(&settings, start + TimeDelta::minutes(minute)) {
                 if topic == "a" {
-                    scans.again("a", &failed);
+                    scans.unsearched("a", &failed);
                 } else {
-                    scans.unseen(&topic, []);
+                    scans.scanned(&topic, []);
                 }
                 taken.push(topic);
             }
@@ -199,7 +211,7 @@ mod tests {
         assert_eq!(taken[..3], ["a", "b", "c"]);
         // After 10, 20, 40, … minutes.
         assert_eq!(taken[3..], ["a"; 7]);
-        scans.unseen("a", []);
+        scans.scanned("a", []);
         assert!(scans.take(&settings, start + TimeDelta::hours(23)).is_none());
     }
 
@@ -209,19 +221,19 @@ mod tests {
         let mut scans = Scans::default();
         assert!(scans.take(&settings, at("2025-01-01T00:00:00Z")).is_some());
         let refused = CallError::new(CallErrorKind::OverBudget, "used up");
-        scans.again("a", &refused.until(Some(at("2025-01-01T01:00:00Z"))));
+        scans.unsearched("a", &refused.until(Some(at("2025-01-01T01:00:00Z"))));
         assert!(scans.take(&settings, at("2025-01-01T00:59:00Z")).is_none());
         for hour in 1..5 {
             let now = at("2025-01-01T00:00:00Z") + TimeDelta::hours(hour * 3);
             assert!(scans.take(&settings, now).is_some(), "{hour}");
-            scans.again("a", &CallError::new(CallErrorKind::TooSoon, "wait"));
+            scans.unsearched("a", &CallError::new(CallErrorKind::TooSoon, "wait"));
             assert_eq!(scans.used, 0);
         }
         // What was sent counts, so that a loop is bounded by the day.
         let failed = CallError::new(CallErrorKind::Failed, "away");
         for hour in [5, 11] {
             assert!(scans.take(&settings, at("2025-01-02T00:00:00Z") + TimeDelta::hours(hour)).is_some());
-            scans.again("a", &failed);
+            scans.unsearched("a", &failed);
         }
         assert!(scans.take(&settings, at("2025-01-02T23:59:00Z")).is_none());
     }
@@ -229,9 +241,13 @@ mod tests {
     #[test]
     fn an_address_is_new_once() {
         let mut scans = Scans::default();
-        assert_eq!(scans.unseen("a", ["u".into(), "v".into()]), ["u", "v"]);
-        assert_eq!(scans.unseen("a", ["v".into(), "w".into()]), ["w"]);
-        assert!(scans.unseen("a", (0..500).map(|n| n.to_string())).len() == 500);
+        assert!(scans.is_new("a", "u"));
+        scans.scanned("a", ["u".into()]);
+        assert_eq!(
+            (scans.is_new("a", "u"), scans.is_new("a", "v"), scans.is_new("b", "u")),
+            (false, true, true)
+        );
+        scans.scanned("a", (0..500).map(|n| n.to_string()));
         assert_eq!(scans.topics["a"].seen.len(), SEEN);
     }
 }

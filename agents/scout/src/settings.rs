@@ -25,7 +25,7 @@ pub struct Settings {
     pub threshold: f64,
     /// Per cent off the mean of venues above which there is a signal: above 0, at most 100.
     pub venue_percent: f64,
-    /// Minutes from the signal to its end: 1 to 10,080.
+    /// Minutes from the newest price of a signal to its end: 1 to 10,080.
     pub expires_minutes: u32,
     /// The confidence from which on a mission is proposed; at least `medium`, at most 1.
     pub high: f64,
@@ -78,7 +78,7 @@ impl Settings {
                 },
                 "expires_minutes": {
                     "type": "integer", "minimum": 1, "maximum": MAX_EXPIRES, "default": defaults.expires_minutes,
-                    "description": "minutes for which a signal is good",
+                    "description": "minutes after its newest price for which a signal is good",
                 },
                 "high": share(defaults.high, "confidence from which on a mission is proposed"),
                 "medium": share(defaults.medium, "confidence from which on a person is told; below, it is archived"),

@@ -55,14 +55,14 @@ pub struct Signal {
     pub suggested_action: Action,
     /// How much the price moves anyway.
     pub risk_level: Risk,
-    /// When it was made.
+    /// When the signal was made.
     pub timestamp: DateTime<Utc>,
-    /// From when on it is no longer good.
+    /// From when on it is no longer good: see [`good_until`].
     pub expires_at: DateTime<Utc>,
 }
 
 impl Signal {
-    /// The signal that `reading` gives; the caller has compared it with the threshold.
+    /// The signal that `reading` gives; the caller has compared it with the threshold, and `newest` with now.
     pub fn new(
         venue: &str,
         asset: &str,
@@ -82,7 +82,7 @@ impl Signal {
             suggested_action: action,
             risk_level: risk(reading.daily_volatility),
             timestamp: now,
-            expires_at: now.checked_add_signed(good_for).unwrap_or(now),
+            expires_at: good_until(newest, now, good_for),
         }
     }
 
@@ -106,7 +106,7 @@ impl Signal {
             // Two trades at two places, and what is bought has to get there.
             risk_level: Risk::High,
             timestamp: now,
-            expires_at: now.checked_add_signed(good_for).unwrap_or(now),
+            expires_at: good_until(&quote.newest, now, good_for),
         }
     }
 }
@@ -131,12 +131,19 @@ impl fmt::Display for Signal {
     }
 }
 
+/// Until when a price is good for a signal: so long from its own time, or from now where its clock is ahead.
+pub fn good_until(newest: &Point, now: DateTime<Utc>, good_for: TimeDelta) -> DateTime<Utc> {
+    let at = newest.at.min(now);
+    at.checked_add_signed(good_for).unwrap_or(at)
+}
+
 /// Why, in a sentence.
 pub fn rationale(reading: &Reading) -> String {
     let limit = if reading.z.abs() >= CAP { " or more" } else { "" };
     let side = if reading.z < 0.0 { "below" } else { "above" };
+    let steps = if reading.steps < 1.5 { String::new() } else { format!(" over {:.0} steps", reading.steps) };
     format!(
-        "the last return of {:+.2} % is {:.1} standard deviations{limit} {side} the mean of the {} before it \
+        "the last return of {:+.2} %{steps} is {:.1} standard deviations{limit} {side} the mean of the {} before it \
          ({:+.2} % ± {:.2} %)",
         100.0 * reading.last,
         reading.z.abs(),

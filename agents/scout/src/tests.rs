@@ -12,9 +12,13 @@ use crate::series::EXAMPLE;
 
 const START: &str = "2025-01-01T00:00:00Z";
 
+/// Ten minutes after the newest price.
+fn host() -> TestHost {
+    TestHost::default().at("2025-01-01T00:30:00Z".parse().unwrap())
+}
+
 fn scout(settings: Value) -> TestAgent<Scout> {
-    let now = "2025-01-01T12:00:00Z".parse().unwrap();
-    TestAgent::with_host(settings, TestHost::default().at(now)).unwrap()
+    TestAgent::with_host(settings, host()).unwrap()
 }
 
 /// A wobble of ±1 %, and a last return.
@@ -41,22 +45,23 @@ fn a_jump_is_a_signal_whose_fields_are_all_there() {
     assert_eq!((&signal["venue"], &signal["asset"]), (&json!("kraken"), &json!("BTC")));
     assert_eq!(signal["suggested_action"], "buy");
     assert_eq!(signal["risk_level"], "high");
-    assert_eq!(signal["timestamp"], "2025-01-01T12:00:00Z");
-    assert_eq!(signal["expires_at"], "2025-01-01T13:00:00Z");
+    assert_eq!(signal["timestamp"], "2025-01-01T00:30:00Z");
+    // An hour after the newest price.
+    assert_eq!(signal["expires_at"], "2025-01-01T01:20:00Z");
     assert_eq!(signal["signal_id"].as_str().unwrap().len(), 16);
     assert!((0.5..=0.95).contains(&signal["confidence"].as_f64().unwrap()));
     assert_eq!((&reply.data["points"], &reply.data["ignored"]), (&json!(21), &json!(0)));
     assert!(reply.text.starts_with("Signal for BTC on kraken: buy, confidence 0."), "{}", reply.text);
-    assert!(reply.text.contains("good until 2025-01-01T13:00:00Z"), "{}", reply.text);
+    assert!(reply.text.contains("good until 2025-01-01T01:20:00Z"), "{}", reply.text);
 }
 
 #[test]
 fn a_fall_is_a_signal_to_sell_with_another_id() {
-    let agent = scout(json!({"expires_minutes": 5}));
+    let agent = scout(json!({"expires_minutes": 15}));
     let fall = agent.send_data("/analyze", series(-0.04)).unwrap().data["signals"][0].clone();
     assert_eq!(
         (&fall["suggested_action"], &fall["expires_at"]),
-        (&json!("sell"), &json!("2025-01-01T12:05:00Z"))
+        (&json!("sell"), &json!("2025-01-01T00:35:00Z"))
     );
     let again = agent.send_data("", series(-0.04)).unwrap().data["signals"][0].clone();
     assert_eq!(again["signal_id"], fall["signal_id"]);
@@ -134,8 +139,10 @@ fn a_hundred_thousand_points_are_quick() {
         .collect();
     let text = format!("/analyze {}", json!({"venue": "v", "asset": "a", "prices": prices}));
     assert!(text.len() < openclaw_agent_api::MAX_FRAME);
+    let agent = scout(json!({}));
+    agent.host().set_time(start + TimeDelta::days(1));
     let started = Instant::now();
-    let reply = scout(json!({})).send(&text).unwrap();
+    let reply = agent.send(&text).unwrap();
     assert_eq!(reply.data["points"], 100_000);
     // A debug build on a busy machine takes a second or so; a square algorithm would take minutes.
     assert!(started.elapsed() < Duration::from_secs(20));
@@ -153,15 +160,13 @@ fn sure() -> Value {
 
 #[test]
 fn high_confidence_is_a_mission_and_where_there_are_none_that_is_said_and_a_person_told() {
-    let missions = TestHost::default().answer(methods::MISSIONS_PROPOSE, proposed("m-1"));
+    let missions = host().answer(methods::MISSIONS_PROPOSE, proposed("m-1"));
     let agent = TestAgent::<Scout>::with_host(json!({}), missions).unwrap();
     assert!(agent.send_data("/analyze", sure()).unwrap().text.contains("It is proposed as mission m-1."));
 
     let none = CallError::new(CallErrorKind::NotConfigured, "no mission worker runs");
-    let host = TestHost::default()
-        .fail(methods::MISSIONS_PROPOSE, none.clone())
-        .answer(methods::ALERT_RAISE, Value::Null);
-    let agent = TestAgent::<Scout>::with_host(json!({}), host).unwrap();
+    let told = host().fail(methods::MISSIONS_PROPOSE, none.clone()).answer(methods::ALERT_RAISE, Value::Null);
+    let agent = TestAgent::<Scout>::with_host(json!({}), told).unwrap();
     let text = agent.send_data("/analyze", sure()).unwrap().text;
     assert!(
         text.contains("There is no mission of it: no mission worker runs. The operator is told."),
@@ -171,8 +176,8 @@ fn high_confidence_is_a_mission_and_where_there_are_none_that_is_said_and_a_pers
     assert!(raised[0]["text"].as_str().unwrap().contains("no mission could be proposed"), "{raised:?}");
 
     let shut = CallError::new(CallErrorKind::NotGranted, "not granted");
-    let host = TestHost::default().fail(methods::MISSIONS_PROPOSE, none).fail(methods::ALERT_RAISE, shut);
-    let agent = TestAgent::<Scout>::with_host(json!({}), host).unwrap();
+    let nobody = host().fail(methods::MISSIONS_PROPOSE, none).fail(methods::ALERT_RAISE, shut);
+    let agent = TestAgent::<Scout>::with_host(json!({}), nobody).unwrap();
     let text = agent.send_data("/analyze", sure()).unwrap().text;
     assert!(
         text.contains("Nobody could be told, it is archived: not granted") && !text.contains("is told."),
@@ -185,8 +190,8 @@ fn the_thresholds_say_where_it_goes() {
     for (settings, told) in
         [(json!({"high": 1.0, "medium": 0.9}), 1), (json!({"high": 1.0, "medium": 1.0}), 0)]
     {
-        let host = TestHost::default().answer(methods::ALERT_RAISE, Value::Null);
-        let agent = TestAgent::<Scout>::with_host(settings, host).unwrap();
+        let agent = scout(settings);
+        agent.host().set(methods::ALERT_RAISE, Value::Null);
         let text = agent.send_data("/analyze", sure()).unwrap().text;
         assert_eq!(text.contains("The operator is told."), told == 1, "{text}");
         assert_eq!(text.contains("It is archived."), told == 0, "{text}");
@@ -210,20 +215,83 @@ fn the_same_signal_goes_out_once_until_it_is_no_longer_good() {
     let next = scout(json!({"high": 1.0}));
     next.host().set(methods::MEMORY_GET, kept);
     assert!(next.send_data("/analyze", sure()).unwrap().text.contains("It is known already."));
-    agent.host().set_time("2025-01-01T13:00:00Z".parse().unwrap());
+    // The hour counts from the newest price, not from the message.
+    agent.host().set_time("2025-01-01T01:20:00Z".parse().unwrap());
     assert!(agent.send("/signals").unwrap().text.contains("no longer good"));
-    assert!(agent.send_data("/analyze", sure()).unwrap().text.contains("The operator is told."));
+    let late = agent.send_data("/analyze", sure()).unwrap();
+    assert_eq!(late.data["signals"], json!([]));
+    assert!(
+        late.text.contains("its newest price, of 2025-01-01T00:20:00Z, is older than 60 minutes"),
+        "{}",
+        late.text
+    );
+    assert_eq!(agent.host().called(methods::ALERT_RAISE).len(), 1);
+}
+
+#[test]
+fn what_was_found_is_sent_before_it_is_kept_and_again_where_it_reached_nobody() {
+    let agent = scout(json!({}));
+    agent.host().set(methods::MISSIONS_PROPOSE, proposed("m-1"));
+    agent.send_data("/analyze", sure()).unwrap();
+    let calls: Vec<_> = agent.host().calls().into_iter().map(|(method, _)| method).collect();
+    let at = |method: &str| calls.iter().position(|call| call == method).unwrap();
+    // Who dies between sends the same again, which the daemon knows.
+    assert!(at(methods::MISSIONS_PROPOSE) < at(methods::MEMORY_SET), "{calls:?}");
+
+    let away = CallError::new(CallErrorKind::Failed, "away");
+    let host = host().fail(methods::ALERT_RAISE, away).answer(methods::ALERT_RAISE, Value::Null);
+    let agent = TestAgent::<Scout>::with_host(json!({"high": 1.0}), host).unwrap();
+    for said in ["Nobody could be told", "The operator is told.", "It is known already."] {
+        let text = agent.send_data("/analyze", sure()).unwrap().text;
+        assert!(text.contains(said), "{text}");
+        let listed = agent.send("/signals").unwrap().text;
+        assert_eq!(
+            listed.contains("(archived, since nobody could be told)"),
+            said.starts_with("Nobody"),
+            "{listed}"
+        );
+        assert_eq!(listed.lines().count(), 1, "{listed}");
+    }
+}
+
+#[test]
+fn what_is_later_than_now_silences_nothing_and_is_named() {
+    let mut data = series(0.04);
+    data["prices"].as_array_mut().unwrap().push(json!({"at": "2126-01-01T00:00:00Z", "price": 1.0}));
+    let reply = scout(json!({})).send_data("/analyze", data).unwrap();
+    assert_eq!(reply.data["signals"][0]["expires_at"], "2025-01-01T01:20:00Z");
+    assert_eq!((&reply.data["points"], &reply.data["future"]), (&json!(21), &json!(1)));
+    assert!(reply.text.ends_with(" 1 points were ignored: later than now."), "{}", reply.text);
+}
+
+/// Twelve prices at a venue, a minute each, that end so many minutes after `START`.
+fn venue(venue: &str, price: f64, end: i64) -> Value {
+    let start: DateTime<Utc> = START.parse().unwrap();
+    let at = |n: i64| start + TimeDelta::minutes(end + n - 11);
+    let prices: Vec<_> = (0..12).map(|n| json!({"at": at(n), "price": price})).collect();
+    json!({"venue": venue, "asset": "BTC", "prices": prices})
+}
+
+#[test]
+fn a_clock_that_is_ahead_or_a_venue_that_is_late_is_named_and_the_others_are_compared() {
+    let series = |last: Value| json!({"series": [venue("a", 100.0, 29), venue("b", 110.0, 30), last]});
+    let ahead = scout(json!({})).send_data("/analyze", series(venue("c", 100.0, 35))).unwrap();
+    assert_eq!(ahead.data["signals"].as_array().unwrap().len(), 3, "{}", ahead.text);
+    assert!(ahead.text.ends_with("BTC on c: 4 points were ignored: later than now."), "{}", ahead.text);
+    let late = scout(json!({})).send_data("/analyze", series(venue("c", 100.0, 24))).unwrap();
+    assert_eq!(late.data["signals"].as_array().unwrap().len(), 2, "{}", late.text);
+    assert!(late.text.contains("BTC on c is not compared: others are newer"), "{}", late.text);
+    let agent = scout(json!({}));
+    agent.host().set_time("2025-01-01T01:30:00Z".parse().unwrap());
+    let old = agent.send_data("/analyze", series(venue("c", 100.0, 30))).unwrap();
+    assert_eq!(old.data["signals"], json!([]));
+    assert_eq!(old.text.matches("is older than 60 minutes").count(), 3, "{}", old.text);
 }
 
 #[test]
 fn venues_that_differ_are_signals() {
-    let at = |venue: &str, factor: f64| {
-        let prices: Vec<_> = (0..12)
-            .map(|n| json!({"at": format!("2025-01-01T00:{n:02}:00Z"), "price": 100.0 * factor}))
-            .collect();
-        json!({"venue": venue, "asset": "BTC", "prices": prices})
-    };
-    let several = json!({"series": [at("a", 1.0), at("b", 1.0), at("c", 1.1), {"venue": "d", "asset": "ETH", "prices": []}]});
+    let at = |name: &str, price: f64| venue(name, price, 20);
+    let several = json!({"series": [at("a", 100.0), at("b", 100.0), at("c", 110.0), {"venue": "d", "asset": "ETH", "prices": []}]});
     let reply = scout(json!({})).send_data("/analyze", several.clone()).unwrap();
     let signals = reply.data["signals"].as_array().unwrap();
     let told: Vec<_> = signals
@@ -249,7 +317,9 @@ fn venues_that_differ_are_signals() {
 fn a_gap_is_said() {
     let mut data = series(0.04);
     data["prices"][20]["at"] = json!("2025-01-01T03:00:00Z");
-    let reply = scout(json!({})).send_data("/analyze", data).unwrap();
+    let agent = scout(json!({}));
+    agent.host().set_time("2025-01-01T03:00:00Z".parse().unwrap());
+    let reply = agent.send_data("/analyze", data).unwrap();
     assert_eq!((&reply.data["signals"], &reply.data["before_gap"]), (&json!([]), &json!(20)));
     assert!(
         reply.text.contains("1 usable points") && reply.text.contains("20 points lie before a gap"),
@@ -385,4 +455,49 @@ fn later_research_on_a_topic_is_another_mission_and_a_known_one_is_said_to_be() 
     let (second, said) = scan(2);
     assert!(said.ends_with("It is known already, as mission m-0: rejected."), "{said}");
     assert_ne!(first["id"], second["id"]);
+}
+
+#[test]
+fn a_scan_whose_model_is_away_reads_the_same_pages_once_it_is_back() {
+    for (error, later) in [
+        // The daemon says when; else a pause that doubles.
+        (
+            CallError::new(CallErrorKind::OverBudget, "used up")
+                .until(Some("2025-01-02T00:00:00Z".parse().unwrap())),
+            "2025-01-02T00:00:00Z",
+        ),
+        (CallError::new(CallErrorKind::Failed, "timed out"), "2025-01-01T00:10:00Z"),
+        (CallError::new(CallErrorKind::NotConfigured, "no key"), "2025-01-01T00:10:00Z"),
+    ] {
+        let host = TestHost::default()
+            .answer(methods::SEARCH, hits())
+            .fail(methods::ASK, error.clone())
+            .answer(methods::ASK, answer())
+            .answer(methods::ALERT_RAISE, Value::Null)
+            .at(START.parse().unwrap());
+        let agent = TestAgent::<Scout>::with_host(json!({"topics": ["gold"]}), host).unwrap();
+        let tick = |at: &str| {
+            agent.host().set_time(at.parse().unwrap());
+            agent.tick(SCAN).unwrap();
+            let called = |method| agent.host().called(method).len();
+            (called(methods::SEARCH), called(methods::ASK), called(methods::ALERT_RAISE))
+        };
+        assert_eq!(tick(START), (1, 1, 0), "{error}");
+        assert_eq!(tick("2025-01-01T00:09:00Z"), (1, 1, 0), "{error}");
+        assert_eq!(agent.send("/signals").unwrap().text, "Nothing was found yet.");
+        assert_eq!(tick(later), (2, 2, 1), "{error}");
+        let kept = agent.host().called(methods::MEMORY_SET).pop().unwrap();
+        // The search was made, whoever read it.
+        assert_eq!(kept["value"]["used"], json!(if later.starts_with("2025-01-02") { 1 } else { 2 }));
+        // What was sent is seen, and not before.
+        let calls = agent.host().calls();
+        let sent = calls.iter().position(|(method, _)| method == methods::ALERT_RAISE).unwrap();
+        let seen = |call: &(String, Value)| call.1["value"]["topics"]["gold"]["seen"] != json!([]);
+        assert!(
+            !calls[..sent]
+                .iter()
+                .any(|call| call.0 == methods::MEMORY_SET && call.1["key"] == "scans" && seen(call))
+        );
+        assert!(seen(&(String::new(), kept)));
+    }
 }

@@ -4,7 +4,7 @@ use openclaw_agent_api::chrono::{DateTime, TimeDelta, Utc};
 
 use crate::momentum::Point;
 
-/// A venue whose newest price is older than this before the newest of all is not compared: the market has moved since.
+/// A venue whose newest price is older than this before the newest of all (now, where that is ahead) is not compared: the market has moved since.
 pub const FRESH: TimeDelta = TimeDelta::minutes(5);
 
 /// The newest price of a venue.
@@ -31,13 +31,12 @@ pub struct Off {
 
 /// Venues that are off the mean by more than `threshold`, a share. Of a venue that is named twice the newer price counts. Fewer
 /// than two fresh ones have no mean to be off.
-pub fn off(quotes: Vec<Quote>, threshold: f64) -> Vec<Off> {
+pub fn off(quotes: Vec<Quote>, threshold: f64, now: DateTime<Utc>) -> Vec<Off> {
     let mut fresh: Vec<Quote> = Vec::new();
-    let newest = |quotes: &[Quote]| -> Option<DateTime<Utc>> { quotes.iter().map(|q| q.newest.at).max() };
-    let Some(at) = newest(&quotes) else { return Vec::new() };
+    let market = market(&quotes, now);
     for quote in quotes {
         let usable = quote.newest.price.is_finite() && quote.newest.price > 0.0;
-        if !usable || at.signed_duration_since(quote.newest.at) > FRESH {
+        if !usable || is_late(&quote, market) {
             continue;
         }
         match fresh.iter_mut().find(|known| known.venue == quote.venue) {
@@ -62,6 +61,21 @@ pub fn off(quotes: Vec<Quote>, threshold: f64) -> Vec<Off> {
     all.filter(|off| off.deviation.is_finite() && off.deviation.abs() > threshold).collect()
 }
 
+/// Those that are not fresh.
+pub fn late(quotes: &[Quote], now: DateTime<Utc>) -> impl Iterator<Item = &Quote> {
+    let market = market(quotes, now);
+    quotes.iter().filter(move |quote| is_late(quote, market))
+}
+
+/// When the market was seen last.
+fn market(quotes: &[Quote], now: DateTime<Utc>) -> DateTime<Utc> {
+    quotes.iter().map(|quote| quote.newest.at.min(now)).max().unwrap_or(now)
+}
+
+fn is_late(quote: &Quote, market: DateTime<Utc>) -> bool {
+    market.signed_duration_since(quote.newest.at) > FRESH
+}
+
 /// 0.5 where nothing is off, growing evenly to 0.95 at a tenth; of two venues nobody knows which one is off, so at most 0.6.
 pub fn confidence(off: &Off) -> f64 {
     let share = (off.deviation.abs() / 0.1).min(1.0);
@@ -75,6 +89,8 @@ mod tests {
 
     use super::*;
 
+    const NOW: DateTime<Utc> = DateTime::from_timestamp(1_700_000_400, 0).unwrap();
+
     fn quote(venue: &str, seconds: i64, price: f64) -> Quote {
         let at = DateTime::from_timestamp(1_700_000_000 + seconds, 0).unwrap();
         Quote { venue: venue.into(), newest: Point { at, price } }
@@ -84,7 +100,7 @@ mod tests {
     fn who_is_off_by_more_than_the_threshold_is_found() {
         let quotes =
             vec![quote("a", 0, 100.0), quote("b", 0, 100.0), quote("c", 0, 100.0), quote("d", 0, 110.0)];
-        let found = off(quotes, 0.02);
+        let found = off(quotes, 0.02, NOW);
         // The mean is 102.5: the others are 2.4 % below it, the fourth 7.3 % above.
         assert_eq!(
             found.iter().map(|off| off.quote.venue.as_str()).collect::<Vec<_>>(),
@@ -93,20 +109,25 @@ mod tests {
         assert!((found[3].deviation - (110.0 / 102.5 - 1.0)).abs() < 1e-12 && found[0].deviation < 0.0);
         assert!((confidence(&found[3]) - 0.829).abs() < 1e-9);
         // Exactly at the threshold is not above it.
-        assert!(off(vec![quote("a", 0, 98.0), quote("b", 0, 102.0)], 0.02 + 1e-12).is_empty());
-        assert_eq!(off(vec![quote("a", 0, 97.9), quote("b", 0, 102.1)], 0.02).len(), 2);
+        assert!(off(vec![quote("a", 0, 98.0), quote("b", 0, 102.0)], 0.02 + 1e-12, NOW).is_empty());
+        assert_eq!(off(vec![quote("a", 0, 97.9), quote("b", 0, 102.1)], 0.02, NOW).len(), 2);
     }
 
     #[test]
     fn what_is_stale_twice_there_or_no_price_is_not_compared() {
         let stale = vec![quote("a", 0, 100.0), quote("b", 301, 200.0)];
-        assert!(off(stale, 0.02).is_empty());
+        assert_eq!(late(&stale, NOW).map(|late| late.venue.as_str()).collect::<Vec<_>>(), ["a"]);
+        assert!(off(stale, 0.02, NOW).is_empty());
+        // A clock that is ahead by a bit takes nobody out.
+        let ahead = vec![quote("a", 101, 100.0), quote("b", 460, 200.0)];
+        assert_eq!(late(&ahead, NOW).count(), 0);
+        assert_eq!(off(ahead, 0.02, NOW).len(), 2);
         let twice = vec![quote("a", 0, 100.0), quote("a", 60, 200.0)];
-        assert!(off(twice, 0.02).is_empty(), "one venue");
+        assert!(off(twice, 0.02, NOW).is_empty(), "one venue");
         let odd = vec![quote("a", 0, f64::NAN), quote("b", 0, 0.0), quote("c", 0, 5.0)];
-        assert!(off(odd, 0.02).is_empty());
-        assert!(off(Vec::new(), 0.02).is_empty());
-        assert!(off(vec![quote("a", 0, f64::MAX), quote("b", 0, f64::MAX)], 0.02).is_empty());
+        assert!(off(odd, 0.02, NOW).is_empty());
+        assert!(off(Vec::new(), 0.02, NOW).is_empty());
+        assert!(off(vec![quote("a", 0, f64::MAX), quote("b", 0, f64::MAX)], 0.02, NOW).is_empty());
     }
 
     proptest! {
@@ -116,7 +137,7 @@ mod tests {
             threshold in 0.001..0.5_f64,
         ) {
             let quotes = prices.iter().map(|(venue, at, price)| quote(&venue.to_string(), *at, *price)).collect();
-            for off in off(quotes, threshold) {
+            for off in off(quotes, threshold, NOW) {
                 prop_assert!(off.deviation.abs() > threshold && off.mean > 0.0 && off.venues >= 2);
                 prop_assert!((0.5..=0.95).contains(&confidence(&off)));
             }

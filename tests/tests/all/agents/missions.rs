@@ -5,7 +5,7 @@ use openclaw_tests::daemon::{Daemon, Home};
 use openclaw_tests::wait_for;
 use serde_json::{Value, json};
 
-use super::{alerts, says};
+use super::{JUMP, alerts, says, series};
 use crate::support::{ask, fails, quick, reply};
 
 /// Scout may hand work on, so that it can try to decide for itself.
@@ -21,11 +21,7 @@ fn stage() -> Result<(Home, Daemon)> {
 
 /// Scout finds something that it is sure of; answers how the mission's id begins.
 fn found(home: &Home, asset: &str) -> Result<String> {
-    let price = |n: usize| if n == 11 { 150.0 } else { 100.0 };
-    let at = |n: usize| format!("2025-01-01T00:{n:02}:00Z");
-    let prices: Vec<_> = (0..12).map(|n| json!({"at": at(n), "price": price(n)})).collect();
-    let series = json!({"venue": "v", "asset": asset, "prices": prices});
-    let text = reply(home, "scout", &format!("/analyze {series}"))?;
+    let text = reply(home, "scout", &format!("/analyze {}", series("v", asset, &JUMP)))?;
     let (_, id) = text.split_once("It is proposed as mission ").with_context(|| text.clone())?;
     Ok(id.chars().take(8).collect())
 }

@@ -10,9 +10,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Context, Result};
+use chrono::{TimeDelta, Utc};
 use openclaw_tests::daemon::Home;
 use openclaw_tests::provider::{KEY, Provider};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The alerts that an agent raised, newest first.
 fn alerts(home: &Home, agent: &str) -> Result<Vec<Value>> {
@@ -39,8 +40,20 @@ fn provided(home: &Home, chat: &Provider, search: &Provider) -> Result<()> {
     Ok(fs::set_permissions(folder.join(".env"), fs::Permissions::from_mode(0o600))?)
 }
 
+/// A series for Scout: a price a minute, the last of them now.
+fn series(venue: &str, asset: &str, prices: &[f64]) -> Value {
+    let (now, last) = (Utc::now(), prices.len().saturating_sub(1) as i64);
+    let at = |minute: i64| now - TimeDelta::minutes(last - minute);
+    let points: Vec<_> =
+        (0..).zip(prices).map(|(minute, price)| json!({"at": at(minute), "price": price})).collect();
+    json!({"venue": venue, "asset": asset, "prices": points})
+}
+
+/// Prices that Scout is sure of: nothing for eleven minutes, then a jump.
+const JUMP: [f64; 12] = [100.0, 100.0, 100.0, 100.0, 100.0, 100.0, 100.0, 100.0, 100.0, 100.0, 100.0, 150.0];
+
 /// What a search finds: a page whose excerpt is this.
 fn page(snippet: &str) -> String {
-    let hit = serde_json::json!({"title": "A title", "url": "https://example.org/a", "description": snippet});
-    serde_json::json!({"type": "search", "web": {"results": [hit]}}).to_string()
+    let hit = json!({"title": "A title", "url": "https://example.org/a", "description": snippet});
+    json!({"type": "search", "web": {"results": [hit]}}).to_string()
 }
