@@ -29,6 +29,7 @@ pub fn analyze(options: &Options) -> Result<Vec<Row>> {
         source: "bench".into(),
         attempt: 1,
         accepted_at: start,
+        timeout_ms: None,
     };
     let host = TestHost::default().at(start);
     let scout = Scout::create(json!({})).map_err(|error| anyhow::anyhow!("{error}"))?;
