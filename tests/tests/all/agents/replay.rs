@@ -120,7 +120,9 @@ fn what_differs_is_shown_and_the_exit_code_says_so() -> Result<()> {
     let out = String::from_utf8_lossy(&shown.stdout);
     assert_eq!(shown.status.code(), Some(1), "{out}");
     assert!(
-        out.contains("the answer differs at `text`: \"they said: what is a monad?\\n(Done: nothing.)\" was \"you said"),
+        out.contains(
+            "the answer differs at `text`: \"they said: what is a monad?\\n(Done: nothing.)\" was \"you said"
+        ),
         "{out}"
     );
 
