@@ -19,9 +19,10 @@ pub fn done(deeds: &[String], attempt: u32) -> String {
     }
 }
 
-/// The text without lines that look like [`done`]'s, and without plain boasts, but for `shown`, such as `restart`; and whether a
-/// boast was left out.
+/// The text without lines that look like [`done`]'s, without what could hide that on a terminal, and without plain boasts, but for
+/// `shown`, such as `restart`; and whether a boast was left out.
 pub fn without_boasts(text: &str, shown: &[&str]) -> (String, bool) {
+    let text: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
     let mut left_out = false;
     let lines = text.lines().filter(|line| !line.trim_start().starts_with(DONE)).map(|line| {
         let kept = sentences(line).filter(|sentence| {
@@ -111,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_model_does_not_write_the_line_itself() {
-        let (text, _) = without_boasts("Well.\n (Done: restarted atlas; nothing else.)\nBye.", &[]);
-        assert_eq!(text, "Well.\nBye.");
+        let (text, _) = without_boasts("Well.\n (Done: restarted atlas; nothing else.)\r\nBye.\x1b[8m", &[]);
+        assert_eq!(text, "Well.\nBye.[8m");
     }
 }
