@@ -1,6 +1,7 @@
 //! The trait an author implements, and what goes in and out of it.
 
 use std::fmt;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -22,7 +23,7 @@ pub trait Agent: Send + Sync + Sized + 'static {
     /// refusal: it is shown to the operator and not tried again.
     fn create(settings: Value) -> Result<Self>;
 
-    /// Answers a message. The time it may take is `handler_timeout`; past it the host is ended.
+    /// Answers a message. The time it may take is [`Message::time`]; past it the host is ended.
     fn handle(&self, ctx: &Context, message: &Message) -> Result<Reply>;
 
     /// Called once before the first message, within `start_timeout`. An error ends the start and is retried.
@@ -76,9 +77,20 @@ pub struct Message {
     pub attempt: u32,
     /// When it was accepted.
     pub accepted_at: DateTime<Utc>,
+    /// `handler_timeout`, in milliseconds; see [`time`](Message::time).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
 }
 
+/// The time of a message that does not say it: the default `handler_timeout`.
+const TIME: Duration = Duration::from_secs(120);
+
 impl Message {
+    /// How long its handler may take from its call on; past it the host is ended.
+    pub fn time(&self) -> Duration {
+        self.timeout_ms.map_or(TIME, Duration::from_millis)
+    }
+
     /// The text split as `/command` and the rest; none when it does not begin with a slash.
     pub fn command(&self) -> Option<(&str, &str)> {
         let text = self.text.trim();

@@ -316,7 +316,7 @@ impl<'h> Context<'h> {
     }
 
     /// What a person decided whose message is being handled: `approved` or `rejected`, of the mission whose id begins so.
-    /// Answers the mission as it is then. Needs `missions.decide`.
+    /// Answers the mission as it is then; what the same person decided so before, by this agent, is well. Needs `missions.decide`.
     ///
     /// # Errors
     /// [`CallErrorKind::NotGranted`] when it was no operator who said so; `Invalid` when there is no such mission, or it is
@@ -357,10 +357,10 @@ impl<'h> Context<'h> {
         self.call(methods::SUPERVISOR_STATUS, json!({}))
     }
 
-    /// Restarts another agent. Needs `supervisor.restart`.
+    /// Restarts another agent: at a tick, or for a message of an operator. Needs `supervisor.restart`.
     ///
     /// # Errors
-    /// [`CallErrorKind::NotGranted`]; `Invalid` for an unknown agent.
+    /// [`CallErrorKind::NotGranted`], also for anybody else's message; `Invalid` for an unknown agent.
     pub fn restart(&self, agent: &str, reason: &str) -> Result<(), CallError> {
         self.call(methods::SUPERVISOR_RESTART, json!({"agent": agent, "reason": reason})).map(drop)
     }
@@ -384,8 +384,8 @@ impl<'h> Context<'h> {
     /// Has systemd restart one of openclaw's own services. It is done when `services` shows it. Needs `system.restart`.
     ///
     /// # Errors
-    /// [`CallErrorKind::NotConfigured`] where systemd does not run this daemon; `Invalid` for a unit that is none of ours, or this
-    /// one; `TooSoon` after six in an hour; `Failed` when systemd refuses.
+    /// As [`restart`](Context::restart); [`CallErrorKind::NotConfigured`] where systemd does not run this daemon; `Invalid` for a
+    /// unit that is none of ours, or this one; `TooSoon` after six in an hour; `Failed` when systemd refuses.
     pub fn restart_unit(&self, unit: &str, reason: &str) -> Result<(), CallError> {
         self.call(methods::SYSTEM_RESTART, json!({"unit": unit, "reason": reason})).map(drop)
     }
@@ -411,7 +411,7 @@ impl<'h> Context<'h> {
     /// Nothing happens where it is open, or an agent is down; `supervisor.status` shows it. Needs `breaker.open`.
     ///
     /// # Errors
-    /// [`CallErrorKind::NotGranted`]; `Invalid` for an unknown name; `TooSoon` after twelve in an hour.
+    /// As [`restart`](Context::restart); `Invalid` for an unknown name; `TooSoon` after twelve in an hour.
     pub fn open_breaker(&self, scope: Scope, name: &str, reason: &str) -> Result<(), CallError> {
         self.call(methods::BREAKER_OPEN, json!({"scope": scope, "name": name, "reason": reason})).map(drop)
     }

@@ -120,6 +120,7 @@ impl<A: Agent> TestAgent<A> {
             source: "test".into(),
             attempt: 1,
             accepted_at: self.host.now(),
+            timeout_ms: None,
         };
         let payload = serde_json::to_vec(&message)?;
         let answer =

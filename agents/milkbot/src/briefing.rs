@@ -33,7 +33,7 @@ pub enum Due {
     Begin(DateTime<Utc>),
     /// The briefing of this hour, and which before it were not given.
     Now(DateTime<Utc>, Vec<DateTime<Utc>>),
-    /// The same, after its hour: nothing ran then.
+    /// The same, after its hour: nothing ran then, or it failed.
     Late(DateTime<Utc>, Vec<DateTime<Utc>>),
 }
 
@@ -74,11 +74,11 @@ impl MilkBot {
         };
         let mut lines = vec![format!("Briefing of {}", slot.format("%F %H:%M UTC"))];
         if late {
-            lines.push("It is late: I did not run at that hour.".into());
+            lines.push("It is late: at that hour it could not be given.".into());
         }
         if !missed.is_empty() {
             let hours: Vec<_> = missed.iter().map(|slot| slot.format("%F %H:%M").to_string()).collect();
-            lines.push(format!("Not given, since I did not run: {}.", hours.join(", ")));
+            lines.push(format!("Not given: {}.", hours.join(", ")));
         }
         lines.extend(report(ctx, last, now));
         match ctx.notify(&slot.format("%FT%H").to_string(), &lines.join("\n")) {

@@ -8,8 +8,9 @@
 //! | [`talk`] | questions and free text, with a language model or without |
 //! | [`history`] | what was said before, summarised where it is long |
 //! | [`tools`] | what a model may ask for, and what came of it |
-//! | [`claims`] | what a model says that it did: pure |
+//! | [`claims`] | what is said of what a model claims: pure |
 //! | [`missions`] | what agents propose, and what a person decides on it |
+//! | [`time`] | what a handler has time for |
 //! | [`work`] | handing work to another agent |
 //! | [`words`] | small formatting |
 
@@ -20,6 +21,7 @@ pub mod missions;
 pub mod show;
 pub mod talk;
 pub mod team;
+pub mod time;
 pub mod tools;
 pub mod words;
 pub mod work;
@@ -116,9 +118,9 @@ impl Agent for MilkBot {
             "/reject" => missions::decide(ctx, "rejected", "/reject", rest),
             "/ask" => self.ask(ctx, message, rest),
             "/new" => self.new_conversation(ctx, message),
-            "/tell" => work::tell(ctx, rest),
+            "/tell" => work::tell(ctx, message, rest),
             "/hand" => work::hand(ctx, message, rest),
-            other => work::relay(ctx, other, rest),
+            other => work::relay(ctx, message, other, rest),
         }
     }
 

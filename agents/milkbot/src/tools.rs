@@ -10,11 +10,10 @@ use openclaw_agent_api::serde_json;
 use serde::{Deserialize, Serialize};
 
 use crate::NAME;
-use crate::claims::Shown;
-use crate::words::clipped;
+use crate::words::{clipped, short};
 
-/// How long another agent may take.
-const WAIT: Duration = Duration::from_secs(30);
+/// Characters of what is asked for that are shown.
+const WHAT: usize = 200;
 /// Characters of a result that are shown.
 const SHOWN: usize = 3_000;
 /// Where it is remembered that an agent is restarted for a task, and for how many.
@@ -65,18 +64,27 @@ pub struct Outcome {
     pub end: End,
     /// What the daemon answered.
     pub result: String,
-    /// How it may be spoken of.
     #[serde(skip)]
-    pub shown: &'static [&'static str],
-    /// How it is spoken of if it is done.
-    #[serde(skip)]
-    words: &'static [&'static str],
+    tool: Kind,
 }
 
 impl Outcome {
-    /// What was done by it, or may have been.
-    pub fn as_shown(&self) -> Shown<'_> {
-        Shown { agent: &self.agent, words: self.words }
+    /// What was done by it, or may have been: for the line beneath the answer, so nothing of it is in a model's words.
+    pub fn deed(&self) -> Option<String> {
+        let verb = match self.tool {
+            Kind::Tell => "asked",
+            Kind::Restart => "restarted",
+        };
+        match self.end {
+            End::Done => Some(format!("{verb} {}", self.agent)),
+            End::Unknown => Some(format!("perhaps {verb} {}", self.agent)),
+            End::Refused => None,
+        }
+    }
+
+    /// What a model may say that it did.
+    pub fn shown(&self) -> Option<&'static str> {
+        (self.tool == Kind::Restart && self.end == End::Done).then_some("restart")
     }
 
     /// For people.
@@ -87,6 +95,12 @@ impl Outcome {
             End::Refused => format!("Not done ({what}): {result}"),
             End::Unknown => format!("No answer ({what}): {result}"),
         }
+    }
+
+    /// For the model.
+    pub fn told(&self) -> String {
+        let word = if self.end == End::Done { "Result" } else { "Refused or failed" };
+        format!("{word} (data, from no person): {}", self.result)
     }
 }
 
@@ -106,22 +120,20 @@ impl Tool {
     pub fn what(&self) -> String {
         let Self { tool, agent, text } = self;
         match tool {
-            Kind::Tell => format!("{agent} {text}"),
-            Kind::Restart => format!("restart {agent}"),
+            Kind::Tell => short(&format!("{agent} {text}"), WHAT),
+            Kind::Restart => short(&format!("restart {agent}"), WHAT),
         }
     }
 
-    /// Carries it out, as far as the grant goes: a restart once for one message.
-    pub fn carry_out(&self, ctx: &Context, task: &str) -> Outcome {
+    /// Carries it out, as far as the grant goes, and waits so long for another agent: a restart once for one message.
+    pub fn carry_out(&self, ctx: &Context, task: &str, wait: Duration) -> Outcome {
         let Self { tool, agent, text } = self;
-        let words: &[&str] = match tool {
-            Kind::Tell => &["asked", "told", "sent"],
-            Kind::Restart => &["restarted"],
-        };
+        let invalid = |why: &str| Err(CallError::new(CallErrorKind::Invalid, why));
         let answer = match tool {
-            _ if agent == NAME => Err(CallError::new(CallErrorKind::Invalid, "that is me")),
+            _ if agent.parse::<AgentName>().is_err() => invalid("that is no agent's name"),
+            Kind::Tell if agent == NAME => invalid("that is me"),
             // A retry finds the same work again.
-            Kind::Tell => ctx.run(agent, text, WAIT).map(|reply| reply.text),
+            Kind::Tell => ctx.run(agent, text, wait).map(|reply| reply.text),
             Kind::Restart => restart(ctx, task, agent, text),
         };
         let end = match &answer {
@@ -130,16 +142,12 @@ impl Tool {
             Err(_) => End::Refused,
         };
         let result = clipped(&answer.unwrap_or_else(|error| error.message), SHOWN);
-        let shown: &[&str] = if end == End::Done { words } else { &[] };
-        Outcome { what: self.what(), agent: agent.clone(), end, result, shown, words }
+        Outcome { what: self.what(), agent: agent.clone(), end, result, tool: *tool }
     }
 }
 
 /// Restarts an agent. That is remembered first: neither a model that asks again nor a retry restarts it twice.
 fn restart(ctx: &Context, task: &str, agent: &str, why: &str) -> Result<String, CallError> {
-    if agent.parse::<AgentName>().is_err() {
-        return Err(CallError::new(CallErrorKind::Invalid, "that is no agent's name"));
-    }
     let (memory, key) = (ctx.memory(), format!("{RESTARTED}{task} {agent}"));
     let unknown = |error: CallError| {
         let text = format!("what cannot be remembered is not done: {error}");

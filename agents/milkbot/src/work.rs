@@ -1,22 +1,18 @@
 //! Handing work to another agent. What is said to have happened is only what the daemon confirmed.
 
-use std::time::Duration;
-
 use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::{CallErrorKind, FollowUp};
 use openclaw_agent_api::prelude::*;
 
 use crate::team::Team;
+use crate::time::Time;
 use crate::words::{self, nearest};
 use crate::{MilkBot, NAME, not_done};
 
-/// How long a person waits for another agent: a quarter of the default `handler_timeout`.
-const WAIT: Duration = Duration::from_secs(30);
-
 /// `/tell AGENT TEXT`: waits, and answers `AGENT: …`.
-pub fn tell(ctx: &Context, rest: &str) -> Result<Reply> {
+pub fn tell(ctx: &Context, message: &Message, rest: &str) -> Result<Reply> {
     let (agent, text) = addressed(rest, "/tell AGENT TEXT")?;
-    let answer = run(ctx, agent.as_str(), text)?;
+    let answer = run(ctx, message, agent.as_str(), text)?;
     Ok(match answer {
         Ran::Answered(reply) => Reply { text: format!("{agent}: {}", reply.text), data: reply.data },
         Ran::Not(reply) => reply,
@@ -47,7 +43,7 @@ pub fn hand(ctx: &Context, message: &Message, rest: &str) -> Result<Reply> {
 }
 
 /// A command that is not the front desk's own: goes to the agent that lists it.
-pub fn relay(ctx: &Context, word: &str, rest: &str) -> Result<Reply> {
+pub fn relay(ctx: &Context, message: &Message, word: &str, rest: &str) -> Result<Reply> {
     let seen = Team::look(ctx);
     let unseen = match &seen {
         Ok(_) => String::new(),
@@ -61,7 +57,7 @@ pub fn relay(ctx: &Context, word: &str, rest: &str) -> Result<Reply> {
 
     let agent = team.others().find(|agent| agent.commands().any(|c| words::command(c.name()) == word));
     if let Some(agent) = agent {
-        let answer = run(ctx, agent.name(), format!("{word} {rest}").trim())?;
+        let answer = run(ctx, message, agent.name(), format!("{word} {rest}").trim())?;
         return Ok(match answer {
             Ran::Answered(reply) | Ran::Not(reply) => reply,
         });
@@ -83,8 +79,8 @@ enum Ran {
 
 /// Runs `text` at `agent`. An agent's failure is told, not passed on as this one's: retrying the front desk would
 /// only find the same failed work again, and its breaker must not open for another's.
-fn run(ctx: &Context, agent: &str, text: &str) -> Result<Ran> {
-    match ctx.run(agent, text, WAIT) {
+fn run(ctx: &Context, message: &Message, agent: &str, text: &str) -> Result<Ran> {
+    match ctx.run(agent, text, Time::of(ctx, message).agent) {
         Ok(reply) => Ok(Ran::Answered(reply)),
         Err(error) if error.kind == CallErrorKind::Failed => {
             let text = format!("No answer from {agent}: {error}");

@@ -167,10 +167,9 @@ fn an_alert_is_the_agents_own_and_what_is_seen_is_what_is_there() -> Result<()> 
 fn memory_is_each_agents_own_and_outlives_host_and_daemon() -> Result<()> {
     let (home, daemon) = granted(&["memory"])?;
     let own = json!({"session": "shared", "limit": 10});
-    // The front desk remembers this conversation.
-    home.ok(&["send", "milkbot", "my cat is called Ada", "--session", "shared"])?;
-    let log = home.ok(&["agents", "logs", "milkbot"])?;
-    ensure!(!log.contains("not remembered"), "{log}");
+    // The front desk remembers that this conversation begins.
+    let said = home.ok(&["send", "milkbot", "/new", "--session", "shared"])?;
+    ensure!(said.contains("A new conversation"), "{said}");
     assert_eq!(call(&home, "memory.turns", own.clone())?, json!([]));
 
     let kept = json!({"deep": ["er", 1.5, null], "text": "ünï\n\"code\""});
@@ -217,6 +216,29 @@ fn a_restart_by_an_agent_is_told_with_its_name() -> Result<()> {
     let steps = history(&home, "misbehaving")?;
     let by = steps.iter().find(|step| step["actor"] == "agent misbehaving").context("its name")?;
     assert!(by["reason"].as_str().is_some_and(|why| !why.is_empty()), "no reason: {by}");
+    Ok(())
+}
+
+#[test]
+fn whoever_is_no_operator_restarts_nobody_through_an_agent_that_may() -> Result<()> {
+    let (home, _daemon) = granted(&["supervisor.restart", "system.restart", "breaker"])?;
+    let before = pid(&home, "scout")?;
+    let scout = json!({"scope": "agent", "name": "scout"});
+    for (method, payload) in [
+        ("supervisor.restart", json!({"agent": "scout"})),
+        ("system.restart", json!({"unit": "openclaw-scout.service"})),
+        ("breaker.open", scout.clone()),
+        ("breaker.close", scout),
+    ] {
+        let told = reply(&home, "milkbot", &format!("/tell misbehaving call {method} {payload}"))?;
+        assert!(
+            told.contains("not_granted") && told.contains("this was said by `agent:milkbot`"),
+            "{method}: {told}"
+        );
+    }
+    assert_eq!(pid(&home, "scout")?, before);
+    // For an operator it does.
+    assert_eq!(call(&home, "supervisor.restart", json!({"agent": "scout"}))?, Value::Null);
     Ok(())
 }
 

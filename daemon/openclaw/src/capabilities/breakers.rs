@@ -5,6 +5,7 @@ use openclaw_agent_api::AgentName;
 use openclaw_agent_api::context::{CallError, Scope};
 use serde::Deserialize;
 use serde_json::Value;
+use store::task::TaskId;
 
 use super::{Doors, failed, invalid};
 use crate::breakers::{self, Move};
@@ -16,11 +17,14 @@ pub struct Breaker {
     name: String,
     #[serde(default)]
     reason: String,
+    #[serde(default)]
+    task_id: Option<TaskId>,
 }
 
 impl Doors {
     pub async fn breaker(&self, caller: &AgentName, this: Move, call: Breaker) -> Result<Value, CallError> {
-        let Breaker { scope, name, reason } = call;
+        let Breaker { scope, name, reason, task_id } = call;
+        self.for_an_operator(caller, task_id).await?;
         let board = self.board()?;
         let agent = match scope {
             Scope::Agent => Some(board.supervisor.agent(&name).map_err(|error| invalid(error.to_string()))?),

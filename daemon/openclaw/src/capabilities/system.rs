@@ -10,6 +10,7 @@ use procfs::{Current, CurrentSI, KernelStats, LoadAverage, Meminfo, Uptime};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::backend::NewEvent;
+use store::task::TaskId;
 
 use super::{Doors, failed, invalid, not_configured};
 use crate::systemd;
@@ -64,12 +65,15 @@ pub struct RestartUnit {
     unit: String,
     #[serde(default)]
     reason: String,
+    #[serde(default)]
+    task_id: Option<TaskId>,
 }
 
 impl Doors {
     /// Has systemd restart a service of ours; polkit decides whether this user may.
     pub async fn restart_unit(&self, agent: &AgentName, call: RestartUnit) -> Result<Value, CallError> {
-        let RestartUnit { unit, reason } = call;
+        let RestartUnit { unit, reason, task_id } = call;
+        self.for_an_operator(agent, task_id).await?;
         let ours = operations::units::UNITS.iter().any(|known| known.name == unit);
         if !ours || !unit.ends_with(".service") || unit.contains('@') {
             return Err(invalid(format!("`{}` is no service of openclaw's", unit.escape_debug())));

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use gateway::desk::{Action, Neighbours as _, Order};
 use openclaw_agent_api::AgentName;
-use openclaw_agent_api::context::CallError;
+use openclaw_agent_api::abi::kinds;
+use openclaw_agent_api::context::{CallError, CallErrorKind};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::task::{Filter, TaskId, TaskState};
@@ -36,9 +37,33 @@ pub struct Restart {
     agent: String,
     #[serde(default)]
     reason: String,
+    #[serde(default)]
+    task_id: Option<TaskId>,
 }
 
 impl Doors {
+    /// What an agent does to others for a message, an operator has sent: else whoever may talk with it could do it through it. Of
+    /// what it does by itself, at a tick, its grant alone decides.
+    pub(super) async fn for_an_operator(
+        &self,
+        agent: &AgentName,
+        task: Option<TaskId>,
+    ) -> Result<(), CallError> {
+        let Some(task) = task else { return Ok(()) };
+        let task = self.store.task(task).await.map_err(|error| failed(&error))?;
+        if task.queue != agent.as_str() || task.state != TaskState::Leased {
+            return Err(invalid("an agent does this for a task that it has in work, or for none"));
+        }
+        if task.kind == kinds::TICK || self.is_operator(&task.source) {
+            return Ok(());
+        }
+        let text = format!(
+            "only an operator has this done through an agent, and this was said by `{}`: list who it is in telegram.operators",
+            task.source.escape_debug()
+        );
+        Err(CallError::new(CallErrorKind::NotGranted, text))
+    }
+
     /// Another agent's work, waited for. Its key is the caller's task, the agent and the text, so that a retry of
     /// the caller finds the same work again.
     pub async fn run(&self, caller: &AgentName, call: Run) -> Result<Value, CallError> {
@@ -115,6 +140,7 @@ impl Doors {
     }
 
     pub async fn restart(&self, caller: &AgentName, call: Restart) -> Result<Value, CallError> {
+        self.for_an_operator(caller, call.task_id).await?;
         let supervisor = &self.board()?.supervisor;
         let agent = supervisor.agent(&call.agent).map_err(|error| invalid(error.to_string()))?;
         let actor = format!("agent {caller}");

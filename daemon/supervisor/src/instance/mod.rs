@@ -489,7 +489,7 @@ impl Instance {
 
     fn hand_over(&mut self, task: LeasedTask) {
         reach_now(Boundary::Delivering);
-        let message = match work::message(&task) {
+        let message = match self.work.message(&task) {
             Ok(message) => message,
             Err(error) => return self.work.unsent(task, format!("its payload does not read: {error}")),
         };

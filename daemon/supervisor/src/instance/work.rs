@@ -38,23 +38,7 @@ struct Message<'t> {
     source: &'t str,
     attempt: u32,
     accepted_at: DateTime<Utc>,
-}
-
-/// The message that carries a task.
-///
-/// # Errors
-/// When the row's payload is not ours.
-pub fn message(task: &LeasedTask) -> Result<Box<RawValue>, serde_json::Error> {
-    let payload: Payload = serde_json::from_str(&task.payload)?;
-    serde_json::value::to_raw_value(&Message {
-        task_id: task.id,
-        text: &payload.text,
-        data: &payload.data,
-        session: &task.session,
-        source: &task.source,
-        attempt: task.attempts,
-        accepted_at: task.created_at,
-    })
+    timeout_ms: u128,
 }
 
 /// What ends tasks needs to know.
@@ -84,6 +68,24 @@ pub struct Work {
 impl Work {
     pub fn new(rules: Rules) -> Self {
         Self { rules, running: HashMap::new() }
+    }
+
+    /// The message that carries a task, with the time that there is for it.
+    ///
+    /// # Errors
+    /// When the row's payload is not ours.
+    pub fn message(&self, task: &LeasedTask) -> Result<Box<RawValue>, serde_json::Error> {
+        let payload: Payload = serde_json::from_str(&task.payload)?;
+        serde_json::value::to_raw_value(&Message {
+            task_id: task.id,
+            text: &payload.text,
+            data: &payload.data,
+            session: &task.session,
+            source: &task.source,
+            attempt: task.attempts,
+            accepted_at: task.created_at,
+            timeout_ms: self.rules.config.handler_timeout.as_millis(),
+        })
     }
 
     pub fn len(&self) -> u32 {

@@ -30,6 +30,7 @@ pub fn analyze(options: &Options) -> Result<Vec<Row>> {
         source: "bench".into(),
         attempt: 1,
         accepted_at: now,
+        timeout_ms: None,
     };
     let host = TestHost::default().at(now);
     let scout = Scout::create(json!({})).map_err(|error| anyhow::anyhow!("{error}"))?;

@@ -52,6 +52,7 @@ fn a_page_that_asks_for_a_restart_is_refused_by_the_grant_and_nothing_is_claimed
         "{text}"
     );
     assert!(text.contains("Tin is a metal.") && !text.contains("I have restarted"), "{text}");
+    assert!(text.ends_with("\n(Done: asked scout; nothing else.)"), "{text}");
     let atlas = home.component("atlas")?;
     assert_eq!((&atlas["pid"], &atlas["restarts"]), (&json!(before), &json!(0)), "{atlas}");
     // The refusal is recorded.
@@ -76,7 +77,7 @@ fn a_conversation_knows_the_team_and_what_was_said_until_it_begins_anew() -> Res
     );
     daemon.stop()?;
     let _daemon = home.start_ready(&["milkbot"])?;
-    assert!(say("what is she called?")?.contains("you said: what is she called?"));
+    assert_eq!(say("what is she called?")?.trim_end(), "you said: what is she called?\n(Done: nothing.)");
     assert!(heard(&chat)?.contains(&"user: my cat is called Ada".to_owned()), "{:?}", heard(&chat)?);
     // Another's conversation is another's.
     home.ok(&["send", "milkbot", "hello", "--session", "t"])?;

@@ -63,6 +63,9 @@ fn a_person_decides_once_and_it_is_kept_with_their_name() -> Result<()> {
     assert!(over["resolution"].as_str().is_some_and(|how| how.ends_with("is approved")), "{over}");
 
     assert!(reply(&home, "milkbot", &format!("/reject {zinc}"))?.starts_with(&format!("{zinc} rejected")));
+    // The same again, as by a retry, is the same.
+    let again = reply(&home, "milkbot", &format!("/approve {tin}"))?;
+    assert!(again.starts_with(&format!("{tin} approved, by scout")), "{again}");
     // What is decided stays so, whoever says otherwise, and nothing else is claimed.
     for text in [format!("/approve {zinc}"), format!("/reject {tin}")] {
         let sent = ask(&home, "milkbot", &text)?;

@@ -81,9 +81,10 @@ fn each_agent_does_the_same_again_on_what_it_was_told_without_a_daemon_or_a_call
     let called = (chat.asked().len(), search.asked().len());
     let database = fs::read(home.path().join("openclaw.db"))?;
 
+    assert!(fs::read_to_string(record(&home, &milkbot))?.contains("\"timeout_ms\":"), "its time is told");
     let replayed = same(&home, &milkbot)?;
     let text = replayed["outcome"]["answer"]["text"].as_str().context("a text")?;
-    assert!(text.contains("Tin is dear, says example.org."), "{text}");
+    assert!(text.contains("Tin is dear, says example.org.\n(Done: asked scout; nothing else.)"), "{text}");
     let replayed = same(&home, &scout)?;
     assert!(replayed["answered"].as_u64().is_some_and(|calls| calls >= 2), "{replayed:#}");
     for task in [&atlas, &signals, &analyzed] {
@@ -119,7 +120,9 @@ fn what_differs_is_shown_and_the_exit_code_says_so() -> Result<()> {
     let out = String::from_utf8_lossy(&shown.stdout);
     assert_eq!(shown.status.code(), Some(1), "{out}");
     assert!(
-        out.contains("the answer differs at `text`: \"they said: what is a monad?\" was \"you said"),
+        out.contains(
+            "the answer differs at `text`: \"they said: what is a monad?\\n(Done: nothing.)\" was \"you said"
+        ),
         "{out}"
     );
 
