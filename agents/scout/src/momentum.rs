@@ -53,11 +53,13 @@ pub struct Cleaned {
 /// Orders a series and drops what cannot be used. A time's last usable price wins.
 pub fn clean(mut points: Vec<Point>, now: DateTime<Utc>) -> Cleaned {
     let sent = points.len();
-    points.retain(|point| point.at.signed_duration_since(now) <= AHEAD);
+    let latest = now.checked_add_signed(AHEAD).unwrap_or(DateTime::<Utc>::MAX_UTC);
+    points.retain(|point| point.at <= latest);
     let future = sent - points.len();
     points.retain(|point| point.price.is_finite() && point.price > 0.0);
     if let Some(newest) = points.iter().map(|point| point.at).max() {
-        points.retain(|point| newest.signed_duration_since(point.at) <= WINDOW);
+        let oldest = newest.checked_sub_signed(WINDOW).unwrap_or(DateTime::<Utc>::MIN_UTC);
+        points.retain(|point| point.at >= oldest);
     }
     let ignored = sent - future - points.len();
 
