@@ -71,7 +71,7 @@ impl Agent for Scout {
         let bare = text.strip_prefix('/').unwrap_or(text);
         let (word, rest) = bare.split_once(char::is_whitespace).unwrap_or((bare, ""));
         match word {
-            "research" => self.research(ctx, rest.trim()),
+            "research" => self.research(ctx, rest.trim(), research::within(message.time())),
             "signals" => Ok(self.signals(ctx)),
             _ => match bare.strip_prefix("analyze") {
                 Some(json) => self.analyze(ctx, Batch::of(json.trim(), &message.data)?),
@@ -277,13 +277,13 @@ impl Scout {
         Reply::text(text).with_data(json!(all))
     }
 
-    fn research(&self, ctx: &Context, topic: &str) -> Result<Reply> {
+    fn research(&self, ctx: &Context, topic: &str, within: Duration) -> Result<Reply> {
         if topic.is_empty() || topic.chars().count() > TOPIC_CHARS {
             return Err(AgentError::invalid(format!(
                 "type /research TOPIC, of at most {TOPIC_CHARS} characters"
             )));
         }
-        let hits = match ctx.search_within(topic, research::WITHIN) {
+        let hits = match ctx.search_within(topic, within) {
             Ok(hits) => hits,
             Err(error) if error.kind == CallErrorKind::Failed => return Err(error.into()),
             Err(error) => {
@@ -295,7 +295,7 @@ impl Scout {
         if sources.is_empty() {
             return Ok(Reply::text(format!("The search found nothing about {topic}.")));
         }
-        let research = match research::read(ctx, topic, sources.clone()) {
+        let research = match research::read(ctx, topic, sources.clone(), within) {
             Err(error) if error.kind != CallErrorKind::Failed => {
                 let why = format!("no language model has read the sources: {error}");
                 research::unread(topic, sources, why)

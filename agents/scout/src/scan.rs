@@ -1,6 +1,7 @@
 //! Scheduled scans: a topic at a time, within the day's searches. What is due is decided purely.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use openclaw_agent_api::chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use openclaw_agent_api::context::{CallError, CallErrorKind};
@@ -104,7 +105,9 @@ impl Scout {
         let mut scans: Scans = ctx.memory().get(KEY)?.unwrap_or_default();
         let Some(topic) = scans.take(&self.settings, ctx.now()) else { return Ok(()) };
         ctx.memory().set(KEY, &scans)?;
-        let hits = match ctx.search_within(&topic, research::WITHIN) {
+        // A tick does not say how long it may take: of the default.
+        let within = research::within(Duration::from_secs(120));
+        let hits = match ctx.search_within(&topic, within) {
             Ok(hits) => hits,
             Err(error) => {
                 scans.unsearched(&topic, &error);
@@ -119,7 +122,7 @@ impl Scout {
             ctx.info(format!("nothing new about `{topic}`"));
             return Ok(ctx.memory().set(KEY, &scans)?);
         }
-        let research = match research::read(ctx, &topic, sources) {
+        let research = match research::read(ctx, &topic, sources, within) {
             Ok(research) => research,
             Err(error) => {
                 scans.again(&topic, &error);
