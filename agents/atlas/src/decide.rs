@@ -31,6 +31,8 @@ pub const VERIFY: u32 = 3;
 pub const CLEAR: u32 = 3;
 /// The same for what happened in one moment: five minutes without another.
 pub const CLEAR_EVENT: u32 = 15;
+/// Looks after which something that is not seen any more is over: an hour.
+pub const GONE: u32 = 180;
 /// The window in which acts are counted.
 const HOUR: TimeDelta = TimeDelta::hours(1);
 /// The most cases at once: a machine on which more is wrong has one trouble, not hundreds.
@@ -304,6 +306,11 @@ impl Turn<'_> {
         self.there.contains(&finding.subject)
     }
 
+    /// Whether a component or a unit that something was found of is not seen any more.
+    fn is_gone(&self, finding: &Finding) -> bool {
+        matches!(finding.area, Area::Team | Area::Units) && !self.is_there(finding)
+    }
+
     /// A look after an act at which its subject is not well.
     fn not_helped(&mut self, case: &Case, looks: u32) -> Phase {
         if looks + 1 < VERIFY {
@@ -388,6 +395,11 @@ impl Turn<'_> {
             // One that is left alone need not be well.
             Phase::Acted { looks } if is_ill && !is_left_alone || !self.is_there(&case.finding) => {
                 (case.phase, case.missing) = (self.not_helped(case, looks), 0);
+                return true;
+            }
+            // Gone is not well; but one that was taken out of the team stays gone.
+            Phase::Raised { .. } if self.is_gone(&case.finding) && case.missing < GONE => {
+                case.missing += 1;
                 return true;
             }
             // It has another word now, and is not over.

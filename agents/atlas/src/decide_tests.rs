@@ -292,6 +292,15 @@ fn what_is_ill_in_another_word_is_not_over() {
 }
 
 #[test]
+fn who_is_gone_is_not_well_but_not_for_ever() {
+    let mut world = World::new();
+    (0..2).for_each(|_| drop(world.look(json!([agent("backoff", "degraded", 0)]), disk(1))));
+    let said: Vec<_> = (0..GONE).flat_map(|_| world.look(json!([]), disk(1))).collect();
+    assert!(!says(&said, "no longer"), "{said:?}");
+    assert!(says(&world.look(json!([]), disk(1)), "no longer: scout waits"));
+}
+
+#[test]
 fn acts_that_are_later_than_now_do_not_count() {
     let ill = |name: &str| json!([{"name": name, "kind": "agent", "state": "ready", "health": "unknown"}]);
     let mut world = World::new();

@@ -387,7 +387,10 @@ fn condition(component: &Component) -> Option<(&'static str, Severity, String)> 
         }
         ("backoff", ..) => ("backoff", Severity::Warn, format!("waits to be restarted{}", exit())),
         ("half_open" | "half-open", ..) | (_, "half_open" | "half-open", _) => {
-            ("on_trial", Severity::Warn, format!("is on trial after its breaker was open{}", exit()))
+            // A provider is until somebody asks it.
+            let idle = component.kind.as_deref() == Some("provider");
+            let severity = if idle { Severity::Info } else { Severity::Warn };
+            ("on_trial", severity, format!("is on trial after its breaker was open{}", exit()))
         }
         (_, _, "degraded") => ("degraded", Severity::Warn, format!("is degraded{}", evidence(component))),
         (_, _, "ok") => return None,

@@ -6,6 +6,8 @@ const DONE: &str = "(Done";
 /// What a model is most likely to boast of here, in the first person.
 const BOASTS: [&str; 9] =
     ["restart", "stop", "reload", "reboot", "kill", "delet", "approv", "reject", "deploy"];
+/// Characters of a model's answer that are shown: the line beneath it must arrive, and Telegram takes so many.
+const SHOWN: usize = 8_000;
 /// Words that may stand between who acts and what is done.
 const BETWEEN: &str = "have ve had just already now successfully also then am m will ll went ahead and";
 
@@ -22,7 +24,7 @@ pub fn done(deeds: &[String], attempt: u32) -> String {
 /// The text without lines that look like [`done`]'s, without what could hide that on a terminal, and without plain boasts, but for
 /// `shown`, such as `restart`; and whether a boast was left out.
 pub fn without_boasts(text: &str, shown: &[&str]) -> (String, bool) {
-    let text: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
+    let text: String = printable(text).take(SHOWN).collect();
     let mut left_out = false;
     let lines = text.lines().filter(|line| !line.trim_start().starts_with(DONE)).map(|line| {
         let kept = sentences(line).filter(|sentence| {
@@ -34,6 +36,14 @@ pub fn without_boasts(text: &str, shown: &[&str]) -> (String, bool) {
     });
     let kept = lines.collect::<Vec<_>>().join("\n").trim().to_owned();
     (kept, left_out)
+}
+
+/// Without what could hide a line on a terminal.
+pub fn printable(text: &str) -> impl Iterator<Item = char> {
+    // Right-to-left marks, embeddings and isolates.
+    let turns =
+        |c: &char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().filter(move |c| !turns(c) && (!c.is_control() || matches!(c, '\n' | '\t')))
 }
 
 /// The sentences of a line, each with the blank after it.

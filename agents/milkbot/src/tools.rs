@@ -10,6 +10,7 @@ use openclaw_agent_api::serde_json;
 use serde::{Deserialize, Serialize};
 
 use crate::NAME;
+use crate::claims::printable;
 use crate::words::{clipped, short};
 
 /// Characters of what is asked for that are shown.
@@ -90,6 +91,7 @@ impl Outcome {
     /// For people.
     pub fn line(&self) -> String {
         let Self { what, result, .. } = self;
+        let result: String = printable(result).collect();
         match self.end {
             End::Done => format!("{what}: {result}"),
             End::Refused => format!("Not done ({what}): {result}"),

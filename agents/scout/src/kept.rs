@@ -37,7 +37,7 @@ pub struct Archive {
 impl Archive {
     /// Sends what is new where it belongs, and keeps it; answers what became of each. What is the same, and still good, is not
     /// new. It is sent first: what a death repeats the daemon knows by its id, and what was kept unsent nobody would hear of.
-    pub fn send(&self, ctx: &Context, found: &[(Found, Route)]) -> Vec<String> {
+    pub fn send(&self, ctx: &Context, found: &[(Found, Route)]) -> Vec<Result<String, String>> {
         if found.is_empty() {
             return Vec::new();
         }
@@ -52,7 +52,7 @@ impl Archive {
             ctx.warn(format!("what was found is kept by this process alone: {error}"));
             *unkept = Some(list);
         }
-        done.into_iter().map(|done| done.unwrap_or_else(|| "It is known already.".into())).collect()
+        done.into_iter().map(|done| done.unwrap_or_else(|| Ok("It is known already.".into()))).collect()
     }
 
     /// All that is kept, newest first.
@@ -76,7 +76,7 @@ fn add(
     found: &[(Found, Route)],
     now: DateTime<Utc>,
     send: impl Fn(&Found, Route) -> Result<String, String>,
-) -> Vec<Option<String>> {
+) -> Vec<Option<Result<String, String>>> {
     list.retain(|kept| now.signed_duration_since(kept.found.expires_at) < READABLE);
     let done = found.iter().map(|(found, route)| {
         let same = |kept: &Kept| kept.found.id == found.id && kept.found.expires_at > now;
@@ -86,7 +86,7 @@ fn add(
         list.retain(|kept| !same(kept));
         let done = send(found, *route);
         list.push(Kept { found: found.clone(), route: *route, unsent: done.is_err() });
-        Some(done.unwrap_or_else(|why| why))
+        Some(done)
     });
     let done = done.collect();
     list.drain(..list.len().saturating_sub(KEPT));
@@ -115,8 +115,8 @@ mod tests {
         let mut list = Vec::new();
         for reached in [false, false, true] {
             let sent = |_: &Found, _| if reached { Ok("told".into()) } else { Err("away".into()) };
-            let told = if reached { "told" } else { "away" };
-            assert_eq!(super::add(&mut list, &[found(1, now)], now, sent), [Some(told.to_owned())]);
+            let told = if reached { Ok("told".to_owned()) } else { Err("away".to_owned()) };
+            assert_eq!(super::add(&mut list, &[found(1, now)], now, sent), [Some(told)]);
             assert_eq!((list.len(), list[0].unsent), (1, !reached));
         }
         assert_eq!(add(&mut list, &[found(1, now)], now), [false]);

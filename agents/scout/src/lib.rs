@@ -256,7 +256,10 @@ impl Scout {
         });
         let found: Vec<_> = found.collect();
         let done = self.archive.send(ctx, &found);
-        found.iter().zip(done).map(|((found, _), done)| format!("{} {done}", found.text)).collect()
+        let told = |((found, _), done): (&(Found, Route), Result<String, String>)| {
+            format!("{} {}", found.text, done.unwrap_or_else(|why| why))
+        };
+        found.iter().zip(done).map(told).collect()
     }
 
     fn signals(&self, ctx: &Context) -> Reply {

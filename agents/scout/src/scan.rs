@@ -73,13 +73,13 @@ impl Scans {
         if error.kind != CallErrorKind::Failed {
             self.used = self.used.saturating_sub(1);
         }
-        self.again(topic, error);
+        self.again(topic, error.retry_at);
     }
 
     /// It could not be searched, or nobody could read what was found: it is due again after a while that doubles, once the
     /// daemon allows, and after those that have waited longer.
-    fn again(&mut self, topic: &str, error: &CallError) {
-        self.not_before = error.retry_at;
+    fn again(&mut self, topic: &str, not_before: Option<DateTime<Utc>>) {
+        self.not_before = not_before;
         if let Some(topic) = self.topics.get_mut(topic) {
             topic.failures = topic.failures.saturating_add(1);
         }
@@ -122,23 +122,34 @@ impl Scout {
             ctx.info(format!("nothing new about `{topic}`"));
             return Ok(ctx.memory().set(KEY, &scans)?);
         }
-        let research = match research::read(ctx, &topic, sources, within) {
+        let research = match research::read(ctx, &topic, sources.clone(), within) {
             Ok(research) => research,
+            // Nobody will read them later either.
+            Err(error) if error.kind == CallErrorKind::NotConfigured => {
+                research::unread(&topic, sources, format!("no language model has read the sources: {error}"))
+            }
             Err(error) => {
-                scans.again(&topic, &error);
+                scans.again(&topic, error.retry_at);
                 ctx.warn(format!("nobody could read what was found about `{topic}`: {error}"));
                 return Ok(ctx.memory().set(KEY, &scans)?);
             }
         };
-        let done = self.found(ctx, &research);
-        ctx.info(format!("scanned `{topic}`: {} findings. {done}", research.findings.len()));
-        // Only now: what was not read, or not sent, is new the next time.
-        scans.scanned(&topic, research.sources.into_iter().map(|source| source.url));
+        // Only then: what was not read, or not sent, is new the next time.
+        match self.found(ctx, &research) {
+            Ok(done) => {
+                ctx.info(format!("scanned `{topic}`: {} findings. {done}", research.findings.len()));
+                scans.scanned(&topic, research.sources.into_iter().map(|source| source.url));
+            }
+            Err(why) => {
+                scans.again(&topic, None);
+                ctx.warn(format!("what was found about `{topic}` reached nobody: {why}"));
+            }
+        }
         Ok(ctx.memory().set(KEY, &scans)?)
     }
 
     /// Sends what a scan found to where it belongs.
-    fn found(&self, ctx: &Context, research: &Research) -> String {
+    fn found(&self, ctx: &Context, research: &Research) -> Result<String, String> {
         let now = ctx.now();
         let route = Route::of(research.confidence, &self.settings);
         let day = TimeDelta::hours(i64::from(self.settings.scan_hours));
@@ -159,7 +170,7 @@ impl Scout {
             confidence: research.confidence,
             text: format!("{topic}: {} and {more} more findings", told.unwrap_or_else(|| "nothing".into())),
         };
-        self.archive.send(ctx, &[(found, route)]).concat()
+        self.archive.send(ctx, &[(found, route)]).into_iter().collect()
     }
 }
 

@@ -458,6 +458,39 @@ fn later_research_on_a_topic_is_another_mission_and_a_known_one_is_said_to_be() 
 }
 
 #[test]
+fn a_scan_that_reached_nobody_sends_the_same_once_it_can() {
+    let host = TestHost::default()
+        .answer(methods::SEARCH, hits())
+        .answer(methods::ASK, answer())
+        .fail(methods::ALERT_RAISE, CallError::new(CallErrorKind::Failed, "the store is away"))
+        .answer(methods::ALERT_RAISE, Value::Null)
+        .at(START.parse().unwrap());
+    let agent = TestAgent::<Scout>::with_host(json!({"topics": ["gold"]}), host).unwrap();
+    let raised = || agent.host().called(methods::ALERT_RAISE);
+    agent.tick(SCAN).unwrap();
+    assert_eq!(raised().len(), 1);
+    agent.host().set_time("2025-01-01T00:10:00Z".parse().unwrap());
+    agent.tick(SCAN).unwrap();
+    assert_eq!((raised().len(), &raised()[0]["key"]), (2, &raised()[1]["key"]));
+    // Now it is seen.
+    agent.host().set_time("2025-01-02T00:10:00Z".parse().unwrap());
+    agent.tick(SCAN).unwrap();
+    assert_eq!(raised().len(), 2);
+}
+
+#[test]
+fn a_scan_without_a_model_keeps_what_the_sources_say() {
+    let host = TestHost::default()
+        .answer(methods::SEARCH, hits())
+        .fail(methods::ASK, CallError::new(CallErrorKind::NotConfigured, "no key"))
+        .at(START.parse().unwrap());
+    let agent = TestAgent::<Scout>::with_host(json!({"topics": ["gold"]}), host).unwrap();
+    agent.tick(SCAN).unwrap();
+    let said = agent.send("/signals").unwrap().text;
+    assert!(said.contains("(archived): gold:"), "{said}");
+}
+
+#[test]
 fn a_scan_whose_model_is_away_reads_the_same_pages_once_it_is_back() {
     for (error, later) in [
         // The daemon says when; else a pause that doubles.
@@ -467,7 +500,6 @@ fn a_scan_whose_model_is_away_reads_the_same_pages_once_it_is_back() {
             "2025-01-02T00:00:00Z",
         ),
         (CallError::new(CallErrorKind::Failed, "timed out"), "2025-01-01T00:10:00Z"),
-        (CallError::new(CallErrorKind::NotConfigured, "no key"), "2025-01-01T00:10:00Z"),
     ] {
         let host = TestHost::default()
             .answer(methods::SEARCH, hits())

@@ -61,7 +61,10 @@ pub async fn of_provider(
             let agent = crate::alerts::whole();
             board.store.event(NewEvent { agent, kind: MOVED, payload: payload.to_string(), at: now });
             provided::teller(board.store.clone(), board.clock)(notice);
-            board.providers.keep(&crate::alerts::whole()).await?;
+            // It is done, and is kept once the store can.
+            if let Err(error) = board.providers.keep().await {
+                tracing::warn!(%error, "where the provider's breaker stands is not kept yet");
+            }
         }
         Ok(None) => {}
         Err(unknown) if !elsewhere => return Err(Failure::of(Code::Usage, &unknown)),

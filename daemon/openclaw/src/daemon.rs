@@ -35,6 +35,8 @@ use crate::{
 
 /// The end waits so long for the database.
 const LAST_WORDS: Duration = Duration::from_secs(10);
+/// And for each of the two threads that write to a disk.
+const DISK: Duration = Duration::from_secs(2);
 /// The first screen waits so long for the slowest agent.
 const FIRST_SCREEN: Duration = Duration::from_secs(3);
 
@@ -110,8 +112,9 @@ async fn serve(
         }
     };
     let tasks = settings.tasks.clone();
+    let installation = home::installation(&paths, &components.process)?;
     let options = store::Options {
-        installation: home::installation(&paths, &components.process)?,
+        installation: installation.clone(),
         lease: tasks.lease,
         max_queued: tasks.max_queued,
         keep: tasks.keep,
@@ -136,7 +139,8 @@ async fn serve(
             (name.clone(), (agent.grants.clone(), agent.supervision(&settings.supervision).rates))
         })
         .collect();
-    let (settling, provided) = provided::open(&settings, providers, &secrets, &store, clock).await?;
+    let (settling, provided) =
+        provided::open(&settings, providers, &secrets, &store, clock, installation).await?;
     let mut providing = JoinSet::new();
     providing.spawn(provided::run(settling, store.clone(), clock));
 
@@ -220,7 +224,7 @@ async fn serve(
         providers: provided.clone(),
         said: Arc::default(),
     };
-    let drain = unit.longest_drain() + LAST_WORDS;
+    let drain = unit.longest_drain() + LAST_WORDS + 2 * DISK;
     let (supervisor, handle) = Supervisor::new(options).await?;
     let nudged = several.then(|| handle.known().clone());
     let mut services = JoinSet::new();
@@ -280,7 +284,7 @@ async fn serve(
     let mut supervising = JoinSet::new();
     supervising.spawn(supervisor.run());
     services.spawn(provided::watch(provided.clone(), store.clone(), clock));
-    services.spawn(provided.clone().keep_on(crate::alerts::whole()));
+    services.spawn(provided.clone().keep_on());
     services.spawn(unit.clone().watch(this.clone()));
     services.spawn(unit.clone().tell(this.clone()));
     services.spawn(alerts::take(
@@ -384,7 +388,7 @@ async fn joined(thread: std::thread::JoinHandle<()>) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    if tokio::time::timeout(LAST_WORDS, ended).await.is_err() {
+    if tokio::time::timeout(DISK, ended).await.is_err() {
         tracing::warn!("the disk did not answer: the daemon ends without it");
     }
 }

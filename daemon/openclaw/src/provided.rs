@@ -9,7 +9,7 @@ use openclaw_agent_api::AgentName;
 use openclaw_agent_api::abi::methods;
 use providers::policy::Position;
 
-use providers::{Handle, Level, Notice, Options, Proof, ProviderStatus, Service, is_past};
+use providers::{Handle, Keeper, Level, Notice, Options, Proof, ProviderStatus, Service, is_past};
 use serde::{Deserialize, Serialize};
 use settings::{Providers, Secrets, Settings};
 use store::alert::{LISTED_ALERTS, News};
@@ -22,10 +22,10 @@ use supervisor::alerts;
 use crate::exit::{Code, Failure};
 use crate::status::{Board, Breaker, Component, Evidence, Provider};
 
-/// A budget's alerts end so long after it begins anew at the latest: a clock may be set, a machine suspended.
+/// How often it is looked whether a budget has begun anew, or a daemon left calls: a clock may be set, a machine suspended.
 const ANEW: Duration = Duration::from_secs(600);
-/// No call is under way for so long.
-const LONGEST: TimeDelta = TimeDelta::hours(1);
+/// No call is under way for so long: [providers] and failover.json allow minutes.
+const LONGEST: TimeDelta = TimeDelta::minutes(15);
 /// What worked so long ago proves nothing: agents may not have asked since.
 const STALE: TimeDelta = TimeDelta::hours(1);
 
@@ -36,6 +36,7 @@ pub async fn open(
     secrets: &Secrets,
     store: &Store,
     clock: Clock,
+    process: String,
 ) -> Result<(Service, Handle), Failure> {
     let hosts = settings.agents.iter().filter_map(|(name, agent)| Some((name.clone(), agent.fetch.clone()?)));
     let options = Options {
@@ -45,9 +46,13 @@ pub async fn open(
         hosts: hosts.collect(),
         store: store.clone(),
         clock,
+        keeper: Keeper { agent: crate::alerts::whole(), process },
     };
     let (service, handle) = Handle::open(options).map_err(|error| Failure::of(Code::Failed, &error))?;
-    if let Err(error) = handle.recall(&crate::alerts::whole()).await {
+    if !store.shared() {
+        abandoned(store, clock.now()).await;
+    }
+    if let Err(error) = handle.recall().await {
         tracing::warn!(%error, "which providers are to be left alone is not known: all are asked");
     }
     Ok((service, handle))
@@ -55,14 +60,26 @@ pub async fn open(
 
 /// Settles what calls used, and raises alerts, until all is settled.
 pub async fn run(service: Service, store: Store, clock: Clock) {
-    // What an earlier life of this daemon had under way; of a shared database others have calls under way, none for so long.
-    let before = clock.now() - if store.shared() { LONGEST } else { TimeDelta::zero() };
-    if let Err(error) = store.enter(Entry::Abandon(before)).await {
-        tracing::warn!(%error, "calls that an earlier daemon left are shown as under way");
-    }
     tokio::select! {
         () = service.run(teller(store.clone(), clock)) => {}
         never = forgive(&store, clock) => match never {},
+        never = abandon(&store, clock) => match never {},
+    }
+}
+
+/// What an earlier life of this daemon had under way, or another daemon that died. On a database of its own the daemon has abandoned
+/// them before its first call.
+async fn abandon(store: &Store, clock: Clock) -> Infallible {
+    while store.shared() {
+        abandoned(store, clock.now() - LONGEST).await;
+        tokio::time::sleep(ANEW).await;
+    }
+    std::future::pending().await
+}
+
+async fn abandoned(store: &Store, before: DateTime<Utc>) {
+    if let Err(error) = store.enter(Entry::Abandon(before)).await {
+        tracing::warn!(%error, "calls that an earlier daemon left are shown as under way");
     }
 }
 

@@ -15,7 +15,7 @@ use url::{Host, Url};
 /// A connection takes no longer, or there is none.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Names that are looked up at once: each takes a thread while it lasts, and others need threads too.
-const LOOKUPS: usize = 2;
+const LOOKUPS: usize = 16;
 
 /// There can be no client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -24,6 +24,8 @@ use crate::settlement::{Level, Notice};
 
 /// What is read of an answer that says no.
 const REFUSAL: u64 = 64 * 1024;
+/// Who has said nothing for so long is in trouble, however patient its caller.
+const ENOUGH: Duration = Duration::from_secs(20);
 /// What is said of a failure is for a line of a log.
 const TOLD: usize = 200;
 
@@ -52,6 +54,12 @@ pub enum Refusal {
         why: String,
         /// When there is more, where that helps.
         until: Option<Time>,
+    },
+    /// All that answered had nothing to say.
+    #[error("no provider has answered; last `{provider}`: its answer is empty")]
+    Nothing {
+        /// The last of them.
+        provider: String,
     },
     /// A provider refuses what we send: trying again does not help.
     #[error("the provider `{provider}` is misconfigured: {trouble}; {remedy}")]
@@ -223,7 +231,7 @@ impl Inner {
         read: impl Fn(&Candidate, &[u8]) -> Reading<A>,
     ) -> Result<A, Refusal> {
         let mut progress = Progress::new(candidates.len(), rules, within, self.clock.steady());
-        let (mut last, mut empty) = (None, Vec::new());
+        let (mut last, mut empty, mut all_cut_off) = (None, Vec::new(), true);
         loop {
             let now = self.clock.steady();
             let free: Vec<_> =
@@ -239,6 +247,7 @@ impl Inner {
                         Ok(answer) => return Ok(answer),
                         Err(trouble) => {
                             progress.failed(&trouble, rules);
+                            all_cut_off &= trouble == Trouble::CutOff;
                             last = Some((candidate, trouble));
                         }
                     }
@@ -247,7 +256,7 @@ impl Inner {
                     let until = until + self.clock.step();
                     tokio::time::sleep_until(self.clock.instant(until)).await;
                 }
-                Step::GiveUp(why) => return Err(given_up(why, last, self.clock.step())),
+                Step::GiveUp(why) => return Err(given_up(why, last, all_cut_off, self.clock.step())),
             }
         }
     }
@@ -288,8 +297,19 @@ impl Inner {
             (Some(trouble), None) if !trouble.may_be_billed() => flight.used(Tokens::default(), 0),
             (_, None) => flight.used(attempt.most, most.micros),
         }
+        if answer.is_ok() {
+            // Its own emptiness it has disproved.
+            for (mut passed, took) in
+                empty.drain(..).filter(|(passed, _)| passed.candidate.name != candidate.name)
+            {
+                passed.pass = None;
+                let nothing = (Some(&Trouble::Empty), took);
+                self.learn(passed.candidate, nothing, breaker, &mut flight.notices);
+            }
+        }
         // Whose caller waits for no longer was not given its time: that says nothing of it.
-        let cut_short = matches!(trouble, Some(Trouble::Timeout(_))) && within < candidate.provider.timeout;
+        let its_time = candidate.provider.timeout.min(ENOUGH);
+        let cut_short = matches!(trouble, Some(Trouble::Timeout(_))) && within < its_time;
         match trouble {
             Some(_) if cut_short => {}
             Some(Trouble::Empty) => empty.push((passed, began.elapsed())),
@@ -298,13 +318,6 @@ impl Inner {
                 // It does its work, and was not given the tokens for it.
                 let trouble = trouble.filter(|trouble| **trouble != Trouble::CutOff);
                 self.learn(candidate, (trouble, began.elapsed()), breaker, &mut flight.notices);
-            }
-        }
-        if answer.is_ok() {
-            for (mut passed, took) in empty.drain(..) {
-                passed.pass = None;
-                let nothing = (Some(&Trouble::Empty), took);
-                self.learn(passed.candidate, nothing, breaker, &mut flight.notices);
             }
         }
         flight.end(trouble.map_or("ok", Trouble::word), trouble.map(ToString::to_string));
@@ -324,12 +337,14 @@ impl Inner {
         let knew = state.health.authenticated.holds;
         let worked = state.health.functional.holds;
         let stood = state.gate.position(self.clock.steady());
+        let free_at = state.gate.free_at(self.clock.steady());
         state.health.learn(trouble, now);
         let broken = state.health.functional.holds == Some(false);
         let opened = state.gate.ended(trouble, took, breaker, self.clock.steady());
         let closed = state.gate.position(self.clock.steady()) == Position::Closed;
+        let waits = state.gate.free_at(self.clock.steady()) != free_at;
         drop(state);
-        if stood != Position::Closed || !closed {
+        if stood != Position::Closed || !closed || waits {
             self.changed.send_modify(|count| *count += 1);
         }
         // One that an earlier life of the daemon told of may be over as well.
@@ -392,14 +407,15 @@ fn remedy(candidate: &Candidate, trouble: &Trouble) -> String {
 }
 
 /// `step`: what is added to a steady time for people.
-fn given_up(why: Why, last: Option<(&Candidate, Trouble)>, step: TimeDelta) -> Refusal {
+fn given_up(why: Why, last: Option<(&Candidate, Trouble)>, all_cut_off: bool, step: TimeDelta) -> Refusal {
     match (why, last) {
-        (_, Some((candidate, trouble @ Trouble::CutOff))) => {
+        (_, Some((candidate, trouble))) if all_cut_off => {
             let name = &candidate.name;
             Refusal::Invalid(format!(
                 "`{name}`: {trouble}: let it write more (`max_tokens`, and `answer` in context-limits.json)"
             ))
         }
+        (_, Some((candidate, Trouble::Empty))) => Refusal::Nothing { provider: candidate.name.clone() },
         (Why::Fatal, Some((candidate, trouble))) if !trouble.is_ours() => {
             let why = format!(
                 "`{}` has not answered: {trouble} (failover.json tries nobody else then)",

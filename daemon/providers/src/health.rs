@@ -92,8 +92,8 @@ impl Health {
             Trouble::Status { code, .. } => {
                 self.reachable.shown(now);
                 match code {
+                    // 403 may be about what was said: of the key a look tells.
                     401 => self.authenticated.refuted(trouble, now),
-                    403 if !works => self.authenticated.refuted(trouble, now),
                     // Whose account is empty, or whose call is wrong, is known.
                     402 | 404 | 422 => self.authenticated.shown(now),
                     _ => {}
@@ -165,6 +165,9 @@ mod tests {
         }
         assert_eq!(told(401, soon), [no, no]);
         assert_eq!(told(404, soon), [yes, no]);
-        assert_eq!((told(403, late), told(400, late)), ([no, no], [yes, no]));
+        assert_eq!((told(403, late), told(400, late)), ([yes, no], [yes, no]));
+        let mut health = Health::default();
+        health.see(&Seen::Trouble(status(403)), now);
+        assert_eq!(health.authenticated.holds, no);
     }
 }

@@ -43,6 +43,7 @@ pub use budget::{Standing, is_past, standings};
 pub use chat::{Question, Say};
 pub use exchange::Refusal;
 pub use health::{Health, Proof};
+pub use kept::Keeper;
 pub use service::{Answers, Error, Handle, Options, ProviderStatus};
 pub use settlement::{Level, Notice, Service};
 

@@ -296,6 +296,8 @@ pub struct Progress {
     /// Who was tried in this round.
     tried: Vec<bool>,
     fatal: bool,
+    /// Nobody is tried twice any more.
+    last_round: bool,
     deadline: Time,
 }
 
@@ -303,7 +305,13 @@ impl Progress {
     /// At its beginning, with so many providers; `within`: the caller waits for no longer.
     pub fn new(providers: usize, rules: &FailOver, within: Option<Duration>, now: Time) -> Self {
         let longest = within.map_or(rules.total, |within| within.min(rules.total));
-        Self { round: 0, tried: vec![false; providers], fatal: false, deadline: now + longest }
+        Self {
+            round: 0,
+            tried: vec![false; providers],
+            fatal: false,
+            last_round: false,
+            deadline: now + longest,
+        }
     }
 
     /// How long a try may take that begins now, if the provider has `timeout`.
@@ -314,6 +322,8 @@ impl Progress {
     /// A try has failed.
     pub fn failed(&mut self, trouble: &Trouble, rules: &FailOver) {
         self.fatal |= !trouble.triggers(&rules.on);
+        // It would be cut off there again, and paid for again.
+        self.last_round |= *trouble == Trouble::CutOff;
     }
 
     /// What is next; `free_at` says of each provider when it is free, none: now. `jitter` is 0 to 1.
@@ -336,7 +346,7 @@ impl Progress {
         let all_busy = free_at.iter().all(|at| at.is_some_and(|at| at > now));
         let longest = now + rules.pause_max.mul_f64(1.2);
         self.round += 1;
-        if self.round >= rules.rounds || first > longest || first >= self.deadline {
+        if self.last_round || self.round >= rules.rounds || first > longest || first >= self.deadline {
             let free_at = if all_busy { free_at.iter().copied().flatten().min() } else { None };
             return Step::GiveUp(Why::Nobody { free_at });
         }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::Handle;
 use crate::chat::{Question, Say};
-use crate::exchange::{Candidate, MISCONFIGURED, misconfigured, over_with};
+use crate::exchange::{Candidate, MISCONFIGURED, Refusal, misconfigured, over_with};
 use crate::policy::Trouble;
 use crate::settlement::Notice;
 
@@ -68,6 +68,10 @@ impl Handle {
                 }
                 _ => self.0.search(agent, ("openclaw", 1), None, only).await.map(drop),
             };
+            // Nobody but us chose what was asked.
+            if let Err(Refusal::Nothing { .. }) = asked {
+                candidate.state().health.learn(Some(&Trouble::Empty), now());
+            }
             if let Err(refusal) = asked {
                 tracing::warn!(provider = %candidate.name, "{refusal}");
             }

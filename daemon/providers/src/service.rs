@@ -21,6 +21,7 @@ use crate::chat::{self, Question, Tokens};
 use crate::client::{self, Clients, NoClient};
 use crate::exchange::{Attempt, Candidate, Reading, Refusal};
 use crate::health::Health;
+use crate::kept::Keeper;
 use crate::policy::Position;
 use crate::search;
 use crate::settlement::{Service, Settlement};
@@ -39,6 +40,8 @@ pub struct Options {
     pub store: Store,
     /// The time.
     pub clock: Clock,
+    /// Where breakers are kept.
+    pub keeper: Keeper,
 }
 
 /// There can be no calls.
@@ -133,8 +136,9 @@ pub(crate) struct Inner {
     pub settlements: mpsc::Sender<Settlement>,
     /// Of any breaker.
     pub changed: watch::Sender<u64>,
-    /// As the store has each breaker.
-    pub kept: Mutex<BTreeMap<String, String>>,
+    /// As the store has each breaker; none: it could not be read.
+    pub kept: Mutex<Option<BTreeMap<String, String>>>,
+    pub keeper: Keeper,
     closing: Arc<Notify>,
 }
 
@@ -148,7 +152,7 @@ impl Handle {
     /// # Errors
     /// [`Error::Client`].
     pub fn open(options: Options) -> Result<(Service, Self), Error> {
-        let Options { calls, providers, secrets, hosts, store, clock } = options;
+        let Options { calls, providers, secrets, hosts, store, clock, keeper } = options;
         let set = Set::of(providers, &secrets, None)?;
         // A place for each call under way: what it used can always be left there.
         let (settlements, waiting) = mpsc::channel(calls.max_calls as usize);
@@ -165,6 +169,7 @@ impl Handle {
             settlements,
             changed: watch::Sender::new(0),
             kept: Mutex::default(),
+            keeper,
             closing,
         };
         Ok((service, Self(Arc::new(inner))))

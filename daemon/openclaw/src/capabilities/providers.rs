@@ -77,7 +77,7 @@ fn refusal(refusal: Refusal) -> CallError {
         Refusal::Busy { .. } => (CallErrorKind::TooSoon, None),
         Refusal::OverBudget { until, .. } => (CallErrorKind::OverBudget, *until),
         Refusal::Failed { retry_at, .. } => (CallErrorKind::Failed, *retry_at),
-        Refusal::Ledger(_) => (CallErrorKind::Failed, None),
+        Refusal::Nothing { .. } | Refusal::Ledger(_) => (CallErrorKind::Failed, None),
     };
     CallError::new(kind, refusal.to_string()).until(retry_at)
 }

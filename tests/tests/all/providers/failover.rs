@@ -185,10 +185,17 @@ fn who_was_to_be_left_alone_is_so_in_the_next_life_of_the_daemon() -> Result<()>
     assert!(first.asked().is_empty());
     home.ok(&["breakers", "close", "provider", "a"])?;
     assert!(daemon.stop()?.success());
-    let _daemon = home.start_ready(&["misbehaving"])?;
+    let daemon = home.start_ready(&["misbehaving"])?;
     assert_eq!(home.component("a")?["breaker"]["state"], "closed");
     assert_eq!(ask(&home)?, "you said: hello");
     assert_eq!(first.asked().len(), 1);
+    // So is one that asked us to wait.
+    first.next([Reply::too_many(Some("600"))]);
+    assert_eq!(ask(&home)?, "you said: hello");
+    assert!(daemon.stop()?.success());
+    let _daemon = home.start_ready(&["misbehaving"])?;
+    assert_eq!(ask(&home)?, "you said: hello");
+    assert_eq!(first.asked().len(), 2);
     Ok(())
 }
 

@@ -58,6 +58,20 @@ fn an_empty_answer_is_a_fault_only_where_another_one_had_something_to_say() -> R
     Ok(())
 }
 
+/// Its own good answer in the next round disproves it; and of what a probe asks for, nothing is no answer.
+#[test]
+fn an_empty_answer_of_the_only_one_is_told_by_a_probe_and_forgotten_with_the_next() -> Result<()> {
+    let provider = Provider::start()?;
+    let (home, _daemon) = stage(&[&provider], "", &json!({"breaker": {"min_calls": 1}}), "")?;
+    provider.next([Reply::says("")]);
+    assert_eq!(call(&home, "ask", json!({"prompt": "hello"}))?, "you said: hello");
+    assert_eq!(proved(&home, "a")?, [json!("closed"), json!(0), json!(true)]);
+    provider.always(Some(Reply::says("")));
+    assert!(!home.cli(&["health", "--probe", "--ask", "--json"])?.stdout.is_empty());
+    assert_eq!(proved(&home, "a")?, [json!("closed"), json!(0), json!(false)]);
+    Ok(())
+}
+
 #[test]
 fn what_went_wrong_behind_a_200_is_what_it_says() -> Result<()> {
     let provider = Provider::start()?;
