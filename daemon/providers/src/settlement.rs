@@ -201,7 +201,7 @@ impl Drop for Flight {
 }
 
 impl Service {
-    /// Runs until [`Handle::close`], and until all that has begun by then is settled.
+    /// Runs until [`Handle::close`](crate::Handle::close), and until all that has begun by then is settled.
     pub async fn run(mut self, tell: impl Fn(Notice)) {
         let (store, mut settling) = (&self.store, FuturesUnordered::new());
         let (mut open, mut ended) = (true, false);

@@ -59,7 +59,7 @@ pub enum Event {
         /// What was waited for.
         what: String,
     },
-    /// A moment that [`next_due`] named has come.
+    /// A moment that [`next_due`](super::next_due) named has come.
     Due,
     /// A verified library is to be run.
     Candidate(Candidate),
