@@ -1,9 +1,8 @@
 //! What a provider last proved: that it is reached, that it knows our key, that it does its work. Three things, since a
 //! server that answers 401 is reached, and one that answers with nothing is no use.
 
-use serde::{Deserialize, Serialize};
-
 use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
 
 use crate::Time;
 use crate::policy::Trouble;

@@ -65,11 +65,12 @@ impl Handle {
     pub async fn keep(&self) -> Result<(), store::Error> {
         let set = self.0.set();
         let mut kept = self.0.kept.lock().await;
+        // Where nothing could be read, anything may stand there.
+        let was_read = kept.is_some();
         for candidate in set.chat.iter().chain(&set.search) {
             let mut gate = candidate.state().gate.clone();
             let known = kept.as_ref().and_then(|kept| kept.get(&candidate.name));
-            // Where nothing could be read, anything may stand there.
-            if known.is_none() && kept.is_some() && gate == Gate::default() {
+            if known.is_none() && was_read && gate == Gate::default() {
                 continue;
             }
             // As the wall clock has it, by which the next life begins.
